@@ -1,0 +1,67 @@
+"""Tenstorrent's sharded depthwise conv2d, emulated in JAX.
+
+Names arrive on first use, so that importing the package (and `jaxdw --help`) does not
+import JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxdw.arch.arch import Arch, load_arch
+    from jaxdw.errors import ConfigError, UnsupportedError
+    from jaxdw.machine.emulator import Emulation, emulate, prepare_weights, run
+    from jaxdw.maps.banks import BankTable, bank_table
+    from jaxdw.maps.maps import Maps, make_maps
+    from jaxdw.maps.tiles import tilize, untilize
+    from jaxdw.numerics.formats import pack, unpack
+    from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+    from jaxdw.plan.plan import Plan, make_plan
+    from jaxdw.verify.compare import pcc, reference, ulp_distance
+
+_ROOMS = {
+    "Arch": "arch.arch",
+    "BankTable": "maps.banks",
+    "ComputeConfig": "plan.config",
+    "ConfigError": "errors",
+    "ConvConfig": "plan.config",
+    "Emulation": "machine.emulator",
+    "Maps": "maps.maps",
+    "Plan": "plan.plan",
+    "ShardConfig": "plan.config",
+    "UnsupportedError": "errors",
+    "bank_table": "maps.banks",
+    "emulate": "machine.emulator",
+    "load_arch": "arch.arch",
+    "make_maps": "maps.maps",
+    "make_plan": "plan.plan",
+    "pack": "numerics.formats",
+    "pcc": "verify.compare",
+    "prepare_weights": "machine.emulator",
+    "reference": "verify.compare",
+    "run": "machine.emulator",
+    "tilize": "maps.tiles",
+    "ulp_distance": "verify.compare",
+    "unpack": "numerics.formats",
+    "untilize": "maps.tiles",
+}
+
+__all__ = [  # noqa: RUF022
+    "ConvConfig", "ShardConfig", "ComputeConfig", "Arch", "load_arch",
+    "ConfigError", "UnsupportedError",
+    "Plan", "make_plan", "Maps", "make_maps", "Emulation", "run", "emulate",
+    "prepare_weights", "tilize", "untilize", "pack", "unpack",
+    "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'jaxdw' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"jaxdw.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

@@ -1,0 +1,1 @@
+"""Chip facts, each with its source."""

@@ -1,0 +1,19 @@
+"""Typed refusals: what no device could run, and what jaxdw does not model."""
+
+
+class ConfigError(ValueError):
+    """No real device could run this; the message names value, rule and way out."""
+
+
+class UnsupportedError(NotImplementedError):
+    """A device could run this, but jaxdw does not model it."""
+
+
+def refuse(problems: list[str]) -> None:
+    """Raises one `ConfigError` that holds every problem, or returns if there are none.
+
+    Raises:
+      ConfigError: one line for each problem, in the order given.
+    """
+    if problems:
+        raise ConfigError("\n".join(problems))

@@ -1,0 +1,1 @@
+"""Where each element comes from: index maps, built and checked on the host."""

@@ -1,0 +1,1 @@
+"""What is asked and how the chip would lay it out: integers only, all refusals."""

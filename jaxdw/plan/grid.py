@@ -1,0 +1,171 @@
+"""The core grid and the shard shapes, by tt-metal's own search.
+
+Source: tt-metal conv2d_utils.cpp @002a3f41 (determine_parallel_config,
+determine_input_memory_config) and conv2d_device_operation.cpp @002a3f41 (output).
+"""
+
+import dataclasses
+
+from jaxdw.plan.config import Scheme
+
+TILE = 32  # rows and columns of a tile
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Returns the least multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def most_shards(num_blocks: int, limit: int, blocks_per_step: int = 1) -> int:
+    """Returns the largest shard count up to `limit` that pads less than one share.
+
+    Every shard gets a multiple of `blocks_per_step` blocks.
+    """
+    for shards in range(limit, 1, -1):
+        padded = round_up(num_blocks, shards * blocks_per_step)
+        if padded - num_blocks < padded // shards:
+            return shards
+    return 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The piece of a tensor that one core holds in L1: sticks times channels."""
+
+    rows: int
+    channels: int
+
+    def __iter__(self):
+        return iter((self.rows, self.channels))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rect:
+    """A rectangle of cores in logical coordinates, bounds inclusive.
+
+    Invariant: `x0 <= x1` and `y0 <= y1`.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def area(self) -> int:
+        return (self.x1 - self.x0 + 1) * (self.y1 - self.y0 + 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast:
+    """One sender's weights going to a rectangle of cores, the sender left out.
+
+    `num_dests` is the count of acknowledgements the sender waits for.
+    """
+
+    sender: int
+    rect: Rect
+    num_dests: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CoreGrid:
+    """The cores of one program, numbered row by row over a rectangle `x` wide.
+
+    HEIGHT and WIDTH take full rows and then a partial one; BLOCK fills its rectangle
+    with one column for each channel shard. In every scheme core
+    `nhw_shard * num_channel_shards + channel_shard` holds that piece.
+    """
+
+    x: int
+    y: int
+    num_nhw_shards: int
+    num_channel_shards: int
+
+    @property
+    def num_cores(self) -> int:
+        return self.num_nhw_shards * self.num_channel_shards
+
+    def xy(self, core: int) -> tuple[int, int]:
+        """Returns the logical coordinates of a core."""
+        return core % self.x, core // self.x
+
+    def broadcasts(self) -> tuple[Broadcast, ...]:
+        """Returns who sends weights to whom.
+
+        HEIGHT: the first core to the bounding box. BLOCK: row 0 of each column down
+        its column. WIDTH: nobody; every core reads its own.
+        Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41.
+        """
+        if self.num_nhw_shards == 1:
+            return ()
+        if self.num_channel_shards == 1:
+            box = Rect(x0=0, y0=0, x1=self.x - 1, y1=self.y - 1)
+            return (Broadcast(sender=0, rect=box, num_dests=self.num_cores - 1),)
+        return tuple(
+            Broadcast(
+                sender=x,
+                rect=Rect(x0=x, y0=0, x1=x, y1=self.y - 1),
+                num_dests=self.num_nhw_shards - 1,
+            )
+            for x in range(self.x)
+        )
+
+
+def search_core_grid(
+    scheme: Scheme,
+    *,
+    num_outputs: int,
+    channels: int,
+    limit: tuple[int, int],
+    act_block_h_override: int = 0,
+) -> CoreGrid:
+    """Returns the core grid that tt-metal's search takes inside `limit` (x, y).
+
+    Args:
+      num_outputs: output sticks (N * Ho * Wo); they decide, not the input's.
+      act_block_h_override: rows, a multiple of 32; 0 for none.
+    """
+    limit_x, limit_y = limit
+    nhw_tiles = -(-num_outputs // TILE)
+    channel_blocks = -(-channels // TILE)
+    tiles_per_step = max(1, act_block_h_override // TILE)
+    if scheme == "block":
+        nhw = most_shards(nhw_tiles, limit_y, tiles_per_step)
+        columns = most_shards(channel_blocks, limit_x)
+        return CoreGrid(
+            x=columns, y=nhw, num_nhw_shards=nhw, num_channel_shards=columns
+        )
+    if scheme == "height":
+        cores = most_shards(nhw_tiles, limit_x * limit_y, tiles_per_step)
+        nhw, channel_shards = cores, 1
+    else:
+        cores = most_shards(channel_blocks, limit_x * limit_y)
+        nhw, channel_shards = 1, cores
+    return CoreGrid(
+        x=min(cores, limit_x),
+        y=-(-cores // limit_x),
+        num_nhw_shards=nhw,
+        num_channel_shards=channel_shards,
+    )
+
+
+def input_shard(
+    scheme: Scheme, grid: CoreGrid, *, num_inputs: int, channels: int
+) -> Shard:
+    """Returns one core's piece of the input before halo; WIDTH pads no rows."""
+    rows = num_inputs
+    if scheme != "width":
+        rows = round_up(num_inputs, grid.num_nhw_shards * TILE) // grid.num_nhw_shards
+    return Shard(rows=rows, channels=padded_channels(grid, channels))
+
+
+def output_shard(grid: CoreGrid, *, num_outputs: int, channels: int) -> Shard:
+    """Returns one core's piece of the output; rows and channels are whole tiles."""
+    rows = round_up(-(-num_outputs // grid.num_nhw_shards), TILE)
+    return Shard(rows=rows, channels=padded_channels(grid, channels))
+
+
+def padded_channels(grid: CoreGrid, channels: int) -> int:
+    """Returns the channels of one core, padded to whole tiles."""
+    return round_up(channels, grid.num_channel_shards * TILE) // grid.num_channel_shards

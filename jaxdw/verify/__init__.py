@@ -1,0 +1,1 @@
+"""Whether a result is right, and how far off it is."""

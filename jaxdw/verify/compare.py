@@ -1,0 +1,193 @@
+"""Metrics, the float64 ground truth, and the verdict over one run."""
+
+import dataclasses
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+from numpy.typing import ArrayLike
+from scipy import special
+
+from jaxdw.plan.config import ConvConfig
+
+PccRevision = Literal["ttnn-0.81", "branch"]
+
+_SMALL_OUTPUT = 0.01  # of the largest output: below, ULPs measure cancellation
+_SMALL_ERROR = 1e-6  # of the largest output, allowed below that
+
+
+def pcc(
+    golden: ArrayLike, calculated: ArrayLike, *, revision: PccRevision = "ttnn-0.81"
+) -> float:
+    """Returns the Pearson correlation as tt-metal's `comp_pcc` defines it.
+
+    `calculated` is cast to the dtype of `golden` first; NaN and infinity count as 0.
+    Equal tensors, or two of NaN only, give 1.
+
+    Args:
+      revision: `ttnn-0.81` centres and multiplies in float32 and sums in float64, and
+        where a tensor is constant gives 1 or 0 for close or not (absolute 1e-4,
+        relative 1e-5, in bf16 4 epsilon). `branch` is that of the depthwise branch,
+        with which its figures were recorded: float64 throughout, 0 where one tensor is
+        all zeros, otherwise 1 where one is constant.
+
+    Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
+    models/common/utility_functions.py @002a3f41.
+    """
+    want, got = np.asarray(golden), np.asarray(calculated)
+    bf16 = ml_dtypes.bfloat16 in (want.dtype, got.dtype)
+    got = got.astype(want.dtype)
+    if want.dtype != np.float64:
+        want, got = want.astype(np.float32), got.astype(np.float32)
+    want_nan, got_nan = np.isnan(want).all(), np.isnan(got).all()
+    if want_nan or got_nan:
+        return float(want_nan and got_nan)
+    one_is_zero = want.any() != got.any()
+    want = np.where(np.isfinite(want), want, 0).ravel()
+    got = np.where(np.isfinite(got), got, 0).ravel()
+    if np.array_equal(want, got):
+        return 1.0
+    constant = one_is_zero or np.ptp(want) == 0 or np.ptp(got) == 0
+    if constant and revision == "branch":
+        return float(not one_is_zero)
+    if constant:
+        rtol = 4 * float(ml_dtypes.finfo(ml_dtypes.bfloat16).eps) if bf16 else 1e-5
+        close = np.abs(want - got) <= 1e-4 + rtol * np.abs(got)
+        return float(close.all())
+    if revision == "branch":
+        want, got = want.astype(np.float64), got.astype(np.float64)
+    want = want - want.mean(dtype=np.float64).astype(want.dtype)
+    got = got - got.mean(dtype=np.float64).astype(want.dtype)
+    with np.errstate(over="ignore"):
+        sums = _product_sums(want, got)
+    if not np.isfinite(sums).all():
+        sums = _product_sums(want.astype(np.float64), got.astype(np.float64))
+    covariance, variance, got_variance = sums
+    return float(covariance / np.sqrt(variance * got_variance))
+
+
+def _product_sums(
+    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]
+) -> Float64[np.ndarray, " 3"]:
+    return np.array([p.sum(dtype=np.float64) for p in (a * b, a * a, b * b)])
+
+
+def ulp_distance(
+    a: ArrayLike, b: ArrayLike, dtype: str = "bfloat16"
+) -> Int64[np.ndarray, "*shape"]:
+    """Returns how many values of `dtype` lie from each `a` to its `b`.
+
+    0 and -0 are one value. Both are rounded to `dtype` first. NaN against NaN is 0,
+    against a number the largest distance there is.
+    """
+    target, bits = _ULP_TYPES[dtype]
+    ordered = []
+    for values in (a, b):
+        rounded = np.asarray(values).astype(target)
+        pattern = rounded.view(bits).astype(np.int64)
+        sign = np.int64(1) << (8 * bits().itemsize - 1)
+        ordered.append(np.where(pattern >= sign, sign - pattern, pattern))
+    nan_a, nan_b = (np.isnan(np.asarray(v).astype(np.float64)) for v in (a, b))
+    most = np.int64(1) << (8 * bits().itemsize)
+    distance = np.abs(ordered[0] - ordered[1])
+    return np.where(nan_a & nan_b, 0, np.where(nan_a ^ nan_b, most, distance))
+
+
+_ULP_TYPES = {
+    "bfloat16": (ml_dtypes.bfloat16, np.uint16),
+    "float32": (np.float32, np.uint32),
+}
+
+
+def reference(
+    conv: ConvConfig, x: ArrayLike, w: ArrayLike, bias: ArrayLike | None = None
+) -> Float64[np.ndarray, "n ho wo c"]:
+    """Returns the depthwise convolution in float64, from the definition.
+
+    Shares no code with the emulator: a NumPy loop over kernel positions on the padded
+    image, then bias and the true activation. Nothing is rounded.
+
+    Args:
+      x: `[N, H, W, C]`; w: `[C, 1, kh, kw]`; bias: `[C]`.
+    """
+    top, bottom, left, right = conv.padding
+    (stride_h, stride_w), (dilation_h, dilation_w) = conv.stride, conv.dilation
+    image = np.pad(
+        np.asarray(x, np.float64), [(0, 0), (top, bottom), (left, right), (0, 0)]
+    )
+    weights = np.asarray(w, np.float64)
+    kernel_h, kernel_w = conv.kernel
+    rows = image.shape[1] - dilation_h * (kernel_h - 1)
+    columns = image.shape[2] - dilation_w * (kernel_w - 1)
+    total = np.float64(0)
+    for y in range(kernel_h):
+        for z in range(kernel_w):
+            first_row, first_column = y * dilation_h, z * dilation_w
+            window = image[
+                :,
+                first_row : first_row + rows : stride_h,
+                first_column : first_column + columns : stride_w,
+            ]
+            total = total + window * weights[:, 0, y, z]
+    if bias is not None:
+        total = total + np.asarray(bias, np.float64)
+    return _ACTIVATIONS[conv.activation](total)
+
+
+_ACTIVATIONS = {
+    None: lambda y: y,
+    "relu": lambda y: np.maximum(y, 0),
+    "relu6": lambda y: np.clip(y, 0, 6),
+    "silu": lambda y: y * special.expit(y),
+    "gelu": lambda y: y * special.ndtr(y),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How one output compares with the float64 reference rounded to its dtype.
+
+    Attributes:
+      exact: outputs equal bit for bit, of `outputs`.
+      max_ulp, mean_ulp: over outputs above 1 % of the largest.
+      small_error: the largest error of the others that are not within 1 ULP, as a
+        share of the largest output.
+      rule: what `passed` asks for.
+    """
+
+    outputs: int
+    exact: int
+    max_ulp: int
+    mean_ulp: float
+    small_error: float
+    pcc: float
+    rule: str
+    passed: bool
+
+
+def judge(
+    output: ArrayLike, want: Float64[np.ndarray, "..."], output_dtype: str
+) -> Verdict:
+    """Compares an output with its float64 reference."""
+    target, _ = _ULP_TYPES[output_dtype]
+    got, rounded = np.asarray(output).astype(target), want.astype(target)
+    ulp = ulp_distance(got, rounded, output_dtype)
+    got64, want64 = got.astype(np.float64), rounded.astype(np.float64)
+    largest = float(np.abs(want64).max())
+    above = np.abs(want64) > _SMALL_OUTPUT * largest
+    error = np.where(ulp > 1, np.abs(got64 - want64), 0)
+    error = np.where(np.isnan(error), np.inf, error)
+    small_error = float(error[~above].max(initial=0)) / (largest or 1.0)
+    max_ulp = int(ulp[above].max(initial=0))
+    return Verdict(
+        outputs=ulp.size,
+        exact=int(np.count_nonzero(ulp == 0)),
+        max_ulp=max_ulp,
+        mean_ulp=float(ulp[above].mean()) if above.any() else 0.0,
+        small_error=small_error,
+        pcc=pcc(got, rounded),
+        rule="at most 1 ULP above 1 % of the largest output, elsewhere 1 ULP or 1e-6 "
+        "of the largest",
+        passed=max_ulp <= 1 and small_error <= _SMALL_ERROR,
+    )

@@ -1,0 +1,145 @@
+import chex
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import strategies
+from absl.testing import parameterized
+from hypothesis import given
+
+import jaxdw as jd
+from jaxdw.maps.weights import served_channels
+
+
+def witness(conv: jd.ConvConfig) -> np.ndarray:
+    """Gives every (c, kh, kw) its own value."""
+    size = int(np.prod(conv.weight_shape))
+    return np.arange(1, size + 1, dtype=np.float32).reshape(conv.weight_shape)
+
+
+def plan_of(channels: int, shards: int, kernel, layout: str = "final") -> jd.Plan:
+    conv = jd.ConvConfig(
+        channels=channels,
+        height=16,
+        width=16,
+        kernel=kernel,
+        weights_dtype="float32",
+    )
+    shard = jd.ShardConfig(scheme="width", grid=(shards, 1), weight_layout=layout)
+    plan = jd.make_plan(conv, shard)
+    assert plan.num_channel_shards == shards
+    return plan
+
+
+class PrepareWeightsTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters((64, 2, 3), (48, 2, 3), (96, 3, 5), (320, 1, 7))
+    def test_prepared_weights_equal_the_oracle(self, channels, shards, kernel):
+        plan = plan_of(channels, shards, kernel)
+        w = witness(plan.conv)
+        matrix = self.variant(lambda w: jd.prepare_weights(plan, w))(jnp.asarray(w))
+        chex.assert_trees_all_equal(
+            np.asarray(matrix), oracles.prepare_final(w, shards)
+        )
+
+
+@given(strategies.convs(max_channels=700), strategies.shards())
+def test_prepared_weights_equal_the_oracle_everywhere(conv, shard):
+    conv = jd.ConvConfig(**(conv.__dict__ | {"weights_dtype": "float32"}))
+    plan = jd.make_plan(conv, shard)
+    w = witness(conv)
+    matrix = np.asarray(jd.prepare_weights(plan, w))
+    want = oracles.prepare_final(w, plan.num_channel_shards)
+    chex.assert_trees_all_equal(matrix, want)
+    assert matrix.shape == plan.weight_matrix_shape
+    tiles = np.asarray(jd.tilize(matrix))
+    chex.assert_trees_all_equal(tiles, oracles.tilize(want))
+    assert len(tiles) == np.prod(plan.weight_tile_grid)
+    real = matrix[matrix != 0]
+    assert sorted(real.tolist()) == w.ravel().tolist()  # each weight just once
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (4, 8)])
+@pytest.mark.parametrize(("channels", "shards"), [(64, 2), (16, 1), (90, 3)])
+def test_up_to_32_kernel_positions_match_the_literal_listing(channels, shards, kernel):
+    plan = plan_of(channels, shards, kernel)
+    w = witness(plan.conv)
+    chex.assert_trees_all_equal(
+        np.asarray(jd.prepare_weights(plan, w)),
+        oracles.prepare_final_literal(w, shards),
+    )
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize(
+    ("layout", "oracle"),
+    [
+        ("tile_chunks", oracles.prepare_tile_chunks),
+        ("concatenated", oracles.prepare_concatenated),
+    ],
+)
+@pytest.mark.parametrize(
+    ("channels", "shards"), [(64, 2), (48, 2), (128, 4), (480, 8), (70, 2), (33, 1)]
+)
+def test_older_layouts_equal_their_own_listings(
+    layout, oracle, channels, shards, kernel
+):
+    plan = plan_of(channels, shards, kernel, layout)
+    w = witness(plan.conv)
+    chex.assert_trees_all_equal(
+        np.asarray(jd.prepare_weights(plan, w)), oracle(w, shards)
+    )
+
+
+@pytest.mark.parametrize(("channels", "shards"), [(64, 2), (48, 2), (128, 4)])
+def test_tile_chunks_agrees_with_final_where_the_plans_examples_lie(channels, shards):
+    final, older = (
+        plan_of(channels, shards, 3, name) for name in ("final", "tile_chunks")
+    )
+    w = witness(final.conv)
+    chex.assert_trees_all_equal(
+        jd.prepare_weights(final, w), jd.prepare_weights(older, w)
+    )
+
+
+def test_bias_is_row_0_of_its_tiles():
+    conv = jd.ConvConfig(channels=70, height=8, width=8, padding=1, bias=True)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="width", grid=(3, 1)))
+    bias = np.arange(1, 71, dtype=np.float32)
+    result = jd.run(
+        plan,
+        jd.make_maps(plan),
+        np.zeros(conv.input_shape, np.float32),
+        np.zeros(conv.weight_shape, np.float32),
+        bias,
+        keep=("bias", "bias_tiles"),
+    )
+    want = oracles.bias_matrix(bias, 96)
+    chex.assert_trees_all_equal(np.asarray(result.memories["bias"], np.float32), want)
+    chex.assert_trees_all_equal(
+        np.asarray(result.memories["bias_tiles"], np.float32), oracles.tilize(want)
+    )
+    chex.assert_trees_all_equal(
+        np.asarray(result.output), np.broadcast_to(bias, plan.output_shape)
+    )
+
+
+def test_weights_of_another_shape_are_refused():
+    with pytest.raises(jd.ConfigError, match=r"`w` \(=\(64, 3, 3\)\).*\(64, 1, 3, 3\)"):
+        jd.prepare_weights(plan_of(64, 2, 3), np.zeros((64, 3, 3)))
+
+
+def test_a_channel_is_served_if_all_tiles_with_its_weights_are():
+    written = np.array([[True, False]])
+    # 40 taps of 32 channels: 32 fill tile 0, so every channel needs both tiles
+    assert not served_channels(written, None, taps=40, channels=32).any()
+    assert served_channels(written, None, taps=32, channels=32).all()
+    # 9 taps of 128 channels: tile 1 holds tap 8 alone
+    assert not served_channels(written, None, taps=9, channels=128).any()
+    # tile 1 begins at tap 3, channel 256 of 320 (9 taps): all need it; bias alone not
+    both = np.array([[True, True]])
+    served = served_channels(both, np.array([[True, False]]), taps=9, channels=64)
+    assert served.tolist() == [[True] * 32 + [False] * 32]
+    # 2 taps of 544 channels: tile 1 holds channels 480 up of tap 1
+    served = served_channels(written, None, taps=2, channels=544)
+    assert served.tolist() == [[True] * 480 + [False] * 64]

@@ -1,0 +1,39 @@
+"""Hypothesis strategies for legal configurations."""
+
+import hypothesis.strategies as st
+
+from jaxdw.plan.config import ConvConfig, ShardConfig
+
+KERNELS = [*((k, k) for k in range(1, 8)), (1, 3), (1, 7), (5, 1), (3, 2), (2, 5)]
+SCHEMES = ("height", "width", "block")
+
+
+@st.composite
+def convs(draw: st.DrawFn, max_channels: int = 700, max_size: int = 14) -> ConvConfig:
+    """Draws any legal convolution: uneven channels, strides, dilation, padding."""
+    kernel = draw(st.sampled_from(KERNELS))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    sizes = []
+    for axis in range(2):
+        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        least = max(1, reach - sum(padding[2 * axis : 2 * axis + 2]))
+        sizes.append(draw(st.integers(least, max(least, max_size))))
+    return ConvConfig(
+        batch=draw(st.integers(1, 4)),
+        channels=draw(st.integers(1, max_channels)),
+        height=sizes[0],
+        width=sizes[1],
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+
+
+@st.composite
+def shards(draw: st.DrawFn, chip: tuple[int, int] = (8, 8)) -> ShardConfig:
+    """Draws a scheme and a grid from 1x1 to the chip's."""
+    grid = (draw(st.integers(1, chip[0])), draw(st.integers(1, chip[1])))
+    return ShardConfig(scheme=draw(st.sampled_from(SCHEMES)), grid=grid)

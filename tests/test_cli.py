@@ -1,0 +1,109 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jaxdw import cli
+
+EXAMPLE = ["run", "--channels", "64", "--size", "8x8", "--kernel", "3x3"]
+EXAMPLE += ["--padding", "1"]
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = cli.main([*EXAMPLE, *arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("scheme", ["height", "width", "block"])
+def test_the_plans_example_passes(capsys, scheme):
+    status, out, _ = run(capsys, "--scheme", scheme)
+    assert (status, out.splitlines()[-1]) == (0, "PASS")
+    assert "0x2c00001d4da0" in out
+    assert "0x400401d4da0" in out
+
+
+def test_json_is_one_object_with_the_same_facts(capsys):
+    status, out, _ = run(capsys, "--scheme", "block", "--bias", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert report["plan"]["grid"] == [2, 2]
+    assert report["plan"]["halo_shard"] == [60, 32]
+    assert report["plan"]["start_tiles"] == [0, 1, 0, 1]
+    assert report["addresses"][1]["noc_address"] == "0x400401d4da0"
+    assert report["traffic"]["tiles_per_bank"][:3] == [3, 3, 0]
+    assert report["result"]["passed"] is True
+    assert report["result"]["max_ulp"] <= 1
+
+
+def test_a_wrong_layout_fails_and_says_why(capsys):
+    status, out, _ = run(capsys, "--scheme", "width", "--weight-layout", "concatenated")
+    assert (status, out.splitlines()[-1]) == (1, "FAIL")
+    assert "JDW001 wrong values" in out
+
+
+@pytest.mark.parametrize("dump", ["weights", "tiles", "l1"])
+def test_pattern_weights_show_the_plans_dump(capsys, dump):
+    arguments = ["--scheme", "width", "--weights", "pattern", "--dump", dump]
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    lines = out.splitlines()
+    first = lines.index("Row 0: F0[1, 1, ...] F1[9, 9, ...]")
+    head = {
+        "weights": "Matrix rows 0-31, columns 0-31:",
+        "tiles": "Tile 0 (tile row 0, column 0; bank 0, slot 0):",
+        "l1": "Core (0, 0) L1 tile 0 (DRAM tile 0):",
+    }
+    assert lines[first - 1] == head[dump]
+    assert lines[first + 15] == "Row 15: F0[8, 8, ...] F1[0, 0, ...]"
+    assert lines[first + 16] == "Rows 16-31: zeros"
+
+
+def test_dump_as_json(capsys):
+    _, out, _ = run(capsys, "--weights", "pattern", "--dump", "tiles", "--json")
+    assert json.loads(out)["dump"]["tiles"][1].startswith("Row 0: F0[1, 1, ...]")
+
+
+def test_seed_changes_the_inputs(capsys):
+    dumps = [
+        run(capsys, "--dump", "tiles", "--seed", seed)[1] for seed in ("0", "0", "1")
+    ]
+    assert dumps[0] == dumps[1] != dumps[2]
+
+
+def test_all_problems_arrive_with_exit_status_2(capsys):
+    status, out, err = run(
+        capsys, "--channels", "0", "--scheme", "rows", "--grid", "9x9"
+    )
+    assert (status, out) == (2, "")
+    for name in ("`channels` (=0)", "`scheme` (='rows')", "`grid` (=(9, 9), x and y)"):
+        assert name in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--stride", "1.5"], "'1.5' must be integers joined by x; try 3x3"),
+        (["--channels", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_words_that_are_no_numbers_are_refused_by_name(capsys, arguments, sentence):
+    with pytest.raises(SystemExit, match="2"):
+        run(capsys, *arguments)
+    assert sentence in capsys.readouterr().err
+
+
+def test_three_sizes_are_refused(capsys):
+    status, _, err = run(capsys, "--size", "8x8x8")
+    assert status == 2
+    assert "`--size` (=(8, 8, 8)) must be HxW" in err
+
+
+def test_help_does_not_import_jax():
+    code = "import sys; from jaxdw import cli\n"
+    code += "try:\n    cli.main(['--help'])\n"
+    code += "finally:\n    assert 'jax' not in sys.modules\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: jaxdw" in done.stdout

@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import oracles
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxdw as jd
+from jaxdw.verify.compare import judge
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = json.loads((GOLDEN / "comp_pcc.json").read_text())
+ARRAYS = np.load(GOLDEN / "comp_pcc.npz")
+
+
+def array(name: str, dtype: str) -> np.ndarray:
+    values = ARRAYS[name]
+    return values.astype(ml_dtypes.bfloat16) if "bfloat16" in dtype else values
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_pcc_is_that_of_ttnn(case):
+    golden = array(f"{case['name']}_golden", case["dtype"])
+    calculated = array(f"{case['name']}_calc", case["dtype_c"])
+    value = jd.pcc(golden, calculated)
+    assert abs(value - case["value"]) <= 1e-15
+    assert (value >= case["pcc"]) == case["ok"]
+
+
+def test_the_branchs_pcc_is_numpys_correlation_in_float64():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 1000)).astype(np.float32)
+    want = np.min(np.ma.corrcoef(a, b))
+    assert abs(jd.pcc(a, b, revision="branch") - want) <= 1e-15
+    constant = np.full(1000, 3, np.float32)
+    assert jd.pcc(constant, a, revision="branch") == 1.0
+    assert jd.pcc(0 * constant, a, revision="branch") == 0.0
+
+
+def test_the_reference_gives_the_pcc_a_wormhole_chip_reported():
+    golden = np.load(GOLDEN / "recorded_height.npz")
+    values = {
+        name: golden[name].view(ml_dtypes.bfloat16).astype(np.float32)
+        for name in ("x_nchw", "w_oihw", "out_nhwc")
+    }
+    conv = jd.ConvConfig(channels=64, height=8, width=8, padding=1)
+    want = jd.reference(conv, values["x_nchw"].transpose(0, 2, 3, 1), values["w_oihw"])
+    got = values["out_nhwc"].astype(ml_dtypes.bfloat16)
+    value = jd.pcc(got, want.astype(np.float32), revision="branch")
+    assert abs(value - float(golden["recorded_pcc"])) <= 1e-13
+
+
+def test_ulp_distance_counts_values_between():
+    one = np.float32(1)
+    assert jd.ulp_distance(one, 1 + 2**-7) == 1
+    assert jd.ulp_distance(one, 1 - 2**-8) == 1
+    assert jd.ulp_distance(0.0, -0.0) == 0
+    smallest = 2.0**-133  # of bf16
+    assert jd.ulp_distance(-smallest, smallest) == 2
+    assert jd.ulp_distance(one, one + np.float32(2**-23), "float32") == 1
+    assert jd.ulp_distance(np.nan, np.nan) == 0
+    assert jd.ulp_distance(np.nan, one) == 65536
+
+
+@given(st.integers(0, 2**16 - 2), st.integers(0, 1))
+def test_neighbouring_bf16_patterns_are_1_ulp_apart(bits, step):
+    pair = np.array([bits, bits + step], np.uint16).view(ml_dtypes.bfloat16)
+    values = pair.astype(np.float32)
+    if np.isfinite(values).all() and (values[0] > 0) == (values[1] > 0):
+        assert jd.ulp_distance(values[0], values[1]) == step
+
+
+@settings(max_examples=20)
+@given(
+    strategies.convs(max_channels=20, max_size=9),
+    st.booleans(),
+    st.sampled_from([None, "relu", "relu6", "silu", "gelu"]),
+)
+def test_the_reference_equals_the_loop(conv, with_bias, activation):
+    conv = jd.ConvConfig(**(conv.__dict__ | {"activation": activation}))
+    rng = np.random.default_rng(conv.channels)
+    x, w = rng.standard_normal(conv.input_shape), rng.standard_normal(conv.weight_shape)
+    bias = rng.standard_normal(conv.channels) if with_bias else None
+    want = oracles.conv(x, w, bias, conv.stride, conv.padding, conv.dilation)
+    if activation:
+        want = oracles.activation(activation, want)
+    got = jd.reference(conv, x, w, bias)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_verdict_tells_a_rounding_from_a_mistake():
+    want = np.linspace(1, 2, 200)
+    good = judge(want, want, "bfloat16")
+    assert (good.exact, good.max_ulp, good.passed) == (200, 0, True)
+    off = want.copy()
+    off[7] *= 1 + 2**-5
+    bad = judge(off, want, "bfloat16")
+    assert (bad.max_ulp > 1, bad.exact, bad.passed) == (True, 199, False)
+    missing = want.copy()
+    missing[3] = np.nan
+    assert not judge(missing, want, "bfloat16").passed
+    small = want.copy()
+    small[0] = 1e-3
+    off = small.copy()
+    off[0] = 2e-3
+    assert not judge(off, small, "bfloat16").passed
+    off[0] = 1e-3 + 1e-9
+    assert judge(off, small, "bfloat16").passed
