@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxdw.arch.arch import Arch, load_arch
     from jaxdw.errors import ConfigError, UnsupportedError
+    from jaxdw.machine.core import core_sticks
     from jaxdw.machine.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
@@ -31,6 +32,7 @@ _ROOMS = {
     "ShardConfig": "plan.config",
     "UnsupportedError": "errors",
     "bank_table": "maps.banks",
+    "core_sticks": "machine.core",
     "emulate": "machine.emulator",
     "load_arch": "arch.arch",
     "make_maps": "maps.maps",
@@ -50,7 +52,7 @@ __all__ = [  # noqa: RUF022
     "ConvConfig", "ShardConfig", "ComputeConfig", "Arch", "load_arch",
     "ConfigError", "UnsupportedError",
     "Plan", "make_plan", "Maps", "make_maps", "Emulation", "run", "emulate",
-    "prepare_weights", "tilize", "untilize", "pack", "unpack",
+    "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
     "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
 ]  # fmt: skip
 

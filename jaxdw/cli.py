@@ -21,7 +21,12 @@ PLANS_BASE_ADDRESS = 0x1D4DA0
 
 _SCHEMES = get_args(config.Scheme)
 _DUMPS = ("weights", "tiles", "l1")
-_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+_DTYPES = {
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "bfp8": "bfloat8_b",
+    "bfp4": "bfloat4_b",
+}
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -83,8 +88,13 @@ def _add_conv_arguments(parser: argparse.ArgumentParser) -> None:
     )
     conv.add_argument("--dilation", type=_pair, default=(1, 1), help="HxW")
     conv.add_argument("--dtype", type=_dtype, default="bfloat16", help="activations")
-    conv.add_argument("--weights-dtype", type=_dtype, default="bfloat16")
-    conv.add_argument("--output-dtype", type=_dtype, help="default: that of --dtype")
+    conv.add_argument(
+        "--weights-dtype",
+        type=_dtype,
+        default="bfloat16",
+        help="or bfp8, bfp4, fp32",
+    )
+    conv.add_argument("--output-dtype", type=_dtype, default="bfloat16")
     conv.add_argument("--bias", action="store_true")
     conv.add_argument("--activation", choices=get_args(config.Activation))
     chip = parser.add_argument_group("sharding and chip")
@@ -94,12 +104,13 @@ def _add_conv_arguments(parser: argparse.ArgumentParser) -> None:
     chip.add_argument("--weight-layout", default="final")
     chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
     chip.add_argument(
-        "--base-address", type=lambda text: int(text, 0), default=PLANS_BASE_ADDRESS,
-        help="of the weights in every DRAM bank; used for the addresses shown",
+        "--base-address", type=lambda text: int(text, 0),
+        help="of the weights in every DRAM bank, for the addresses shown; default: "
+        f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
     )  # fmt: skip
     compute = parser.add_argument_group("compute")
-    compute.add_argument("--arithmetic", default="float32")
-    compute.add_argument("--math-fidelity", default="LoFi")
+    compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
+    compute.add_argument("--math-fidelity", default="LoFi", help="LoFi to HiFi4")
     compute.add_argument("--fp32-dest-acc", action="store_true")
 
 
@@ -120,7 +131,7 @@ def _configs(
         dilation=args.dilation,
         dtype=args.dtype,
         weights_dtype=args.weights_dtype,
-        output_dtype=args.output_dtype or args.dtype,
+        output_dtype=args.output_dtype,
         bias=args.bias,
         activation=args.activation,
     )
@@ -143,6 +154,7 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.plan.plan import make_plan
 
     plan = make_plan(conv, shard, compute, args.arch)
+    arch = plan.arch
 
     from jaxdw.machine.emulator import run
     from jaxdw.maps.banks import bank_table
@@ -150,18 +162,17 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.verify.compare import judge, reference
 
     rows, columns = plan.weight_tile_grid
-    table = bank_table(
-        rows * columns,
-        config.TILE_BYTES[conv.weights_dtype],
-        args.base_address,
-        plan.arch,
-    )
+    base_address = args.base_address
+    if base_address is None:
+        base_address = PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % arch.dram_align_bytes
+    page_bytes = config.TILE_BYTES[conv.weights_dtype]
+    table = bank_table(rows * columns, page_bytes, base_address, arch)
     x, w, bias = _draw(conv, args)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     result = run(plan, make_maps(plan), x, w, bias, keep=kept)
-    verdict = judge(result.output, reference(conv, x, w, bias), conv.output_dtype)
-    shown = min(len(table.bank), plan.arch.num_banks)
+    verdict = judge(result.output, reference(conv, x, w, bias), conv, compute)
+    shown = min(len(table.bank), arch.num_banks)
     addresses = [
         {
             "tile": tile,

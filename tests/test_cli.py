@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import jaxdw as jd
 from jaxdw import cli
 
 EXAMPLE = ["run", "--channels", "64", "--size", "8x8", "--kernel", "3x3"]
@@ -25,7 +26,9 @@ def test_the_plans_example_passes(capsys, scheme):
 
 
 def test_json_is_one_object_with_the_same_facts(capsys):
-    status, out, _ = run(capsys, "--scheme", "block", "--bias", "--json")
+    status, out, _ = run(
+        capsys, "--scheme", "block", "--bias", "--json", "--arithmetic", "float32"
+    )
     report = json.loads(out)
     assert status == 0
     assert report["plan"]["grid"] == [2, 2]
@@ -107,3 +110,79 @@ def test_help_does_not_import_jax():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: jaxdw" in done.stdout
+
+
+def test_every_flag_reaches_its_config():
+    line = (
+        "run --channels 40 --size 9x7 --batch 2 --kernel 3x2 --stride 2x1 "
+        "--padding 1x0 --dilation 1x2 --dtype fp32 --weights-dtype bfp4 "
+        "--output-dtype bfp8 --bias --activation relu --scheme block --grid 4x2 "
+        "--act-block-h-override 64 --weight-layout tile_chunks "
+        "--arithmetic float32 --math-fidelity HiFi4 --fp32-dest-acc"
+    )
+    args = cli._parser().parse_args(line.split())
+    conv = jd.ConvConfig(
+        channels=40,
+        height=9,
+        width=7,
+        batch=2,
+        kernel=(3, 2),
+        stride=(2, 1),
+        padding=(1, 0),
+        dilation=(1, 2),
+        dtype="float32",
+        weights_dtype="bfloat4_b",
+        output_dtype="bfloat8_b",
+        bias=True,
+        activation="relu",
+    )
+    shard = jd.ShardConfig(
+        scheme="block",
+        grid=(4, 2),
+        act_block_h_override=64,
+        weight_layout="tile_chunks",
+    )
+    compute = jd.ComputeConfig(
+        arithmetic="float32", math_fidelity="HiFi4", fp32_dest_acc=True
+    )
+    assert cli._configs(args) == (conv, shard, compute)
+    assert cli._draw(conv, args)[2].std() > 5  # ten times the inputs'
+
+
+def report_of(capsys, line: str) -> dict:
+    assert cli.main([*line.split(), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_tiles_over_more_than_one_slot_are_shown_where_they_lie(capsys):
+    line = "run --channels 320 --size 3 --grid 1x1 --arithmetic float32"
+    line += " --weights pattern --base-address 64 --dump tiles --dump l1"
+    report = report_of(capsys, line)
+    assert len(report["addresses"]) == 12
+    assert report["addresses"][1] == {
+        "tile": 1,
+        "bank": 1,
+        "slot": 0,
+        "local_address": "0x40000040",
+        "noc_address": "0x40040000040",
+    }
+    place = "Tile 14 (tile row 1, column 4; bank 2, slot 1):"
+    assert place in report["dump"]["tiles"]
+    assert sum(line.startswith("Core") for line in report["dump"]["l1"]) == 3
+
+
+def test_the_other_chip_takes_the_plans_base_aligned_to_its_own_dram(capsys):
+    line = "run --channels 64 --size 8 --padding 1 --scheme width --arch blackhole"
+    report = report_of(capsys, line + " --arithmetic float32 --dump l1")
+    assert report["plan"]["arch"] == "blackhole"
+    assert report["addresses"][0]["local_address"] == "0x1d4d80"
+    assert "Core (1, 0) L1 tile 0 (DRAM tile 1):" in report["dump"]["l1"]
+
+
+def test_what_is_not_supported_is_refused_with_exit_status_2(monkeypatch, capsys):
+    def refuse(args):
+        raise jd.UnsupportedError("later")
+
+    monkeypatch.setattr(cli, "_run", refuse)
+    status, _, err = run(capsys)
+    assert (status, err) == (2, "jaxdw: later\n")

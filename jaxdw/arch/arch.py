@@ -13,6 +13,7 @@ NAMES = ("wormhole_b0", "blackhole")
 _TABLES = {
     "grid": ("x", "y"),
     "noc": ("id_bits", "local_address_bits"),
+    "matrix_unit": ("minus_one_unit_exponent_step",),
     "dram": ("align_bytes", "bank_noc_xy", "bank_offset_bytes"),
 }
 
@@ -31,6 +32,7 @@ class Arch:
     dram_align_bytes: int  # pages of an interleaved buffer start at multiples of this
     bank_noc_xy: tuple[tuple[int, int], ...]  # NoC 0 endpoint of each DRAM bank
     bank_offset_bytes: tuple[int, ...]  # where a bank begins inside its endpoint
+    minus_one_unit_exponent_step: int  # of a 32-bit Dst whose sum is -1 unit
 
     @property
     def num_banks(self) -> int:
@@ -114,4 +116,7 @@ def _parse(tables: dict, arch: str) -> Arch:
         dram_align_bytes=dram["align_bytes"],
         bank_noc_xy=tuple((x, y) for x, y in dram["bank_noc_xy"]),
         bank_offset_bytes=tuple(dram["bank_offset_bytes"]),
+        minus_one_unit_exponent_step=(
+            tables["matrix_unit"]["minus_one_unit_exponent_step"]
+        ),
     )

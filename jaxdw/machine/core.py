@@ -1,13 +1,18 @@
-"""ONE core's program: unpack, gather each window tap by tap, compute."""
+"""ONE core's program: unpack, gather each window tap by tap, compute, pack."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
+from jaxdw.arch.arch import Arch, load_arch
+from jaxdw.errors import refuse
 from jaxdw.maps.indexmap import HostOrDevice
-from jaxdw.numerics import formats, sfpu
-from jaxdw.plan.config import ComputeConfig
+from jaxdw.numerics import formats, fpu, sfpu
+from jaxdw.plan.config import ComputeConfig, OutputDtype, output_problems
 from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import TILE_ELEMS
 
@@ -31,25 +36,135 @@ def bias_stream(tiles: Float32[Array, "tiles 1024"]) -> Float32[Array, " channel
     return faces[:, :2, 0, :].reshape(-1)
 
 
-def accumulate(
+def _float32_dst(
     tap: Tap,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
-    *,
-    activation: str | None,
-    compute: ComputeConfig,
 ) -> Float32[Array, "sticks channels"]:
-    """Multiplies windows with weights, reduces, adds the bias, activates.
-
-    Args:
-      tap: gives the window elements of one kernel position.
-    """
     total = jnp.zeros((), jnp.float32)
     for k in range(len(weights)):
         total = total + tap(k) * weights[k]
-    if bias is not None:
-        total = total + bias[None]
-    return sfpu.activate(total, activation)
+    return total if bias is None else total + bias[None]
+
+
+def _fpu_dst(
+    tap: Tap,
+    weights: Float32[Array, "taps sticks_or_1 channels"],
+    bias: Float32[Array, " channels"] | None,
+    ordinary: Bool[Array, ""],
+    compute: ComputeConfig,
+    arch: Arch,
+) -> Float32[Array, "sticks channels"]:
+    fp32_dest = compute.fp32_dest_acc
+    multiply_reduce = functools.partial(
+        fpu.multiply_reduce,
+        tap,
+        list(weights),
+        phases=fpu.PHASES[compute.math_fidelity],
+        fp32_dest=fp32_dest,
+        arch=arch,
+    )
+    dst = jax.lax.cond(
+        ordinary,
+        lambda: multiply_reduce(fast=True),
+        lambda: multiply_reduce(fast=False),
+    )
+    if bias is None:
+        return dst
+    added = jnp.broadcast_to(bias[None], dst.shape)
+    return fpu.elwadd(
+        jnp.zeros_like(dst), added, dst, accumulate=True, fp32_dest=fp32_dest, arch=arch
+    )
+
+
+def compute_sticks(
+    tap: Tap,
+    weights: Float32[Array, "taps sticks_or_1 channels"],
+    bias: Float32[Array, " channels"] | None,
+    ordinary: Bool[Array, ""],
+    *,
+    activation: str | None,
+    output_dtype: str,
+    compute: ComputeConfig,
+    arch: Arch,
+) -> Float32[Array, "sticks channels"]:
+    """Multiplies windows with weights, reduces, adds the bias, activates, packs.
+
+    Args:
+      tap: gives the window elements of one kernel position.
+      ordinary: whether the operands' exponents allow the float32 forms of the matrix
+        unit (`fpu.is_ordinary`); both ways give the same bits.
+    """
+    if compute.arithmetic == "float32":
+        total = sfpu.true_activation(_float32_dst(tap, weights, bias), activation)
+        return formats.round_to(total, output_dtype)
+    dst = _fpu_dst(tap, weights, bias, ordinary, compute, arch)
+    dst = sfpu.activate(dst, activation, fp32_dest=compute.fp32_dest_acc)
+    return formats.pack_output(dst, output_dtype, fp32_dest=compute.fp32_dest_acc)
+
+
+def core_sticks(
+    windows: Shaped[HostOrDevice, "sticks taps channels"],
+    weights: Shaped[HostOrDevice, "sticks_or_1 taps channels"],
+    bias: Shaped[HostOrDevice, " channels"] | None = None,
+    *,
+    compute: ComputeConfig,
+    activation: str | None = None,
+    output_dtype: OutputDtype = "bfloat16",
+    arch: str | Path | Arch = "wormhole_b0",
+) -> Float32[Array, "sticks channels"]:
+    """Computes output sticks from ready windows, as one core of the grid does.
+
+    For each tap ELWMUL over the fidelity's phases into an empty Dst, packed to bf16;
+    GAPOOL with 1.0 over 16 taps at a time; the bias by ELWADD onto Dst; the activation;
+    the packer. Any number of taps and channels.
+
+    Args:
+      windows, weights, bias: values as the unpacker reads them: bf16, or float32 of
+        which the matrix unit reads TF32.
+      output_dtype: `bfloat16`, `float32` (32-bit Dst only) or `bfloat8_b` (channels in
+        whole groups of 16, which share an exponent).
+
+    Returns:
+      float32, values of `output_dtype`. Derivatives go straight through roundings.
+
+    Raises:
+      ConfigError: a compute config or an output that the chip does not have.
+
+    Source: tt-metal compute_pool_2d.cpp @002a3f41; tests/golden/core_kernels.npz.
+    """
+    refuse(compute.problems() + output_problems(output_dtype, compute))
+    program = functools.partial(
+        compute_sticks,
+        activation=activation,
+        output_dtype=output_dtype,
+        compute=compute,
+        arch=load_arch(arch),
+    )
+    return _ready_sticks(
+        jnp.asarray(windows).astype(jnp.float32),
+        jnp.asarray(weights).astype(jnp.float32),
+        None if bias is None else jnp.asarray(bias).astype(jnp.float32),
+        program,
+    )
+
+
+def _through(windows, weights, bias, program):
+    ordinary = fpu.is_ordinary(windows) & fpu.is_ordinary(weights)
+    taps = weights.swapaxes(0, 1)
+    return program(lambda k: windows[:, k], taps, bias, ordinary)
+
+
+_ready_sticks = jax.custom_jvp(_through, nondiff_argnums=(3,))
+
+
+@_ready_sticks.defjvp
+def _ready_sticks_jvp(program, primals, tangents):
+    smooth = functools.partial(
+        program, output_dtype="float32", compute=ComputeConfig(arithmetic="float32")
+    )
+    _, tangent = jax.jvp(lambda x, w, b: _through(x, w, b, smooth), primals, tangents)
+    return _ready_sticks(*primals, program), tangent
 
 
 def core_program(
@@ -59,10 +174,12 @@ def core_program(
     bias_tiles: Float32[Array, "bias_tiles 1024"] | None,
     channels_written: Bool[HostOrDevice, " channels"] | None,
     windows_written: Bool[HostOrDevice, " outputs"] | None,
+    ordinary: Bool[Array, ""],
     *,
     activation: str | None,
     output_dtype: str,
     compute: ComputeConfig,
+    arch: Arch,
 ) -> Float32[Array, "outputs channels"]:
     """Computes one core's output shard.
 
@@ -72,6 +189,7 @@ def core_program(
       weight_tiles: those that compute multiplies, unpacked, in memory order.
       channels_written, windows_written: whether all weights and all window elements of
         an output were ever written; one that was not is poison. None for all.
+      ordinary: as for `compute_sticks`.
     """
     taps, channels = len(sticks), l1.shape[1]
 
@@ -79,12 +197,16 @@ def core_program(
         found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
         return found.astype(jnp.float32)
 
-    weights = weight_stream(weight_tiles, taps, channels)
-    bias = None if bias_tiles is None else bias_stream(bias_tiles)
-    total = accumulate(
-        tap, weights[:, None], bias, activation=activation, compute=compute
+    result = compute_sticks(
+        tap,
+        weight_stream(weight_tiles, taps, channels)[:, None],
+        None if bias_tiles is None else bias_stream(bias_tiles),
+        ordinary,
+        activation=activation,
+        output_dtype=output_dtype,
+        compute=compute,
+        arch=arch,
     )
-    result = formats.round_to(total, output_dtype)
     if channels_written is not None:
         result = jnp.where(channels_written[None], result, jnp.nan)
     if windows_written is not None:

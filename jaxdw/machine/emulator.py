@@ -12,14 +12,14 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import refuse
+from jaxdw.errors import UnsupportedError, refuse
 from jaxdw.machine import noc
 from jaxdw.machine.core import core_program
 from jaxdw.machine.memory import Memory
 from jaxdw.maps.indexmap import HostOrDevice, gather, gather_written
 from jaxdw.maps.maps import ComposedMaps, Maps, make_maps, window_map
 from jaxdw.maps.weights import prepare_map, served_channels
-from jaxdw.numerics import formats
+from jaxdw.numerics import formats, fpu
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan, Traffic, make_plan
 
@@ -63,7 +63,7 @@ class Emulation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Program:
+class Program:
     """What fixes shapes or chooses code; all else of a plan travels as arrays."""
 
     num_channel_shards: int
@@ -75,12 +75,14 @@ class _Program:
     output_dtype: str
     activation: str | None
     compute: ComputeConfig
+    arch: Arch
     keep: tuple[str, ...]
 
 
-def _program(plan: Plan, keep: tuple[str, ...]) -> _Program:
+def program_of(plan: Plan, keep: tuple[str, ...] = ()) -> Program:
+    """Returns the static part of a plan."""
     conv = plan.conv
-    return _Program(
+    return Program(
         num_channel_shards=plan.num_channel_shards,
         channels_per_core=plan.input_shard.channels,
         channels=conv.channels,
@@ -90,12 +92,13 @@ def _program(plan: Plan, keep: tuple[str, ...]) -> _Program:
         output_dtype=conv.output_dtype,
         activation=conv.activation,
         compute=plan.compute,
+        arch=plan.arch,
         keep=keep,
     )
 
 
 def _host_weights(
-    values: Float[Array, "..."], program: _Program
+    values: Float[Array, "..."], program: Program
 ) -> Float[Array, " elements"]:
     """Returns the flat host tensor in the dtype the preparation works on.
 
@@ -107,21 +110,33 @@ def _host_weights(
 
 
 def _pad_channels(
-    sticks: Float[Array, "sticks channels"], program: _Program
+    sticks: Float[Array, "sticks channels"], program: Program
 ) -> Float[Array, "sticks padded"]:
     padded = program.num_channel_shards * program.channels_per_core
-    sticks = formats.cast(sticks, program.dtype)
-    return jnp.pad(sticks, [(0, 0), (0, padded - program.channels)])
+    sticks = jnp.pad(sticks, [(0, 0), (0, padded - program.channels)])
+    return formats.cast(sticks, program.dtype)
 
 
-def _map_grid(
+def _ordinary(
+    sticks: Float[Array, "sticks padded"],
+    weight_tiles: Float32[Array, "*grid tiles 1024"],
+    program: Program,
+) -> Bool[Array, ""]:
+    """Whether the matrix unit's float32 forms hold for these operands."""
+    if program.compute.arithmetic != "fpu":
+        return jnp.asarray(True)
+    return fpu.is_ordinary(sticks) & fpu.is_ordinary(weight_tiles)
+
+
+def map_grid(
     l1: Float[Array, "*grid rows channel_shards channels"],
     sticks: Int32[HostOrDevice, "shards taps outputs"],
     weight_tiles: Float32[Array, "*weight_grid tiles 1024"],
     bias_tiles: Float32[Array, "*bias_grid bias_tiles 1024"] | None,
     channels_written: Bool[HostOrDevice, "*written_grid channels"] | None,
     windows_written: Bool[HostOrDevice, "shards outputs"] | None,
-    program: _Program,
+    ordinary: Bool[Array, ""],
+    program: Program,
 ) -> Float32[Array, "shards outputs channel_shards channels"]:
     """Maps one core's program over the grid: channel shards inside NHW shards.
 
@@ -132,12 +147,13 @@ def _map_grid(
         activation=program.activation,
         output_dtype=program.output_dtype,
         compute=program.compute,
+        arch=program.arch,
     )
 
     def shards(values: HostOrDevice | None, axes: int) -> int | None:
         return 0 if values is not None and values.ndim == axes else None
 
-    over_channels = jax.vmap(core, in_axes=(1, None, 0, 0, 0, None), out_axes=1)
+    over_channels = jax.vmap(core, in_axes=(1, None, 0, 0, 0, None, None), out_axes=1)
     over_grid = jax.vmap(
         over_channels,
         in_axes=(
@@ -147,37 +163,44 @@ def _map_grid(
             shards(bias_tiles, 4),
             shards(channels_written, 3),
             0,
+            None,
         ),
     )
     return over_grid(
-        l1, sticks, weight_tiles, bias_tiles, channels_written, windows_written
+        l1,
+        sticks,
+        weight_tiles,
+        bias_tiles,
+        channels_written,
+        windows_written,
+        ordinary,
     )
 
 
-@functools.partial(jax.jit, static_argnames="program")
-def _run_composed(
+def _through(
     maps: ComposedMaps,
     x: Float[Array, "sticks channels"],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
-    program: _Program,
+    program: Program,
 ) -> Float32[Array, "outputs c"]:
-    """Runs with the maps of all stages run together; no intermediate copies."""
-    dtype = program.weights_dtype
+    """Moves and computes with the maps of all stages run together."""
 
     def tiles(host, index_map):
         found = gather(_host_weights(host, program), index_map)
-        packed = formats.pack(found.reshape(-1, found.shape[-1]), dtype)
-        return formats.unpack(packed, dtype).reshape(found.shape)
+        held = formats.hold(found.reshape(-1, found.shape[-1]), program.weights_dtype)
+        return held.reshape(found.shape)
 
     sticks = _pad_channels(x, program)
-    shards = _map_grid(
+    weight_tiles = tiles(w, maps.weights)
+    shards = map_grid(
         sticks.reshape(len(x), program.num_channel_shards, -1),
         maps.sticks.index,
-        tiles(w, maps.weights),
+        weight_tiles,
         None if bias is None else tiles(bias, maps.bias),
         maps.channels_written,
         maps.windows_written,
+        _ordinary(sticks, weight_tiles, program),
         program,
     )
     rows = shards.reshape(shards.shape[0] * shards.shape[1], -1)
@@ -187,14 +210,63 @@ def _run_composed(
 
 
 @functools.partial(jax.jit, static_argnames="program")
+def _run_composed(
+    maps: ComposedMaps,
+    x: Float[Array, "sticks channels"],
+    w: Float[Array, "c one kh kw"],
+    bias: Float[Array, " c"] | None,
+    program: Program,
+) -> Float32[Array, "outputs c"]:
+    """Runs without intermediate copies; derivatives go straight through roundings."""
+    smooth = dataclasses.replace(
+        program,
+        dtype="float32",
+        weights_dtype="float32",
+        output_dtype="float32",
+        compute=ComputeConfig(arithmetic="float32"),
+    )
+
+    leaves, structure = jax.tree.flatten(maps)
+
+    @jax.custom_jvp
+    def through(leaves, x, w, bias):
+        return _through(structure.unflatten(leaves), x, w, bias, program)
+
+    @through.defjvp
+    def through_jvp(primals, tangents):
+        def smoothly(x, w, bias):
+            return _through(structure.unflatten(primals[0]), x, w, bias, smooth)
+
+        tangent = jax.jvp(smoothly, primals[1:], tangents[1:])[1]
+        return through(*primals), tangent
+
+    return through(leaves, x, w, bias)
+
+
+@jax.custom_jvp
+def _refuse_derivatives(x, w, bias):
+    """Returns its arguments: derivatives do not pass bytes and banks."""
+    return x, w, bias
+
+
+@_refuse_derivatives.defjvp
+def _refuse_derivatives_jvp(primals, tangents):
+    raise UnsupportedError(
+        "derivatives go through composed maps only: call `run` without `keep`, and "
+        "with `maps` closed over rather than passed through an outer jit"
+    )
+
+
+@functools.partial(jax.jit, static_argnames="program")
 def _run_staged(
     maps: Maps,
     x: Float[Array, "sticks channels"],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
-    program: _Program,
+    program: Program,
 ) -> tuple[Float32[Array, "outputs c"], dict[str, Shaped[Array, "..."]]]:
     """Runs stage by stage; every memory is made."""
+    x, w, bias = _refuse_derivatives(x, w, bias)
     num_nhw_shards, num_channel_shards = (
         len(maps.shard.index),
         program.num_channel_shards,
@@ -239,7 +311,8 @@ def _run_staged(
             "l1_bias": bias_tiles,
         }
 
-    shards = Memory.full(_pad_channels(x, program)).move(maps.shard)
+    sticks = _pad_channels(x, program)
+    shards = Memory.full(sticks).move(maps.shard)
     haloed = shards.move(maps.halo)
     windows = window_map(maps.top_left, maps.taps)
     windows_written = jax.vmap(gather_written)(haloed.written, windows).all(axis=1)
@@ -250,13 +323,14 @@ def _run_staged(
         taps=len(maps.taps),
         channels=program.channels_per_core,
     )
-    outputs = _map_grid(
+    outputs = map_grid(
         haloed.data.reshape(*haloed.written.shape, num_channel_shards, -1),
         windows.index,
         by_grid(weight_tiles)[:, :, multiplied],
         None if bias_tiles is None else by_grid(bias_tiles),
         channels_written,
         windows_written,
+        _ordinary(sticks, weight_tiles, program),
         program,
     )
     outputs = outputs.reshape(*outputs.shape[:2], -1)
@@ -285,6 +359,10 @@ def run(
     Without `keep` the maps of consecutive stages are run together; with it (and for
     maps traced by an outer jit) every memory is made. Both give the same bits.
 
+    Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
+    with the true activation: they go straight through every rounding, block format and
+    fidelity (straight-through estimator).
+
     Args:
       x: `[N, H, W, C]`, rounded to the activations' dtype as the host does.
       w: `[C, 1, kh, kw]`; bias: `[C]`, if and only if `plan.conv.bias`.
@@ -293,13 +371,14 @@ def run(
     Raises:
       ConfigError: an array of another shape than planned, a bias missing or not
         planned, an unknown name in `keep`.
+      UnsupportedError: a derivative with `keep` or with traced maps.
     """
     keep = tuple(keep)
     x, w = _real(x), _real(w)
     bias = None if bias is None else _real(bias)
     refuse(_problems(plan, x, w, bias, keep))
     sticks = x.reshape(-1, plan.conv.channels)
-    program = _program(plan, keep)
+    program = program_of(plan, keep)
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(maps))
     memories = {}
     if keep or traced:
@@ -383,7 +462,7 @@ def prepare_weights(
     prepare = prepare_map(
         plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
     )
-    return _gather(_host_weights(w, _program(plan, ())), prepare)
+    return _gather(_host_weights(w, program_of(plan)), prepare)
 
 
 _gather = jax.jit(gather)

@@ -170,8 +170,8 @@ def _over_grid(pages: IndexMap, num_nhw_shards: int) -> IndexMap:
     return IndexMap(grid[0] if (grid == grid[0]).all() else grid, pages.size)
 
 
-def _tiles_written(elements: IndexMap) -> Bool[HostOrDevice, "*grid tiles"]:
-    return (elements.index != elements.poison).all(axis=-1)
+def _tiles_written(pages: IndexMap) -> Bool[HostOrDevice, "*grid tiles"]:
+    return pages.index != pages.poison
 
 
 def _compose_maps(maps: Maps) -> ComposedMaps:
@@ -181,15 +181,17 @@ def _compose_maps(maps: Maps) -> ComposedMaps:
     source = widen(handshake(maps.multicast).source, maps.weights.read.index.shape[1])
     pages = compose(source, read)
     multiplied = IndexMap(pages.index[:, : maps.effective_tiles], pages.size)
-    weights = _per_core_elements(maps.weights, _over_grid(multiplied, num_nhw_shards))
-    bias = None
+    weight_pages = _over_grid(multiplied, num_nhw_shards)
+    bias = bias_written = None
     if maps.bias is not None:
         bias_pages = compose(maps.bias.read, maps.bias.deal)
-        bias = _per_core_elements(maps.bias, _over_grid(bias_pages, num_nhw_shards))
+        bias_pages = _over_grid(bias_pages, num_nhw_shards)
+        bias = _per_core_elements(maps.bias, bias_pages)
+        bias_written = _tiles_written(bias_pages)
 
     channels_written = served_channels(
-        _tiles_written(weights),
-        None if bias is None else _tiles_written(bias),
+        _tiles_written(weight_pages),
+        bias_written,
         taps=len(maps.taps),
         channels=maps.channels_per_core,
     )
@@ -199,7 +201,7 @@ def _compose_maps(maps: Maps) -> ComposedMaps:
     seen = maps.collect.index[maps.collect.index < maps.collect.size]
     in_order = np.array_equal(maps.collect.index, np.arange(len(maps.collect.index)))
     return ComposedMaps(
-        weights=weights,
+        weights=_per_core_elements(maps.weights, weight_pages),
         bias=bias,
         sticks=sticks,
         channels_written=None if channels_written.all() else channels_written,

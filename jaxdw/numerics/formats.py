@@ -1,23 +1,35 @@
-"""Tensor formats: rounding on the host, raw tiles, and back to float32."""
+"""Tensor formats: rounding, raw tiles, and back to float32.
+
+A block format stores 16 consecutive elements of a face row as signed magnitudes of 7
+(bfloat8_b) or 3 (bfloat4_b) bits with one shared exponent. Its raw tile holds 64
+exponent bytes, face by face, then the codes in memory order; bfloat4_b two to a byte,
+the first in the low nibble. A magnitude's leading bit is explicit.
+
+Source: tt-metal blockfloat_common.cpp @034fc8c7, compared with ttnn 0.81.1
+(tests/golden/bfp_host.npz, fp32_to_bf16.npz); the chip's packer with the library's
+kernels (tests/golden/device_pack.npz).
+"""
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, BFloat16, Float, Float32, UInt8
+from jaxtyping import Array, BFloat16, Float, Float32, Int32, Shaped, UInt8
+
+from jaxdw.maps.indexmap import HostOrDevice
 
 Packer = Literal["host", "device"]
 
 BF16_NAN = 0x7FC0
+BLOCK = 16  # elements that share an exponent
+MAGNITUDE_BITS = {"bfloat8_b": 7, "bfloat4_b": 3}
 
 
 def to_bf16(values: Float[Array, "*shape"]) -> BFloat16[Array, "*shape"]:
     """Rounds to bfloat16 as the host does: nearest even, every NaN 0x7fc0.
 
-    Denormals are kept. Source: tests/golden/fp32_to_bf16.npz (ttnn 0.81.1, host).
+    Denormals are kept.
     """
-    if values.dtype == jnp.bfloat16:
-        values = values.astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
     even = (bits >> 16) & jnp.uint32(1)
     rounded = ((bits + jnp.uint32(0x7FFF) + even) >> 16).astype(jnp.uint16)
@@ -26,35 +38,192 @@ def to_bf16(values: Float[Array, "*shape"]) -> BFloat16[Array, "*shape"]:
     return jax.lax.bitcast_convert_type(rounded, jnp.bfloat16)
 
 
-def cast(values: Float[Array, "*shape"], dtype: str) -> Float[Array, "*shape"]:
-    """Rounds values to `bfloat16` or `float32`, as an array of that dtype."""
+def cut_to_bf16(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Drops the low 16 bits and flushes denormals, as SFPSTORE to a 16-bit Dst."""
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32) & ~0xFFFF
+    bits = jnp.where(bits & 0x7F800000 == 0, 0, bits)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def dst_to_bf16(dst: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Packs a 32-bit Dst to bf16: ties away from zero, NaN to infinity, denormals +0.
+
+    Source: tt-isa-documentation Packers/FormatConversion @39304719; the library's
+    kernels (tests/golden/core_kernels.npz).
+    """
+    bits = jax.lax.bitcast_convert_type(dst, jnp.int32)
+    rounded = (bits + 0x8000) & ~0xFFFF
+    infinite = bits & ~0x7FFFFFFF | 0x7F800000
+    bits = jnp.where(bits & 0x7F800000 == 0, 0, bits)
+    rounded = jnp.where(bits & 0x7F800000 == 0x7F800000, infinite, rounded)
+    rounded = jnp.where(bits == 0, 0, rounded)
+    return jax.lax.bitcast_convert_type(rounded, jnp.float32)
+
+
+def cast(values: Float[Array, "*shape channels"], dtype: str) -> Float[Array, "..."]:
+    """Rounds values as the host does, to an array that holds the format's values.
+
+    `bfloat8_b` and `bfloat4_b` take blocks along the last axis (whole blocks of 16) and
+    give bf16, which holds them exactly.
+    """
+    if dtype == "float32":
+        return values.astype(jnp.float32)
     if dtype == "bfloat16":
         return to_bf16(values)
-    return values.astype(jnp.float32)
+    blocks = values.astype(jnp.float32).reshape(-1, BLOCK)
+    exponent, codes = _host_codes(blocks, MAGNITUDE_BITS[dtype])
+    held = _decode(exponent, codes, MAGNITUDE_BITS[dtype])
+    return to_bf16(held).reshape(values.shape)
 
 
 def round_to(values: Float[Array, "*shape"], dtype: str) -> Float32[Array, "*shape"]:
-    """Rounds values to a format and returns them in float32."""
+    """Rounds values as the host does and returns them in float32."""
     return cast(values, dtype).astype(jnp.float32)
 
 
+def pack_output(
+    dst: Float32[Array, "sticks channels"], dtype: str, *, fp32_dest: bool
+) -> Float32[Array, "sticks channels"]:
+    """Returns the values the chip's packer makes of Dst.
+
+    A 16-bit Dst is bf16 already. `bfloat8_b` passes through bf16 and shares exponents
+    among 16 channels of a stick. Source: tt-metal compute_pool_2d.cpp @002a3f41.
+    """
+    if dtype == "float32":
+        return dst
+    values = dst_to_bf16(dst) if fp32_dest else dst
+    if dtype == "bfloat16":
+        return values
+    bits = MAGNITUDE_BITS[dtype]
+    exponent, codes = _device_codes(values.reshape(-1, BLOCK), bits)
+    return _decode(exponent, codes, bits).reshape(dst.shape)
+
+
+def _fields(values: Float32[Array, "*shape"]) -> tuple[Int32[Array, "*shape"], ...]:
+    """Returns sign, biased exponent and fraction (23 bits) of float32 values."""
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    return (bits >> 31) & 1, (bits >> 23) & 0xFF, bits & 0x7FFFFF
+
+
+def _code(
+    sign: Int32[Array, "b 16"], magnitude: Int32[Array, "b 16"], magnitude_bits: int
+) -> Int32[Array, "b 16"]:
+    magnitude = jnp.minimum(magnitude, (1 << magnitude_bits) - 1)
+    return jnp.where(magnitude == 0, 0, sign << magnitude_bits | magnitude)
+
+
+def _host_codes(
+    blocks: Float32[Array, "b 16"], magnitude_bits: int
+) -> tuple[Int32[Array, "b 1"], Int32[Array, "b 16"]]:
+    """Aligns to the largest exponent by truncation, then rounds to nearest even.
+
+    Denormals become 0, as the library's bytes show; infinity and NaN are numbers of
+    exponent 255.
+    """
+    sign, exponent, fraction = _fields(blocks)
+    shared = exponent.max(axis=1, keepdims=True)
+    mantissa = (fraction | 0x800000) >> jnp.minimum(shared - exponent, 31)
+    mantissa = jnp.where(exponent == 0, 0, mantissa)
+    drop = 24 - magnitude_bits
+    odd = (mantissa >> drop) & 1
+    rounded = (mantissa + (1 << (drop - 1)) - 1 + odd) >> drop
+    return shared, _code(sign, rounded, magnitude_bits)
+
+
+def _device_codes(
+    blocks: Float32[Array, "b 16"], magnitude_bits: int
+) -> tuple[Int32[Array, "b 1"], Int32[Array, "b 16"]]:
+    """Packs bf16 values by the chip's rule; ties go away from zero.
+
+    bfloat4_b rounds each element to 7 bits first, aligns by truncation with one bit
+    kept, rounds to 7 bits and drops 4.
+    """
+    sign, exponent, fraction = _fields(blocks)
+    mantissa = jnp.where(exponent == 0, 0, fraction >> 16 | 0x80)
+    if magnitude_bits == 3:
+        mantissa = (mantissa + 1) >> 1
+        carried = mantissa >> 7
+        mantissa, exponent = mantissa >> carried << 1, exponent + carried
+        shared = exponent.max(axis=1, keepdims=True)
+        mantissa = mantissa >> jnp.minimum(shared - exponent, 31)
+        rounded = jnp.minimum((mantissa + 1) >> 1, 127) >> 4
+    else:
+        shared = exponent.max(axis=1, keepdims=True)
+        shift = jnp.minimum(shared - exponent, 29)
+        rounded = (mantissa + jnp.left_shift(1, shift)) >> (shift + 1)
+    return jnp.minimum(shared, 255), _code(sign, rounded, magnitude_bits)
+
+
+def _decode(
+    exponent: Int32[Array, "b 1"], codes: Int32[Array, "b 16"], magnitude_bits: int
+) -> Float32[Array, "b 16"]:
+    """Returns the values of codes, all of which bf16 holds; underflow is +0.
+
+    A block of exponent 255 keeps its fractions (infinity, NaN); the code of sign alone
+    is 0xFF80 in bf16. Source: tt-isa-documentation FloatBitPatterns @39304719.
+    """
+    sign, magnitude = (
+        codes >> magnitude_bits,
+        codes & ((1 << magnitude_bits) - 1),
+    )
+    zeros = magnitude_bits - (32 - jax.lax.clz(magnitude))
+    value_exponent = exponent - zeros
+    fraction = (magnitude << (24 - magnitude_bits + zeros)) & 0x7FFFFF
+    bits = sign << 31 | value_exponent << 23 | fraction
+    bits = jnp.where(value_exponent <= 0, 0, bits)
+    bits = jnp.where(magnitude == 0, -(sign << 23), bits)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
 def pack(
-    tiles: Float[Array, "tiles 1024"], dtype: str, packer: Packer = "host"
+    tiles: Shaped[HostOrDevice, "tiles 1024"], dtype: str, packer: Packer = "host"
 ) -> UInt8[Array, "tiles page_bytes"]:
     """Packs tiles in memory order into raw bytes, little endian.
 
     Args:
-      dtype: `bfloat16` (2,048 bytes to a tile) or `float32` (4,096).
-      packer: whose rounding rule; only block formats differ.
+      dtype: `bfloat16` (2,048 bytes to a tile), `float32` (4,096), `bfloat8_b` (1,088)
+        or `bfloat4_b` (576).
+      packer: whose rule; `device` takes bf16 values (float32 loses its low 16 bits) and
+        is the chip's for block formats.
     """
-    raw = jax.lax.bitcast_convert_type(cast(tiles, dtype), jnp.uint8)
-    return raw.reshape(len(tiles), -1)
+    tiles = jnp.asarray(tiles)
+    if dtype not in MAGNITUDE_BITS:
+        raw = jax.lax.bitcast_convert_type(cast(tiles, dtype), jnp.uint8)
+        return raw.reshape(len(tiles), -1)
+    bits = MAGNITUDE_BITS[dtype]
+    blocks = tiles.astype(jnp.float32).reshape(-1, BLOCK)
+    rule = _host_codes if packer == "host" else _device_codes
+    exponent, codes = rule(blocks, bits)
+    exponent = exponent.reshape(len(tiles), -1).astype(jnp.uint8)
+    codes = codes.reshape(len(tiles), -1).astype(jnp.uint8)
+    if dtype == "bfloat4_b":
+        codes = codes[:, ::2] | codes[:, 1::2] << 4
+    return jnp.concatenate([exponent, codes], axis=1)
+
+
+def hold(tiles: Float[Array, "tiles 1024"], dtype: str) -> Float32[Array, "tiles 1024"]:
+    """Returns the values of tiles after they were packed by the host."""
+    if dtype == "float32":
+        return tiles.astype(jnp.float32)  # its bytes are its values
+    return unpack(pack(tiles, dtype), dtype)
 
 
 def unpack(
-    packed: UInt8[Array, "tiles page_bytes"], dtype: str
+    packed: UInt8[HostOrDevice, "tiles page_bytes"], dtype: str
 ) -> Float32[Array, "tiles 1024"]:
-    """Returns the values of packed tiles."""
-    target = jnp.bfloat16 if dtype == "bfloat16" else jnp.float32
-    raw = packed.reshape(len(packed), -1, target.dtype.itemsize)
-    return jax.lax.bitcast_convert_type(raw, target).astype(jnp.float32)
+    """Returns the values of packed tiles in memory order."""
+    packed = jnp.asarray(packed)
+    if dtype not in MAGNITUDE_BITS:
+        target = jnp.bfloat16 if dtype == "bfloat16" else jnp.float32
+        raw = packed.reshape(len(packed), -1, jnp.dtype(target).itemsize)
+        return jax.lax.bitcast_convert_type(raw, target).astype(jnp.float32)
+    bits = MAGNITUDE_BITS[dtype]
+    exponent, codes = packed[:, :64], packed[:, 64:]
+    if dtype == "bfloat4_b":
+        codes = jnp.stack([codes & 15, codes >> 4], axis=-1)
+    values = _decode(
+        exponent.reshape(-1, 1).astype(jnp.int32),
+        codes.reshape(-1, BLOCK).astype(jnp.int32),
+        bits,
+    )
+    return values.reshape(len(packed), -1)

@@ -1,14 +1,43 @@
-"""Activations of the vector unit."""
+"""Activations of the vector unit, on Dst values.
+
+Lanes are float32. Storing into a 16-bit Dst cuts the low 16 bits off (toward zero) and
+flushes denormals, unless the kernel rounds first; a 32-bit Dst keeps float32.
+Source: tt-isa-documentation SFPSTORE @39304719.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
+from jaxdw.numerics import formats
 
-def activate(
+# Chebyshev form, highest power first. Source: tt-metal ckernel_sfpu_gelu.h (2025).
+_GELU_POLYNOMIAL = (
+    -1.81205228163e-09, -4.59055119276e-08, -3.74540617693e-07, -2.29754133825e-07,
+    1.19076782913e-05, 4.25116466215e-05, -1.38391838381e-04, -8.62052441087e-04,
+    7.68340223025e-04, 9.2074331601e-03, -2.08478037614e-03, -6.56369476513e-02,
+    2.44542739174e-03, 0.398579460781, 0.499174645395, 2.98325768482e-05,
+)  # fmt: skip
+
+# |x| below, slope, intercept: the fp16 words of the lookup table as they decode.
+# Source: tt-llk @36b092e8 ckernel_sfpu_gelu.h (0x37E7322B, 0x38E138F3, 0x38003852;
+# 0xB12286D8, 0xB437B479, 0x7C00AFA4; 0x7C00 stands for no intercept).
+_GELU_SEGMENTS = (
+    (0.5, 0x322B, 0x86D8),
+    (1.0, 0x37E7, 0xB122),
+    (1.5, 0x38F3, 0xB479),
+    (2.0, 0x38E1, 0xB437),
+    (3.0, 0x3852, 0xAFA4),
+    (float("inf"), 0x3800, 0x0000),
+)
+
+
+def true_activation(
     values: Float32[Array, "*shape"], activation: str | None
 ) -> Float32[Array, "*shape"]:
-    """Applies the true activation function in float32; None changes nothing."""
+    """Applies the true function in float32, whatever form the chip has of it."""
     match activation:
         case "relu":
             return jnp.maximum(values, 0)
@@ -16,7 +45,78 @@ def activate(
             return jnp.clip(values, 0, 6)
         case "silu":
             return jax.nn.silu(values)
-        case "gelu":
+        case "gelu" | "gelu_approx":
             return jax.nn.gelu(values, approximate=False)
         case _:
             return values
+
+
+def _silu(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """x * sigmoid(x), rounded to nearest before it is stored.
+
+    The chip's exponential and reciprocal are not pinned down by what is published;
+    this is the true sigmoid in float32. Assumed: within 1 bf16 ULP of the chip.
+    """
+    return values * jax.nn.sigmoid(values)
+
+
+def _gelu(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """The accurate form: 0 below -5.5, x from 3 up, a polynomial between.
+
+    The polynomial's own error is absolute, up to about 3e-5: near 0 and in the negative
+    tail it is many ULPs off the true function, as the chip is. The order of Horner's
+    multiply-adds is that of the kernel; whether they are fused is not published.
+    """
+    total = jnp.full_like(values, _GELU_POLYNOMIAL[0])
+    for coefficient in _GELU_POLYNOMIAL[1:]:
+        total = total * values + coefficient
+    signed = jnp.copysign(jnp.abs(total), values)
+    between = jnp.where(values < -5.5, 0.0, signed)
+    result = jnp.where(values >= 3, values, between)
+    return jnp.where(values == 0, 0.0, result)
+
+
+def _gelu_approx(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """The lookup form: 0.5 x plus a piecewise linear function of |x|."""
+    size = jnp.abs(values)
+    table = jnp.zeros_like(values)
+    for limit, slope, intercept in reversed(_GELU_SEGMENTS):
+        line = size * _half_word(slope) + _half_word(intercept)
+        table = jnp.where(size < limit, line, table)
+    return 0.5 * values + table
+
+
+def _half_word(word: int) -> float:
+    sign, exponent, fraction = word >> 15, (word >> 10) & 31, word & 1023
+    if exponent == 0:
+        return (-1) ** sign * fraction * 2.0**-24
+    return (-1) ** sign * (1 + fraction / 1024) * 2.0 ** (exponent - 15)
+
+
+_EXACT: dict[str, Callable] = {
+    "relu": lambda values: jnp.maximum(values, 0),
+    "relu6": lambda values: jnp.clip(values, 0, 6),
+}
+_ROUNDED_FIRST: dict[str, Callable] = {"silu": _silu}
+_CUT: dict[str, Callable] = {"gelu": _gelu, "gelu_approx": _gelu_approx}
+
+
+def activate(
+    values: Float32[Array, "*shape"], activation: str | None, *, fp32_dest: bool
+) -> Float32[Array, "*shape"]:
+    """Applies the chip's form of an activation to Dst and stores it there.
+
+    `relu` and `relu6` are exact. `silu` is rounded to bf16, `gelu` (accurate) and
+    `gelu_approx` (lookup table) are cut to bf16; a 32-bit Dst keeps float32. Which gelu
+    a bare `GELU` selects on the depthwise branch is not established. Assumed: the
+    accurate one, in the Chebyshev form of the 2025 tree.
+    """
+    if activation is None:
+        return values
+    if activation in _EXACT:
+        return _EXACT[activation](values)
+    if activation in _ROUNDED_FIRST:
+        result = _ROUNDED_FIRST[activation](values)
+        return result if fp32_dest else formats.round_to(result, "bfloat16")
+    result = _CUT[activation](values)
+    return result if fp32_dest else formats.cut_to_bf16(result)

@@ -12,15 +12,22 @@ from jaxdw.arch.arch import Arch
 
 Scheme = Literal["height", "width", "block"]
 WeightLayoutName = Literal["final", "tile_chunks", "concatenated"]
-Activation = Literal["relu", "relu6", "silu", "gelu"]
-Dtype = Literal["bfloat16", "float32"]
+Activation = Literal["relu", "relu6", "silu", "gelu", "gelu_approx"]
+ActivationDtype = Literal["bfloat16", "float32", "bfloat8_b"]
+WeightsDtype = Literal["bfloat16", "float32", "bfloat8_b", "bfloat4_b"]
+OutputDtype = Literal["bfloat16", "float32", "bfloat8_b"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-Arithmetic = Literal["float32"]
+Arithmetic = Literal["fpu", "float32"]
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
 # Bytes of one 32x32 tile. Source: tt-metal dataflow_api_addrgen.h; ttnn 0.81.1, host.
-TILE_BYTES: dict[str, int] = {"bfloat16": 2048, "float32": 4096}
+TILE_BYTES: dict[str, int] = {
+    "bfloat16": 2048,
+    "float32": 4096,
+    "bfloat8_b": 1088,
+    "bfloat4_b": 576,
+}
 
 
 def stick_elem_bytes(dtype: str) -> int:
@@ -70,8 +77,10 @@ class ConvConfig:
     Attributes:
       kernel, stride, dilation: (height, width); an integer stands for both.
       padding: top, bottom, left, right in pixels of zeros; (h, w) or an integer also.
-      dtype: of the activations; `weights_dtype` also of the bias, as on the chip
-        (Source: tt-metal prepare_conv2d_weights.cpp @002a3f41).
+      dtype: of the activations; `bfloat8_b` becomes bf16 at the halo (Source: tt-metal
+        halo_device_operation.cpp @001d8351).
+      weights_dtype: also of the bias, as on the chip (Source: tt-metal
+        prepare_conv2d_weights.cpp @002a3f41).
       activation: applied after the bias; None for none.
     """
 
@@ -83,9 +92,9 @@ class ConvConfig:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
-    dtype: Dtype = "bfloat16"
-    weights_dtype: Dtype = "bfloat16"
-    output_dtype: Dtype = "bfloat16"
+    dtype: ActivationDtype = "bfloat16"
+    weights_dtype: WeightsDtype = "bfloat16"
+    output_dtype: OutputDtype = "bfloat16"
     bias: bool = False
     activation: Activation | None = None
 
@@ -120,8 +129,12 @@ class ConvConfig:
         sizes += _ints_problem("padding", self.padding, 4, 0)
         found = sizes or self._fit_problems()
         found += _ints_problem("stride", self.stride, 2, 1)
-        for name in ("dtype", "weights_dtype", "output_dtype"):
-            found += _choice_problem(name, getattr(self, name), get_args(Dtype))
+        for name, dtypes in (
+            ("dtype", ActivationDtype),
+            ("weights_dtype", WeightsDtype),
+            ("output_dtype", OutputDtype),
+        ):
+            found += _choice_problem(name, getattr(self, name), get_args(dtypes))
         found += _choice_problem(
             "activation", self.activation, (None, *get_args(Activation))
         )
@@ -206,11 +219,15 @@ class ComputeConfig:
     """How a core computes.
 
     Attributes:
-      arithmetic: `float32` accumulates in float32 in kernel-position order and rounds
-        once, to the output's dtype.
+      arithmetic: `fpu` is the matrix unit bit by bit; `float32` moves the same data and
+        accumulates in float32 in kernel-position order, with one rounding to the
+        output's dtype. Its products are exact for bf16 tensors; of float32 ones a
+        compiler may fuse each with its addition.
+      math_fidelity: 1 to 4 phases of every product, `LoFi` to `HiFi4`.
+      fp32_dest_acc: a 32-bit Dst instead of a 16-bit one.
     """
 
-    arithmetic: Arithmetic = "float32"
+    arithmetic: Arithmetic = "fpu"
     math_fidelity: Fidelity = "LoFi"
     fp32_dest_acc: bool = False
 
@@ -223,3 +240,18 @@ class ComputeConfig:
         if type(self.fp32_dest_acc) is not bool:
             found.append(f"`fp32_dest_acc` (={self.fp32_dest_acc!r}) must be a bool")
         return found
+
+
+def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[str]:
+    """Returns a sentence if Dst cannot give that output."""
+    if (
+        output_dtype != "float32"
+        or compute.arithmetic != "fpu"
+        or compute.fp32_dest_acc
+    ):
+        return []
+    problem = (
+        "`output_dtype` (='float32') must have a 32-bit Dst (fp32_dest_acc is False: "
+        "16 bits); use fp32_dest_acc=True or output_dtype='bfloat16'"
+    )
+    return [problem]

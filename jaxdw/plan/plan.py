@@ -15,6 +15,7 @@ from jaxdw.plan.config import (
     ConvConfig,
     Scheme,
     ShardConfig,
+    output_problems,
     stick_elem_bytes,
 )
 from jaxdw.plan.findings import Finding, layout_findings
@@ -290,11 +291,17 @@ def make_plan(
     Raises:
       ConfigError: with every rule that the configuration breaks, one to a line:
         sizes below 1, a kernel larger than the padded input, unknown names, a grid
-        larger than the chip's, an override that is no multiple of 32.
+        larger than the chip's, an override that is no multiple of 32, a 32-bit
+        output of a 16-bit Dst.
     """
     shard, compute = shard or ShardConfig(), compute or ComputeConfig()
     arch = load_arch(arch)
-    refuse(conv.problems() + shard.problems(arch) + compute.problems())
+    refuse(
+        conv.problems()
+        + shard.problems(arch)
+        + compute.problems()
+        + output_problems(conv.output_dtype, compute)
+    )
     window = Window(conv)
     core_grid = search_core_grid(
         shard.scheme,

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxdw.plan.config import ConvConfig
+from jaxdw.plan.config import ComputeConfig, ConvConfig
 
 PccRevision = Literal["ttnn-0.81", "branch"]
 
@@ -166,10 +166,30 @@ class Verdict:
     passed: bool
 
 
+def pcc_threshold(conv: ConvConfig, compute: ComputeConfig) -> float:
+    """Returns the PCC that tt-metal's own depthwise test asks for.
+
+    Source: tests/ttnn/nightly/unit_tests/operations/conv/test_conv2d.py @002a3f41,
+    run_conv.
+    """
+    if not compute.fp32_dest_acc:
+        return 0.97 if conv.channels * conv.taps > 10000 else 0.985
+    lofi_bfp8 = compute.math_fidelity == "LoFi" and conv.output_dtype == "bfloat8_b"
+    return 0.996 if lofi_bfp8 else 0.997
+
+
 def judge(
-    output: ArrayLike, want: Float64[np.ndarray, "..."], output_dtype: str
+    output: ArrayLike,
+    want: Float64[np.ndarray, "..."],
+    conv: ConvConfig,
+    compute: ComputeConfig,
 ) -> Verdict:
-    """Compares an output with its float64 reference."""
+    """Compares an output with its float64 reference.
+
+    `arithmetic="float32"` must come within an ULP; the matrix unit and block formats
+    must pass the threshold of tt-metal's own test and leave no output unwritten.
+    """
+    output_dtype = "float32" if conv.output_dtype == "float32" else "bfloat16"
     target, _ = _ULP_TYPES[output_dtype]
     got, rounded = np.asarray(output).astype(target), want.astype(target)
     ulp = ulp_distance(got, rounded, output_dtype)
@@ -180,14 +200,25 @@ def judge(
     error = np.where(np.isnan(error), np.inf, error)
     small_error = float(error[~above].max(initial=0)) / (largest or 1.0)
     max_ulp = int(ulp[above].max(initial=0))
+    correlation = pcc(got, rounded)
+    exact_formats = {conv.dtype, conv.weights_dtype} <= {"bfloat16", "float32"}
+    if compute.arithmetic == "float32" and exact_formats:
+        rule = (
+            "at most 1 ULP above 1 % of the largest output, elsewhere 1 ULP or 1e-6 of "
+            "the largest"
+        )
+        passed = max_ulp <= 1 and small_error <= _SMALL_ERROR
+    else:
+        threshold = pcc_threshold(conv, compute)
+        rule = f"PCC at least {threshold}, as tt-metal's own test; no output unwritten"
+        passed = correlation >= threshold and not np.isnan(got64).any()
     return Verdict(
         outputs=ulp.size,
         exact=int(np.count_nonzero(ulp == 0)),
         max_ulp=max_ulp,
         mean_ulp=float(ulp[above].mean()) if above.any() else 0.0,
         small_error=small_error,
-        pcc=pcc(got, rounded),
-        rule="at most 1 ULP above 1 % of the largest output, elsewhere 1 ULP or 1e-6 "
-        "of the largest",
-        passed=max_ulp <= 1 and small_error <= _SMALL_ERROR,
+        pcc=correlation,
+        rule=rule,
+        passed=passed,
     )

@@ -1,8 +1,11 @@
+import re
 from importlib import resources
 
 import pytest
 
 import jaxdw as jd
+
+WORMHOLE = resources.files("jaxdw.arch").joinpath("wormhole_b0.toml").read_text()
 
 
 def test_wormhole_has_12_banks_on_the_endpoints_of_its_soc_descriptor():
@@ -44,3 +47,31 @@ def test_an_unknown_name_or_file_is_refused():
         jd.load_arch("grayskull")
     with pytest.raises(jd.ConfigError, match=r"absent.toml.*cannot be read"):
         jd.load_arch("absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("x = 8", "x = 0", r"`grid.x` \(=0\).*int >= 1"),
+        ("x = 8", "x = 8.0", r"`grid.x` \(=8.0\).*int >= 1"),
+        ("[0, 0x40000000, 0,", "[0, 0,", r"\(=12 banks\).*\(=11\).*the same banks"),
+        ("[0, 11], ", "", r"\(=11 banks\).*\(=12\).*the same banks"),
+        ('name = "wormhole_b0"', "", "must have a `name`"),
+        ('name = "wormhole_b0"', "name = 7", "must have a `name`"),
+        ('name = "wormhole_b0"', 'name = "a"\nnoise = 1', "unknown entry `noise`"),
+        ('source = "tt-isa', '# "tt-isa', r"must name a `source` in \[noc\]"),
+    ],
+)
+def test_a_broken_entry_of_a_toml_is_named(tmp_path, old, new, sentence):
+    assert old in WORMHOLE
+    path = tmp_path / "broken.toml"
+    path.write_text(WORMHOLE.replace(old, new, 1))
+    with pytest.raises(jd.ConfigError, match=sentence):
+        jd.load_arch(path)
+
+
+def test_a_chip_without_banks_is_refused(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text(re.sub(r"(bank_\w+) = .*", r"\1 = []", WORMHOLE))
+    with pytest.raises(jd.ConfigError, match=r"\(=0 banks\).*at least one"):
+        jd.load_arch(path)

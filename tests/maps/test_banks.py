@@ -64,10 +64,22 @@ def test_no_read_and_a_read_past_the_buffer_find_nothing():
         ((0, 2048, 0), r"`num_pages` \(=0\) must be at least 1"),
         ((1, 0, 0), r"`page_bytes` \(=0\) must be at least 1"),
         ((1, 2048, 48), r"`base_address` \(=0x30\) must be a multiple of 32.*try 0x20"),
-        ((1, 2048, -32), r"`base_address` \(=-0x20\)"),
+        ((1, 2048, -32), r"`base_address` \(=-0x20\).*try 0x0$"),
         ((1, 2048, 1 << 36), r"must lie below 0x1000000000"),
+        # bank 1 alone, 1 GiB up its endpoint, ends past the reach
+        ((3, 2048, (1 << 36) - (1 << 30)), r"must lie below 0x1000000000"),
     ],
 )
 def test_an_impossible_buffer_is_refused(arguments, sentence):
     with pytest.raises(jd.ConfigError, match=sentence):
         jd.bank_table(*arguments, "wormhole_b0")
+
+
+def test_a_buffer_may_end_where_the_reach_of_an_address_does():
+    table = jd.bank_table(1, 64, (1 << 36) - 64, "blackhole")
+    assert table.local_address.tolist() == [(1 << 36) - 64]
+
+
+def test_slots_are_the_pages_of_the_fullest_bank():
+    slots = [jd.bank_table(n, 64, 0, "blackhole").num_slots for n in (1, 8, 9)]
+    assert slots == [1, 1, 2]

@@ -57,3 +57,13 @@ def test_output_rows_past_a_core_are_never_computed():
     assert top_left.index.shape == (1, 32)
     assert (top_left.index[0, 21:] == top_left.poison).all()
     assert np.array_equal(top_left.index[0, :8], [0, 1, 2, 3, 4, 5, 6, 9])
+
+
+def test_a_core_of_a_block_grid_starts_its_windows_where_the_plan_says():
+    conv = jd.ConvConfig(channels=64, height=9, width=11, padding=1)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block"))
+    index = jd.make_maps(plan).top_left.index
+    assert len(index) > 1
+    for shard, rows in enumerate(index.tolist()):
+        starts = plan.top_left(shard * plan.num_channel_shards).tolist()
+        assert rows[: len(starts)] == starts

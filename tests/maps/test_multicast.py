@@ -85,6 +85,22 @@ def test_naming_the_wrong_sender_stalls_both():
     assert delivery.sender_semaphore.tolist() == [0, 2, 0, 0]
 
 
+def test_a_core_that_does_not_read_sends_nothing():
+    multicast = dataclasses.replace(
+        make_multicast(plan_of("block")),
+        num_dests=np.array([1, 1, 1, 0], np.int32),
+        names=np.array([-1, -1, 0, 2], np.int32),
+    )
+    assert handshake(multicast).sender_semaphore.tolist() == [0, 0, 1, 0]
+
+
+def test_of_two_senders_into_one_core_the_first_is_its_source():
+    plan = plan_of("block")
+    rect = make_multicast(plan).rect.copy()
+    rect[1] = 0, 0, 1, 1
+    assert sources(plan, rect=rect) == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("scheme", ["height", "width", "block"])
 def test_the_plans_example(scheme):
     want = {"height": [0, 0], "width": [0, 1], "block": [0, 1, 0, 1]}

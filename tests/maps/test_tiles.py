@@ -57,3 +57,5 @@ def test_shapes_that_do_not_fit_are_refused():
         jd.untilize(jnp.zeros((1, 1024)), (3,))
     with pytest.raises(ValueError, match=r"must be \(2, 1024\).*\(33, 32\)"):
         jd.untilize(jnp.zeros((1, 1024)), (33, 32))
+    with pytest.raises(ValueError, match=r"must be \(1, 1024\).*\(32, 32\)"):
+        jd.untilize(jnp.zeros((1, 512)), (32, 32))

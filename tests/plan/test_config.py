@@ -66,6 +66,12 @@ def test_a_lone_number_is_spread_over_its_axes():
             {"channels": 10**9},
             "must have at most 2147483646; use fewer pixels or channels",
         ),
+        (
+            {"channels": 10**6, "padding": 100},
+            "(=43264000000 elements) must have at most 2147483646",
+        ),
+        ({"weights_dtype": "float16"}, "`weights_dtype` (='float16') must be one of"),
+        ({"output_dtype": "float16"}, "`output_dtype` (='float16') must be one of"),
     ],
 )
 def test_a_broken_rule_of_the_convolution_is_named(conv, sentence):
@@ -83,11 +89,20 @@ def test_a_broken_rule_of_the_convolution_is_named(conv, sentence):
                 "wormhole_b0; try (8, 8)"
             ),
         ),
+        ({"grid": (8, 9)}, "`grid` (=(8, 9), x and y) must lie inside the 8x8 cores"),
         ({"grid": (0, 8)}, "`grid` (=(0, 8)) must be 2 integers >= 1"),
         ({"grid": 8}, "`grid` (=8) must be 2 integers >= 1"),
         (
             {"act_block_h_override": 48},
             "`act_block_h_override` (=48) must be a multiple of 32; try 64",
+        ),
+        (
+            {"act_block_h_override": -32},
+            "`act_block_h_override` (=-32) must be a multiple of 32; try 32",
+        ),
+        (
+            {"act_block_h_override": 1},
+            "`act_block_h_override` (=1) must be a multiple of 32; try 32",
         ),
         (
             {"act_block_h_override": "x"},
@@ -128,3 +143,12 @@ def test_a_larger_chip_takes_a_larger_grid():
     conv = jd.ConvConfig(channels=64, height=64, width=64)
     plan = jd.make_plan(conv, jd.ShardConfig(grid=(13, 10)), arch="blackhole")
     assert plan.num_cores > 64
+
+
+def test_as_many_elements_as_int32_maps_can_count_are_legal():
+    most = jd.ConvConfig(channels=2**31 - 2, height=1, width=1, kernel=1)
+    assert most.problems() == []
+
+
+def test_a_grid_given_as_a_list_is_the_tuple():
+    assert jd.ShardConfig(grid=[2, 1]) == jd.ShardConfig(grid=(2, 1))

@@ -99,6 +99,17 @@ def test_act_block_h_override_makes_shards_of_whole_steps():
     assert plan.num_cores == 25
 
 
+def test_act_block_h_override_holds_for_the_rows_of_block_shards_too():
+    conv = jd.ConvConfig(channels=32, height=10, width=16, kernel=1)
+    shard = jd.ShardConfig(scheme="block", act_block_h_override=64)
+    assert jd.make_plan(conv, shard).grid == (1, 3)
+
+
+def test_as_many_tiles_as_cores_fill_the_whole_grid():
+    plan = jd.make_plan(jd.ConvConfig(channels=32, height=64, width=32, padding=1))
+    assert (plan.num_cores, plan.grid) == (64, (8, 8))
+
+
 def test_round_up():
     assert [round_up(v, 32) for v in (0, 1, 32, 33)] == [0, 32, 32, 64]
 

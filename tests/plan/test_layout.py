@@ -63,3 +63,9 @@ def test_the_plan_says_where_an_older_layout_is_wrong(
     if not right:
         assert findings[0].severity == "wrong values"
         assert repr(name) in str(findings[0])
+
+
+def test_tile_chunks_is_wrong_where_a_shards_last_tile_is_begun():
+    conv = jd.ConvConfig(channels=64, height=8, width=8, kernel=(5, 7), padding=3)
+    shard = jd.ShardConfig(scheme="width", grid=(2, 1), weight_layout="tile_chunks")
+    assert len(jd.make_plan(conv, shard).findings) == 1

@@ -31,6 +31,12 @@ def test_core_1_of_the_width_example_starts_at_tile_1():
 def test_a_core_outside_the_plan_is_refused(core):
     with pytest.raises(jd.ConfigError, match=rf"`core` \(={core}\).*2 cores"):
         plan_of("width").weight_tile_ids(core)
+    with pytest.raises(jd.ConfigError, match=rf"`core` \(={core}\).*2 cores"):
+        plan_of("width").top_left(core)
+
+
+def test_32_kernel_positions_of_32_channels_fill_one_tile():
+    assert plan_of("width", channels=32, kernel=(4, 8)).effective_tiles == 1
 
 
 @given(strategies.convs(), strategies.shards())
@@ -126,3 +132,20 @@ def test_float32_activations_double_the_stick_bytes():
 def test_halo_rows_are_no_more_than_the_hungriest_core_writes():
     sources = plan_of("height", height=11, width=13).halo_sources()
     assert (sources != UNWRITTEN).all(axis=1).any()
+
+
+def test_float32_weights_alone_double_the_multicast_bytes():
+    weights = plan_of("block", weights_dtype="float32").traffic
+    assert weights.multicast_sent_bytes == (4096, 4096, 0, 0)
+    activations = plan_of("block", dtype="float32").traffic
+    assert activations.multicast_sent_bytes == (2048, 2048, 0, 0)
+
+
+def test_tiles_are_counted_over_the_banks_of_the_chip():
+    conv = jd.ConvConfig(channels=320, height=8, width=8, padding=1)
+    plan = jd.make_plan(conv, arch="blackhole")
+    assert plan.traffic.tiles_per_bank == (8, 8, 8, 8, 7, 7, 7, 7)
+
+
+def test_width_with_padding_on_the_left_alone_moves_sticks():
+    assert plan_of("width", padding=(0, 0, 1, 0)).traffic.halo_local_bytes > 0

@@ -7,7 +7,7 @@ import strategies
 from hypothesis import given
 
 import jaxdw as jd
-from jaxdw.plan.window import PAD, UNWRITTEN, halo_transfers
+from jaxdw.plan.window import PAD, UNWRITTEN, Window, halo_transfers
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "halo_ttnn.npz")
 CASES = sorted({name.split("__")[0] for name in GOLDEN.files})
@@ -107,3 +107,9 @@ def test_runs_are_cut_where_source_core_or_kind_changes():
     pads, copies = halo_transfers(sources, 2)
     assert pads.tolist() == [[0, 0, 2], [0, 6, 1]]
     assert copies.tolist() == [[0, 0, 0, 2, 2], [1, 0, 0, 4, 2]]
+
+
+def test_a_shard_past_the_end_keeps_the_range_of_the_last_window():
+    conv = jd.ConvConfig(channels=64, height=8, width=8, padding=1)
+    last = Window(conv).shard_ranges(4)[3]
+    assert (last.num_outputs, last.first_padded, last.last_padded) == (0, 77, 99)

@@ -1,6 +1,8 @@
 import numpy as np
 
-from jaxdw.report.text import face_view
+import jaxdw as jd
+from jaxdw.report.text import face_view, facts_table, plan_facts, verdict_facts
+from jaxdw.verify.compare import Verdict
 
 
 def test_face_view_is_the_one_of_the_plans():
@@ -23,3 +25,43 @@ def test_memory_nobody_wrote_is_named():
     lines = list(face_view(tile))
     assert lines[0] == "Row 0: F0[1, 1, ...] F1[never written]"
     assert lines[20] == "Row 20: F2[never written] F3[never written]"
+
+
+def test_a_lone_row_of_zeros_is_named_and_a_row_written_in_part_is_shown():
+    tile = np.ones((32, 32), np.float32)
+    tile[5] = 0
+    tile[7, 1] = np.nan
+    lines = list(face_view(tile))
+    assert lines[5] == "Row 5: zeros"
+    assert lines[7] == "Row 7: F0[1, nan, 1, 1, ...] F1[1, 1, ...]"
+
+
+def test_lists_of_more_than_16_values_are_cut():
+    table = facts_table("", {"short": list(range(16)), "long": list(range(17))})
+    short, long = table.columns[1].cells
+    assert short == str(list(range(16)))
+    assert long == "[0, 1, 2, 3, 4, 5, 6, 7, ..., 15, 16]"
+
+
+def test_plan_facts_are_those_of_the_plan():
+    conv = jd.ConvConfig(channels=96, height=9, width=20, stride=2, padding=1, batch=2)
+    facts = plan_facts(jd.make_plan(conv))
+    assert (facts["input"], facts["output"]) == ([2, 9, 20, 96], [2, 5, 10, 96])
+    assert (facts["input_shard"], facts["output_shard"]) == ([96, 96], [32, 96])
+    assert (facts["weight_tiles_per_core"], facts["effective_tiles"]) == (6, 1)
+
+
+def test_verdict_facts_spell_the_share_of_exact_outputs():
+    verdict = Verdict(
+        outputs=8,
+        exact=6,
+        max_ulp=3,
+        mean_ulp=0.25,
+        small_error=0.0,
+        pcc=1.0,
+        rule="",
+        passed=False,
+    )
+    facts = verdict_facts(verdict)
+    assert facts["exact"] == "6 of 8 outputs (75.0000%)"
+    assert (facts["max_ulp"], facts["mean_ulp"]) == (3, "0.250000")

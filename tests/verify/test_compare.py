@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import ml_dtypes
@@ -10,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdw as jd
-from jaxdw.verify.compare import judge
+from jaxdw.verify.compare import judge, pcc_threshold
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "comp_pcc.json").read_text())
 ARRAYS = np.load(GOLDEN / "comp_pcc.npz")
+
+
+CONV = jd.ConvConfig(channels=64, height=8, width=8)
+FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 
 
 def array(name: str, dtype: str) -> np.ndarray:
@@ -29,6 +34,12 @@ def test_pcc_is_that_of_ttnn(case):
     value = jd.pcc(golden, calculated)
     assert abs(value - case["value"]) <= 1e-15
     assert (value >= case["pcc"]) == case["ok"]
+
+
+def test_constant_bf16_tensors_are_close_by_the_calculated_one():
+    low, high = (np.full(9, v, ml_dtypes.bfloat16) for v in (1000, 1032))
+    assert jd.pcc(low, high) == 1.0  # 32 apart; 4 epsilon of 1032 are 32.25
+    assert jd.pcc(high, low) == 0.0  # of 1000 31.25
 
 
 def test_the_branchs_pcc_is_numpys_correlation_in_float64():
@@ -64,6 +75,8 @@ def test_ulp_distance_counts_values_between():
     assert jd.ulp_distance(one, one + np.float32(2**-23), "float32") == 1
     assert jd.ulp_distance(np.nan, np.nan) == 0
     assert jd.ulp_distance(np.nan, one) == 65536
+    smallest = np.float32(2.0**-149)
+    assert jd.ulp_distance(-smallest, smallest, "float32") == 2
 
 
 @given(st.integers(0, 2**16 - 2), st.integers(0, 1))
@@ -95,19 +108,63 @@ def test_the_reference_equals_the_loop(conv, with_bias, activation):
 
 def test_a_verdict_tells_a_rounding_from_a_mistake():
     want = np.linspace(1, 2, 200)
-    good = judge(want, want, "bfloat16")
+    good = judge(want, want, CONV, FLOAT32)
     assert (good.exact, good.max_ulp, good.passed) == (200, 0, True)
     off = want.copy()
     off[7] *= 1 + 2**-5
-    bad = judge(off, want, "bfloat16")
+    bad = judge(off, want, CONV, FLOAT32)
     assert (bad.max_ulp > 1, bad.exact, bad.passed) == (True, 199, False)
     missing = want.copy()
     missing[3] = np.nan
-    assert not judge(missing, want, "bfloat16").passed
+    assert not judge(missing, want, CONV, FLOAT32).passed
     small = want.copy()
     small[0] = 1e-3
     off = small.copy()
     off[0] = 2e-3
-    assert not judge(off, small, "bfloat16").passed
+    assert not judge(off, small, CONV, FLOAT32).passed
     off[0] = 1e-3 + 1e-9
-    assert judge(off, small, "bfloat16").passed
+    assert judge(off, small, CONV, FLOAT32).passed
+
+
+def test_the_matrix_unit_is_judged_by_tt_metals_thresholds():
+    lofi = jd.ComputeConfig()
+    fp32 = jd.ComputeConfig(fp32_dest_acc=True)
+    wide = jd.ConvConfig(channels=1152, height=8, width=8)
+    bfp8 = jd.ConvConfig(channels=64, height=8, width=8, output_dtype="bfloat8_b")
+    assert pcc_threshold(CONV, lofi) == 0.985
+    assert pcc_threshold(wide, lofi) == 0.97
+    assert pcc_threshold(CONV, fp32) == 0.997
+    assert pcc_threshold(bfp8, fp32) == 0.996
+    want = np.random.default_rng(0).standard_normal(1000)
+    noise = np.random.default_rng(1).standard_normal(1000)
+    assert judge(want + 0.1 * noise, want, CONV, lofi).passed
+    assert not judge(want + 0.1 * noise, want, CONV, fp32).passed
+    missing = want.copy()
+    missing[0] = np.nan
+    assert not judge(missing, want, CONV, lofi).passed
+
+
+EPSILON = 2.0**-7  # of bf16
+
+
+def verdict_of(output: list[float], want: list[float]):
+    return judge(np.array(output), np.array(want, np.float64), CONV, FLOAT32)
+
+
+def test_ulps_count_above_1_percent_of_the_largest_output_alone():
+    assert verdict_of([100, 1 + 2 * EPSILON], [100, 1]).max_ulp == 0
+    above = 2.0**-5
+    assert verdict_of([1, above * (1 + 2 * EPSILON)], [1, above]).max_ulp == 2
+    small = verdict_of([1, 2**-8 * (1 + EPSILON)], [1, 2**-8])
+    assert (small.passed, small.mean_ulp, small.exact) == (True, 0.0, 1)
+    assert not verdict_of([1 + 2 * EPSILON], [1]).passed
+
+
+def test_small_outputs_may_be_off_by_a_millionth_of_the_largest():
+    assert not verdict_of([1, 1.5e-5], [1, 1e-5]).passed
+    assert verdict_of([100, 5e-5], [100, 0]).passed
+    assert verdict_of([1, np.nan], [1, 1e-3]).small_error == math.inf
+
+
+def test_an_output_of_zeros_passes():
+    assert verdict_of([0, 0], [0, 0]).passed

@@ -1,0 +1,1 @@
+"""Measurements of jaxdw: `python -m bench NAME`."""

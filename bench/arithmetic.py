@@ -1,0 +1,83 @@
+"""What bit-exact arithmetic costs: the matrix unit over float32, core compute only."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import environment, measure
+from bench.layers import mobilenet_v2
+from jaxdw.machine import emulator
+from jaxdw.machine.core import core_sticks
+from jaxdw.maps.maps import make_maps
+from jaxdw.numerics import fpu
+from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.plan import make_plan
+
+WAYS = (
+    ComputeConfig(arithmetic="float32"),
+    *(ComputeConfig(math_fidelity=f) for f in ("LoFi", "HiFi2", "HiFi3", "HiFi4")),
+)
+
+
+def name_of(compute: ComputeConfig) -> str:
+    fidelity = "" if compute.arithmetic == "float32" else f" {compute.math_fidelity}"
+    return compute.arithmetic + fidelity
+
+
+def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
+    """Checks and times the grid's compute of one layer: HEIGHT on the chip's grid."""
+    plan = make_plan(conv, ShardConfig(scheme="height"), compute)
+    maps = make_maps(plan).composed
+    rng = np.random.default_rng(0)
+    padded = plan.input_shard.channels
+    sticks = jnp.asarray(rng.standard_normal((plan.window.num_inputs, 1, padded)))
+    sticks = sticks.astype(jnp.bfloat16)
+    tiles = rng.standard_normal((1, plan.effective_tiles, 1024))
+    tiles = jnp.asarray(tiles).astype(jnp.bfloat16).astype(jnp.float32)
+    program = emulator.program_of(plan)
+
+    def compute_grid(l1, index, weight_tiles):
+        ordinary = fpu.is_ordinary(l1) & fpu.is_ordinary(weight_tiles)
+        return emulator.map_grid(
+            l1, index, weight_tiles, None, None, None, ordinary, program
+        )
+
+    output = compute_grid(sticks, maps.sticks.index, tiles)
+    source = np.concatenate([np.asarray(sticks[:, 0]), np.zeros((2, padded))])
+    windows = source[np.asarray(maps.sticks.index[-1, :, :8])].swapaxes(0, 1)
+    weights = np.asarray(tiles).ravel()[: conv.taps * padded].reshape(1, conv.taps, -1)
+    want = core_sticks(windows.astype(np.float32), weights, compute=compute)
+    np.testing.assert_array_equal(output[-1, :8, 0], want)
+    return measure(compute_grid, sticks, maps.sticks.index, tiles, runs=runs)
+
+
+def main(runs: int) -> None:
+    """Prints a table, the ratios, and a JSON line for each layer and way."""
+    console = Console()
+    layers = mobilenet_v2()
+    table = Table(
+        title=f"Core compute of {sum(layers.values())} MobileNetV2 layers, ms"
+    )
+    for column in ("layer", "times", *map(name_of, WAYS)):
+        table.add_column(column, justify="right")
+    totals = dict.fromkeys(map(name_of, WAYS), 0.0)
+    for conv, count in layers.items():
+        cells = []
+        for compute in WAYS:
+            timing = layer(conv, compute, runs)
+            totals[name_of(compute)] += count * timing.median
+            cells.append(f"{timing.median * 1e3:.2f}")
+            record = {"bench": "arithmetic", "layer": dataclasses.asdict(conv)}
+            record |= {"way": name_of(compute), **dataclasses.asdict(timing)}
+            print(json.dumps(record | environment()))
+        size = f"{conv.channels}x{conv.height}x{conv.width} s{conv.stride[0]}"
+        table.add_row(size, str(count), *cells)
+    table.add_section()
+    table.add_row("sum", "", *(f"{v * 1e3:.2f}" for v in totals.values()))
+    base = totals["float32"]
+    table.add_row("over float32", "", *(f"{v / base:.2f}" for v in totals.values()))
+    console.print(table)
