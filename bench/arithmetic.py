@@ -13,7 +13,7 @@ from bench.layers import mobilenet_v2
 from jaxdw.machine import emulator
 from jaxdw.machine.core import core_sticks
 from jaxdw.maps.maps import make_maps
-from jaxdw.numerics import fpu
+from jaxdw.numerics import fpu_fast
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import make_plan
 
@@ -41,7 +41,7 @@ def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
     program = emulator.program_of(plan)
 
     def compute_grid(l1, index, weight_tiles):
-        ordinary = fpu.is_ordinary(l1) & fpu.is_ordinary(weight_tiles)
+        ordinary = fpu_fast.is_ordinary(l1) & fpu_fast.is_ordinary(weight_tiles)
         return emulator.map_grid(
             l1, index, weight_tiles, None, None, None, ordinary, program
         )

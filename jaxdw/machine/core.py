@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 from jaxdw.arch.arch import Arch, load_arch
 from jaxdw.errors import refuse
 from jaxdw.maps.indexmap import HostOrDevice
-from jaxdw.numerics import formats, fpu, sfpu
+from jaxdw.numerics import formats, fpu, fpu_fast, sfpu
 from jaxdw.plan.config import ComputeConfig, OutputDtype, output_problems
 from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import TILE_ELEMS
@@ -52,23 +52,24 @@ def _fpu_dst(
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
     ordinary: Bool[Array, ""],
+    mantissa_bits: tuple[int, int],
     compute: ComputeConfig,
     arch: Arch,
 ) -> Float32[Array, "sticks channels"]:
     fp32_dest = compute.fp32_dest_acc
-    multiply_reduce = functools.partial(
-        fpu.multiply_reduce,
-        tap,
-        list(weights),
-        phases=fpu.PHASES[compute.math_fidelity],
-        fp32_dest=fp32_dest,
-        arch=arch,
+    exact, fast = (
+        functools.partial(
+            way.multiply_reduce,
+            tap,
+            weights,
+            phases=fpu.PHASES[compute.math_fidelity],
+            fp32_dest=fp32_dest,
+            arch=arch,
+        )
+        for way in (fpu, fpu_fast)
     )
-    dst = jax.lax.cond(
-        ordinary,
-        lambda: multiply_reduce(fast=True),
-        lambda: multiply_reduce(fast=False),
-    )
+    fast = functools.partial(fast, mantissa_bits=mantissa_bits)
+    dst = jax.lax.cond(ordinary, fast, exact)
     if bias is None:
         return dst
     added = jnp.broadcast_to(bias[None], dst.shape)
@@ -82,6 +83,7 @@ def compute_sticks(
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
     ordinary: Bool[Array, ""],
+    mantissa_bits: tuple[int, int] = (11, 11),
     *,
     activation: str | None,
     output_dtype: str,
@@ -93,12 +95,13 @@ def compute_sticks(
     Args:
       tap: gives the window elements of one kernel position.
       ordinary: whether the operands' exponents allow the float32 forms of the matrix
-        unit (`fpu.is_ordinary`); both ways give the same bits.
+        unit (`fpu_fast.is_ordinary`); both ways give the same bits.
+      mantissa_bits: those that windows and weights can have, hidden bit counted.
     """
     if compute.arithmetic == "float32":
         total = sfpu.true_activation(_float32_dst(tap, weights, bias), activation)
         return formats.round_to(total, output_dtype)
-    dst = _fpu_dst(tap, weights, bias, ordinary, compute, arch)
+    dst = _fpu_dst(tap, weights, bias, ordinary, mantissa_bits, compute, arch)
     dst = sfpu.activate(dst, activation, fp32_dest=compute.fp32_dest_acc)
     return formats.pack_output(dst, output_dtype, fp32_dest=compute.fp32_dest_acc)
 
@@ -150,7 +153,7 @@ def core_sticks(
 
 
 def _through(windows, weights, bias, program):
-    ordinary = fpu.is_ordinary(windows) & fpu.is_ordinary(weights)
+    ordinary = fpu_fast.is_ordinary(windows) & fpu_fast.is_ordinary(weights)
     taps = weights.swapaxes(0, 1)
     return program(lambda k: windows[:, k], taps, bias, ordinary)
 
@@ -176,6 +179,7 @@ def core_program(
     windows_written: Bool[HostOrDevice, " outputs"] | None,
     ordinary: Bool[Array, ""],
     *,
+    weights_dtype: str,
     activation: str | None,
     output_dtype: str,
     compute: ComputeConfig,
@@ -202,6 +206,7 @@ def core_program(
         weight_stream(weight_tiles, taps, channels)[:, None],
         None if bias_tiles is None else bias_stream(bias_tiles),
         ordinary,
+        (fpu_fast.MANTISSA_BITS[l1.dtype.name], fpu_fast.MANTISSA_BITS[weights_dtype]),
         activation=activation,
         output_dtype=output_dtype,
         compute=compute,

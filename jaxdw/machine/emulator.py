@@ -19,7 +19,7 @@ from jaxdw.machine.memory import Memory
 from jaxdw.maps.indexmap import HostOrDevice, gather, gather_written
 from jaxdw.maps.maps import ComposedMaps, Maps, make_maps, window_map
 from jaxdw.maps.weights import prepare_map, served_channels
-from jaxdw.numerics import formats, fpu
+from jaxdw.numerics import formats, fpu_fast
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan, Traffic, make_plan
 
@@ -125,7 +125,7 @@ def _ordinary(
     """Whether the matrix unit's float32 forms hold for these operands."""
     if program.compute.arithmetic != "fpu":
         return jnp.asarray(True)
-    return fpu.is_ordinary(sticks) & fpu.is_ordinary(weight_tiles)
+    return fpu_fast.is_ordinary(sticks) & fpu_fast.is_ordinary(weight_tiles)
 
 
 def map_grid(
@@ -144,6 +144,7 @@ def map_grid(
     """
     core = functools.partial(
         core_program,
+        weights_dtype=program.weights_dtype,
         activation=program.activation,
         output_dtype=program.output_dtype,
         compute=program.compute,

@@ -1,8 +1,7 @@
 """Arithmetic of the matrix unit, bit by bit: ELWMUL, GAPOOL, ELWADD.
 
-The general functions work in int32 on bit patterns and are exact for every operand.
-`fast_product` and `fast_groups` say the same in float32 for operands whose exponents
-are `is_ordinary`; everything after a group's sum is shared.
+All of it works in int32 on bit patterns and is exact for every operand. `fpu_fast` says
+the same in float32 for operands of ordinary size.
 
 Source: tenstorrent/ttsim @56694c8a (tensix.cpp), checked against its ELWMUL, GAPOOL and
 ELWADD (tests/golden/fpu.npz), against the library's own low-level kernels
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32
 
 from jaxdw.arch.arch import Arch, load_arch
 from jaxdw.numerics import formats
@@ -26,10 +25,8 @@ GROUP_LANES = 8  # of them, those added at one exponent
 
 # Exponent steps of a fidelity phase: SrcA gives its lower bits in odd phases, SrcB in
 # the upper two.
-_PHASE_STEP = (0, -5, -7, -12)
+PHASE_STEP = (0, -5, -7, -12)
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
-
-_ORDINARY_LEAST, _ORDINARY_BEYOND = 84, 164  # biased exponents of operands
 
 
 class Term(NamedTuple):
@@ -48,17 +45,17 @@ class _Source(NamedTuple):
     mantissa: Int32[Array, "..."]
 
 
-def _bits(values: Float[Array, "..."]) -> Int32[Array, "..."]:
+def bits_of(values: Float[Array, "..."]) -> Int32[Array, "..."]:
     return jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
 
 
-def _floats(bits: Int32[Array, "..."]) -> Float32[Array, "..."]:
+def floats_of(bits: Int32[Array, "..."]) -> Float32[Array, "..."]:
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _read_source(values: Float[Array, "..."]) -> _Source:
     """Reads TF32: float32 loses 13 bits, denormals are zero, exponent 255 is one."""
-    bits = _bits(values)
+    bits = bits_of(values)
     exponent = (bits >> 23) & 0xFF
     mantissa = jnp.where(exponent == 0, 0, (bits >> 13) & 0x3FF | 0x400)
     return _Source((bits >> 31) & 1, exponent, mantissa)
@@ -74,7 +71,7 @@ def _product(a: _Source, b: _Source, phase: int) -> Term:
     a_part = (a.mantissa >> 1) & 31 if phase % 2 else a.mantissa >> 6
     b_part = (b.mantissa & 15) << 3 if phase >= 2 else b.mantissa >> 4
     is_zero = (a.mantissa == 0) | (b.mantissa == 0)
-    exponent = a.exponent + b.exponent - 127 + _PHASE_STEP[phase]
+    exponent = a.exponent + b.exponent - 127 + PHASE_STEP[phase]
     return Term(
         jnp.where(is_zero, 0, a.negative ^ b.negative),
         jnp.where(is_zero, 0, exponent),
@@ -162,7 +159,7 @@ def elwmul(
     """
     term = _elwmul_term(_read_source(a), _read_source(b), phase)
     chip = load_arch(arch)
-    return _floats(accumulate([term], _bits(dst), fp32_dest=fp32_dest, arch=chip))
+    return floats_of(accumulate([term], bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
 
 def _group_term(lanes: Term) -> Term:
@@ -207,7 +204,7 @@ def gapool(
     columns, rows = jnp.moveaxis(a, -1, 0), jnp.moveaxis(b, -1, 0)
     terms = _gapool_terms(_read_source(columns), _read_source(rows), phase)
     chip = load_arch(arch)
-    return _floats(accumulate(terms, _bits(dst), fp32_dest=fp32_dest, arch=chip))
+    return floats_of(accumulate(terms, bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
 
 def elwadd(
@@ -229,157 +226,22 @@ def elwadd(
     addend = jnp.where(shift < 12, (small.mantissa + _half(within)) >> within, 0)
     addend = jnp.where(large.negative == small.negative, addend, -addend)
     term = Term(large.negative, large.exponent, (large.mantissa + addend) << 13)
-    old = _bits(dst) if accumulate else jnp.zeros_like(_bits(dst))
-    return _floats(_accumulate([term], old, fp32_dest=fp32_dest, arch=load_arch(arch)))
+    old = bits_of(dst) if accumulate else jnp.zeros_like(bits_of(dst))
+    return floats_of(
+        _accumulate([term], old, fp32_dest=fp32_dest, arch=load_arch(arch))
+    )
 
 
 _accumulate = accumulate  # `elwadd` has an argument of that name
 
 
-# The float32 forms. In a product exponent is that of SrcA plus that of SrcB less 127.
-
-
-def is_ordinary(values: Float[Array, "..."]) -> Bool[Array, ""]:
-    """Whether every value is zero or lies in 2**-43 <= |value| < 2**37.
-
-    Products of such operands neither flush nor overflow, nor leave the range of the
-    float32 forms' scale factors: their biased exponents lie in 41 to 200.
-    """
-    if values.dtype == jnp.bfloat16:
-        bits = jax.lax.bitcast_convert_type(values, jnp.uint16)
-        fraction_bits = 7
-    else:
-        bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
-        fraction_bits = 23
-    least, beyond = (
-        jnp.asarray(exponent << fraction_bits, bits.dtype)
-        for exponent in (_ORDINARY_LEAST, _ORDINARY_BEYOND)
-    )
-    size = (bits << 1) >> 1
-    return ~((size != 0) & ((size < least) | (size >= beyond))).any()
-
-
-def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
-    """Keeps the upper `bits` of the 11-bit mantissa, hidden bit counted."""
-    return _floats(_bits(values) & ~((1 << (24 - bits)) - 1))
-
-
-def _round_half_away(values: Float32[Array, "..."]) -> Float32[Array, "..."]:
-    """Rounds to 8 bits of mantissa."""
-    return _floats((_bits(values) + 0x8000) & ~0xFFFF)
-
-
-def fast_product(
-    a: Float32[Array, "..."], b: Float32[Array, "..."], *, phases: int, fp32_dest: bool
-) -> Float32[Array, "..."]:
-    """Returns what ELWMUL leaves in an empty Dst, packed to bf16, if `is_ordinary`.
-
-    A 32-bit Dst holds the sum of all phases exactly, so that one rounding remains. A
-    16-bit one starts as phase 0 rounded; each further term is rounded to 2**-10 of
-    Dst's exponent (ties toward +infinity), added, and the sum rounded.
-    """
-    a_high, b_high = _cut(a, 5), _cut(b, 7)
-    a_low, b_low = _cut(a, 10) - a_high, _cut(b, 11) - b_high
-    parts = [(a_high, b_high), (a_low, b_high), (a_high, b_low), (a_low, b_low)]
-    if fp32_dest:
-        total = a_high * b_high
-        for a_part, b_part in parts[1:phases]:
-            total = total + a_part * b_part
-        return _round_half_away(total)
-    dst = _round_half_away(a_high * b_high)
-    for a_part, b_part in parts[1:phases]:
-        units, unit = _unit_scale(_bits(dst) & 0x7F800000)
-        term = jnp.floor(a_part * b_part * units + 0.5) * unit
-        dst = _round_half_away(dst + term)
-    return dst
-
-
-def _unit_scale(
-    exponent_bits: Int32[Array, "..."],
-) -> tuple[Float32[Array, "..."], Float32[Array, "..."]]:
-    """Returns 2**10 over the power of two of that exponent, and its inverse."""
-    exponent_bits = jnp.maximum(exponent_bits, 20 << 23)
-    one, step = 127 << 23, 10 << 23
-    return _floats(one - exponent_bits + one + step), _floats(exponent_bits - step)
-
-
-def fast_groups(
-    products: Sequence[Float32[Array, "..."]], *, phases: int
-) -> list[list[Term]]:
-    """Returns the group terms of each phase of GAPOOL with 1.0, if `is_ordinary`.
-
-    The lower bits of 1.0 are zero, so that phases 2 and 3 add nothing; their exponents
-    still count, and may cost Dst bits.
-
-    Args:
-      products: up to 16 lanes, bf16 values.
-    """
-    by_phase = [[] for _ in range(phases)]
-    for first in range(0, len(products), GROUP_LANES):
-        lanes = products[first : first + GROUP_LANES]
-        largest = jnp.zeros_like(_bits(lanes[0]))
-        for lane in lanes:
-            largest = jnp.maximum(largest, _bits(lane) & 0x7F800000)
-        units, _ = _unit_scale(largest)
-        exponent = largest >> 23
-        for phase in range(phases):
-            total = jnp.zeros_like(exponent)
-            if phase < 2:
-                for lane in lanes:
-                    high = _cut(lane, 5)
-                    scaled = (_cut(lane, 10) - high if phase else high) * units
-                    if phase:  # its parts count in units of its own, lower exponent
-                        scaled = scaled * 32
-                    away = _floats(_bits(lane) & ~0x7FFFFFFF | 0x3F000000)
-                    total = total + (scaled + away).astype(jnp.int32)
-            step = jnp.maximum(exponent + _PHASE_STEP[phase], 0)
-            empty = exponent == 0
-            by_phase[phase].append(_signed_term(total, jnp.where(empty, 0, step)))
-    return by_phase
-
-
-def _fast_block(
-    a: Sequence[Float32[Array, "..."]],
-    b: Sequence[Float32[Array, "..."]],
-    *,
-    phases: int,
-    fp32_dest: bool,
-) -> list[list[Term]]:
-    products = [
-        fast_product(x, y, phases=phases, fp32_dest=fp32_dest)
-        for x, y in zip(a, b, strict=True)
-    ]
-    return fast_groups(products, phases=phases)
-
-
-def _general_block(
-    a: Sequence[Float32[Array, "..."]],
-    b: Sequence[Float32[Array, "..."]],
-    *,
-    phases: int,
-    fp32_dest: bool,
-    arch: Arch,
-) -> list[list[Term]]:
-    x, y = _read_source(jnp.stack(a)), _read_source(jnp.stack(b))
-    dst = jnp.zeros(jnp.broadcast_shapes(x.mantissa.shape, y.mantissa.shape), jnp.int32)
-    for phase in range(phases):
-        term = _elwmul_term(x, y, phase)
-        dst = accumulate([term], dst, fp32_dest=fp32_dest, arch=arch)
-    products = _floats(dst)
-    if fp32_dest:
-        products = formats.dst_to_bf16(products)
-    lanes, ones = _read_source(products), _read_source(jnp.ones_like(products))
-    return [_gapool_terms(lanes, ones, phase) for phase in range(phases)]
-
-
 def multiply_reduce(
     a: Callable[[int], Float32[Array, "..."]],
-    b: Sequence[Float32[Array, "..."]],
+    b: Float32[Array, "taps ..."],
     *,
     phases: int,
     fp32_dest: bool,
     arch: Arch,
-    fast: bool,
 ) -> Float32[Array, "..."]:
     """Multiplies each tap into an empty Dst, packs it to bf16, and adds all taps.
 
@@ -388,7 +250,6 @@ def multiply_reduce(
 
     Args:
       a: gives the window elements of a tap; b: the weights of each tap.
-      fast: take the float32 forms; for ordinary operands only.
 
     Returns:
       Dst.
@@ -396,13 +257,26 @@ def multiply_reduce(
     dst = jnp.zeros((), jnp.int32)
     for first in range(0, len(b), LANES):
         weights = b[first : first + LANES]
-        windows = [a(first + lane) for lane in range(len(weights))]
-        if fast:
-            by_phase = _fast_block(windows, weights, phases=phases, fp32_dest=fp32_dest)
-        else:
-            by_phase = _general_block(
-                windows, weights, phases=phases, fp32_dest=fp32_dest, arch=arch
-            )
-        for terms in by_phase:
+        windows = jnp.stack([a(first + lane) for lane in range(len(weights))])
+        lanes = _read_source(_products(windows, weights, phases, fp32_dest, arch))
+        ones = _read_source(jnp.ones(()))
+        for phase in range(phases):
+            terms = _gapool_terms(lanes, ones, phase)
             dst = accumulate(terms, dst, fp32_dest=fp32_dest, arch=arch)
-    return _floats(dst)
+    return floats_of(dst)
+
+
+def _products(
+    a: Float32[Array, "taps ..."],
+    b: Float32[Array, "taps ..."],
+    phases: int,
+    fp32_dest: bool,
+    arch: Arch,
+) -> Float32[Array, "taps ..."]:
+    x, y = _read_source(a), _read_source(b)
+    dst = jnp.zeros((), jnp.int32)
+    for phase in range(phases):
+        term = _elwmul_term(x, y, phase)
+        dst = accumulate([term], dst, fp32_dest=fp32_dest, arch=arch)
+    products = floats_of(dst)
+    return formats.dst_to_bf16(products) if fp32_dest else products

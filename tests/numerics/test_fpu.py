@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles_fpu
-import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdw.arch.arch import load_arch
 from jaxdw.numerics import fpu
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fpu.npz")
@@ -149,65 +147,3 @@ def test_only_wormhole_has_the_minus_one_unit_quirk():
     }
     assert int(results["blackhole"]) == 0xB4000000  # -2**-23
     assert int(results["wormhole_b0"]) == 0x80000000 | (127 + 4) << 23
-
-
-def ordinary_operands(seed: int, taps: int, zeros: float) -> tuple:
-    """Draws wide but ordinary bf16 or TF32 operands, ties and cancellation included."""
-    rng = np.random.default_rng(seed)
-    shape = (taps, 64, 33)
-    exponent = (
-        rng.integers(120, 134, shape) if seed % 2 else rng.integers(87, 160, shape)
-    )
-    bits = exponent << 23 | rng.integers(0, 2**10, shape) << 13
-    if seed % 3:
-        bits &= ~0xFFFF
-    if seed % 5 == 0:
-        bits &= ~0x3FFFFF  # few mantissa bits: many ties
-    bits |= rng.integers(0, 2, shape) << 31
-    bits[rng.random(shape) < zeros] = 0
-    weights = rng.permutation(bits.ravel()).reshape(shape)[:, :1]
-    return tuple(
-        jnp.asarray(v.astype(np.uint32).view(np.float32)) for v in (bits, weights)
-    )
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def reduce(windows, weights, phases, fp32_dest, fast):
-    return fpu.multiply_reduce(
-        lambda k: windows[k],
-        list(weights),
-        phases=phases,
-        fp32_dest=fp32_dest,
-        arch=load_arch("wormhole_b0"),
-        fast=fast,
-    )
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("taps", [1, 9, 25, 33])
-@pytest.mark.parametrize("fp32_dest", [False, True])
-@pytest.mark.parametrize("phases", [1, 2, 3, 4])
-def test_the_float32_forms_equal_the_general_ones(phases, fp32_dest, taps, seed):
-    windows, weights = ordinary_operands(seed, taps, zeros=0.1 * (seed % 2))
-    assert fpu.is_ordinary(windows) & fpu.is_ordinary(weights)
-    results = [
-        reduce(windows, weights, phases, fp32_dest, fast) for fast in (True, False)
-    ]
-    chex.assert_trees_all_equal(*map(patterns, results))
-
-
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
-def test_operands_out_of_the_ordinary_are_seen(dtype):
-    least, most = 2.0**-43, 2.0**37 * (1 - 2**-8)
-    usual = jnp.array([0.0, -0.0, 1.0, -least, most], dtype)
-    assert fpu.is_ordinary(usual)
-    for extreme in (least / 2, most * (1 + 2**-7), 2.0**-130, np.inf, np.nan):
-        for sign in (1, -1):
-            values = usual.at[1].set(jnp.asarray(sign * extreme, dtype))
-            assert not fpu.is_ordinary(values)
-
-
-def test_the_widest_ordinary_operands_keep_their_products_in_range():
-    """Exponents of a product: those of its operands less 127, a carry, 5 tap bits."""
-    assert 2 * fpu._ORDINARY_LEAST - 127 - 12 >= 20
-    assert 2 * (fpu._ORDINARY_BEYOND - 1) - 127 + 1 + 5 < 254
