@@ -226,7 +226,6 @@ def _run_composed(
         output_dtype="float32",
         compute=ComputeConfig(arithmetic="float32"),
     )
-
     leaves, structure = jax.tree.flatten(maps)
 
     @jax.custom_jvp
@@ -361,8 +360,8 @@ def run(
     maps traced by an outer jit) every memory is made. Both give the same bits.
 
     Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
-    with the true activation: they go straight through every rounding, block format and
-    fidelity (straight-through estimator).
+    with the true activation, at the values given: they go straight through every
+    rounding, block format and fidelity (straight-through estimator).
 
     Args:
       x: `[N, H, W, C]`, rounded to the activations' dtype as the host does.

@@ -48,6 +48,20 @@ class GoldenTest(chex.TestCase):
         np.testing.assert_array_equal(got, values(GOLDEN[f"{case}__out"]))
 
 
+class VariantsTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_jitted_and_not_the_sticks_are_the_same_golden_ones(self):
+        case = "K9_C64_LoFi_fp32acc0_bf16_bias"
+        windows, weights = (values(GOLDEN[n]) for n in GOLDEN[f"{case}__inputs"])
+        bias = values(GOLDEN[f"{case}__bias_held"])
+
+        def run(windows, weights, bias):
+            return jd.core_sticks(windows, weights, bias, compute=jd.ComputeConfig())
+
+        got = self.variant(run)(windows, weights, bias)
+        np.testing.assert_array_equal(got, values(GOLDEN[f"{case}__out"]))
+
+
 @settings(max_examples=15)
 @given(
     st.sampled_from([1, 2, 9, 16, 17, 25]),

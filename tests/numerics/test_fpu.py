@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles_fpu
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,3 +148,24 @@ def test_only_wormhole_has_the_minus_one_unit_quirk():
     }
     assert int(results["blackhole"]) == 0xB4000000  # -2**-23
     assert int(results["wormhole_b0"]) == 0x80000000 | (127 + 4) << 23
+
+
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("op", ["elwmul", "gapool"])
+def test_products_at_the_bottom_of_the_exponent_range_equal_the_oracle(op, fp32_dest):
+    """Exponents of a product around 0, Dst barely above it."""
+    rng = np.random.default_rng(0)
+    shape = (200, 16) if op == "gapool" else (200,)
+    exponent = rng.integers(50, 78, shape)
+    other = 127 - exponent + rng.integers(-2, 3, shape)
+    a, b, dst = (
+        (e << 23 | rng.integers(0, 128, e.shape) << 16).astype(np.uint32)
+        for e in (exponent, other, rng.integers(0, 4, 200))
+    )
+    got = jitted(op, "blackhole", fp32_dest, 0)(floats(a), floats(b), floats(dst))
+    oracle = getattr(oracles_fpu, op)
+    want = [
+        oracle(x.tolist(), y.tolist(), int(z), 0, fp32_dest, "blackhole")
+        for x, y, z in zip(a, b, dst, strict=True)
+    ]
+    assert patterns(got).tolist() == want

@@ -89,3 +89,29 @@ def test_phases_left_out_for_short_mantissas_change_nothing(bits, phases, fp32_d
         lambda k: windows[k], weights, mantissa_bits=bits, **fixed
     )
     chex.assert_trees_all_equal(np.asarray(got).view("u4"), np.asarray(want).view("u4"))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "want"),
+    [
+        # a sum of 8191, 14 places down: at 2**-23 it is rounded up to a tie
+        ([1.9375] * 4 + [1.9375 / 8, 1.75 / 256], [2.0**14, 1.5 * 2.0**5], 1032),
+        # a sum of -8193: at 2**-23 it is rounded to a tie, which goes up to 0
+        ([-1.9375] * 4 + [-0.25, -(2.0**-10)], [2.0**14, 2.0**6], 1032),
+        # one place further down both vanish
+        ([1.9375] * 4 + [1.9375 / 8, 1.75 / 256], [2.0**15, 1.5 * 2.0**6], 2048),
+    ],
+)
+def test_a_term_14_places_down_is_rounded_twice(small, large, want):
+    lanes = [*small, 0.0, 0.0, *large]
+    windows = jnp.array(lanes, jnp.float32)[:, None]
+    weights = jnp.ones((len(lanes), 1))
+    for way in (fpu_fast, fpu):
+        dst = way.multiply_reduce(
+            lambda k: windows[k],
+            weights,
+            phases=1,
+            fp32_dest=False,
+            arch=load_arch("wormhole_b0"),
+        )
+        assert float(dst[0]) == want * 16
