@@ -101,9 +101,9 @@ def _effective_phases(
 ) -> list[int]:
     """Returns the phases of a product that can change Dst.
 
-    SrcA's lower part is empty for up to 5 mantissa bits, SrcB's for up to 7. The
-    product of the lower parts of two bf16 operands is below half of the 2**-10 to which
-    a 16-bit Dst rounds a term, so that phase 3 adds nothing to it.
+    SrcA's lower part is empty for up to 5 mantissa bits, SrcB's for up to 7. With 8 the
+    product of both lower parts is below half of the 2**-10 to which a 16-bit Dst rounds
+    a term (2**-4 by 2**-7), so that phase 3 adds nothing to it.
     """
     a_bits, b_bits = mantissa_bits
     idle = set()
@@ -111,7 +111,7 @@ def _effective_phases(
         idle |= {1, 3}
     if b_bits <= 7:
         idle |= {2, 3}
-    if a_bits <= 8 and b_bits <= 8 and not fp32_dest:
+    if b_bits <= 8 and not fp32_dest:
         idle |= {3}
     return [phase for phase in range(phases) if phase not in idle]
 

@@ -41,6 +41,8 @@ def test_silu_is_within_1_ulp_of_the_true_function_and_rounded():
     assert jd.ulp_distance(got, want).max() <= 1
     assert (got.view(np.uint32) & 0xFFFF == 0).all()
     wide = np.asarray(activate(jnp.asarray(x), "silu", fp32_dest=True))
+    nearest = wide.astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(got, nearest)
     assert (wide.view(np.uint32) & 0xFFFF != 0).any()
 
 
@@ -84,6 +86,12 @@ def test_gelu_takes_the_published_forms(name, form, least, tolerance):
     got = np.asarray(activate(jnp.asarray(x), name, fp32_dest=True))
     want = np.array([form(float(v)) for v in x])
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=tolerance)
+
+
+def test_gelu_is_zero_only_below_minus_5_and_a_half():
+    x = jnp.array([-8.0, -5.53125, -5.5, -5.25, -5.0])
+    zero = activate(x, "gelu", fp32_dest=True) == 0
+    assert zero.tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_approx"])
