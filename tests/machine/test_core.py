@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import jaxdw as jd
 from jaxdw.machine.core import bias_stream, weight_stream
+from jaxdw.numerics.sfpu import activate
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "core_kernels.npz")
 CASES = [name[: -len("__out")] for name in GOLDEN.files if name.endswith("__out")]
@@ -119,6 +120,20 @@ def test_float32_output_keeps_all_of_a_32_bit_dst():
         "wormhole",
     )
     assert np.asarray(wide)[0].view(np.uint32).tolist() == want
+
+
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("name", ["relu6", "silu", "gelu", "gelu_approx"])
+def test_activations_take_the_chips_form_on_dst(name, fp32_dest):
+    rng = np.random.default_rng(0)
+    windows = rng.standard_normal((32, 9, 16)).astype(np.float32)
+    weights = rng.standard_normal((1, 9, 16)).astype(np.float32)
+    compute = jd.ComputeConfig(fp32_dest_acc=fp32_dest)
+    output_dtype = "float32" if fp32_dest else "bfloat16"
+    fixed = {"compute": compute, "output_dtype": output_dtype}
+    dst = jd.core_sticks(windows, weights, **fixed)
+    got = jd.core_sticks(windows, weights, activation=name, **fixed)
+    np.testing.assert_array_equal(got, activate(dst, name, fp32_dest=fp32_dest))
 
 
 def test_weights_of_each_stick_or_of_all():

@@ -466,10 +466,12 @@ def test_banks_hold_the_packed_bytes_of_block_formats(dtype, page_bytes):
     assert plan.traffic.multicast_sent_bytes == (page_bytes, page_bytes, 0, 0)
 
 
-@pytest.mark.parametrize("scale", [2.0**-100, 1.0, 2.0**60])
-def test_extreme_operands_take_the_general_form_and_agree_with_core_sticks(scale):
-    plan = plan_of("block")
-    plan = dataclasses.replace(plan, compute=jd.ComputeConfig())
+@pytest.mark.parametrize(
+    ("scale", "compute"),
+    [(2.0**-100, LOFI), (1.0, LOFI), (2.0**60, LOFI), (1.0, HIFI4), (1.0, WIDE_HIFI4)],
+)
+def test_any_operands_at_any_fidelity_agree_with_core_sticks(scale, compute):
+    plan = dataclasses.replace(plan_of("block"), compute=compute)
     x, w, _ = draw(plan.conv)
     x = (x * scale).astype(np.float32)
     output = np.asarray(jd.run(plan, jd.make_maps(plan), x, w).output)
