@@ -29,14 +29,9 @@ class Upload:
     dram: Memory
 
 
-def prepare(host: Float[Array, " elements"], maps: DramMaps) -> Float[Array, "r c"]:
-    """Rearranges a flat host tensor into its row-major matrix."""
-    return gather(host, maps.prepare)
-
-
 def upload(host: Float[Array, " elements"], maps: DramMaps, dtype: str) -> Upload:
     """Prepares, tilizes, packs and deals a flat host tensor over the DRAM banks."""
-    matrix = prepare(host, maps)
+    matrix = gather(host, maps.prepare)
     tiles = tilize_rows(matrix, maps.tilize)
     packed = formats.pack(tiles, dtype)
     return Upload(matrix=matrix, tiles=tiles, dram=Memory.full(packed).move(maps.deal))

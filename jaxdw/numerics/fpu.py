@@ -92,7 +92,7 @@ def _align(
     return jnp.where(term.negative == 1, -magnitude, magnitude)
 
 
-def accumulate(
+def add_to_dst(
     terms: Sequence[Term], dst: Int32[Array, "..."], *, fp32_dest: bool, arch: Arch
 ) -> Int32[Array, "..."]:
     """Adds terms to Dst and rounds to its format; Dst in and out as float32 bits.
@@ -159,7 +159,7 @@ def elwmul(
     """
     term = _elwmul_term(_read_source(a), _read_source(b), phase)
     chip = load_arch(arch)
-    return floats_of(accumulate([term], bits_of(dst), fp32_dest=fp32_dest, arch=chip))
+    return floats_of(add_to_dst([term], bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
 
 def _group_term(lanes: Term) -> Term:
@@ -204,7 +204,7 @@ def gapool(
     columns, rows = jnp.moveaxis(a, -1, 0), jnp.moveaxis(b, -1, 0)
     terms = _gapool_terms(_read_source(columns), _read_source(rows), phase)
     chip = load_arch(arch)
-    return floats_of(accumulate(terms, bits_of(dst), fp32_dest=fp32_dest, arch=chip))
+    return floats_of(add_to_dst(terms, bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
 
 def elwadd(
@@ -227,12 +227,7 @@ def elwadd(
     addend = jnp.where(large.negative == small.negative, addend, -addend)
     term = Term(large.negative, large.exponent, (large.mantissa + addend) << 13)
     old = bits_of(dst) if accumulate else jnp.zeros_like(bits_of(dst))
-    return floats_of(
-        _accumulate([term], old, fp32_dest=fp32_dest, arch=load_arch(arch))
-    )
-
-
-_accumulate = accumulate  # `elwadd` has an argument of that name
+    return floats_of(add_to_dst([term], old, fp32_dest=fp32_dest, arch=load_arch(arch)))
 
 
 def multiply_reduce(
@@ -262,7 +257,7 @@ def multiply_reduce(
         ones = _read_source(jnp.ones(()))
         for phase in range(phases):
             terms = _gapool_terms(lanes, ones, phase)
-            dst = accumulate(terms, dst, fp32_dest=fp32_dest, arch=arch)
+            dst = add_to_dst(terms, dst, fp32_dest=fp32_dest, arch=arch)
     return floats_of(dst)
 
 
@@ -277,6 +272,6 @@ def _products(
     dst = jnp.zeros((), jnp.int32)
     for phase in range(phases):
         term = _elwmul_term(x, y, phase)
-        dst = accumulate([term], dst, fp32_dest=fp32_dest, arch=arch)
+        dst = add_to_dst([term], dst, fp32_dest=fp32_dest, arch=arch)
     products = floats_of(dst)
     return formats.dst_to_bf16(products) if fp32_dest else products

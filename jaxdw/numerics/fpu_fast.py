@@ -20,7 +20,7 @@ from jaxdw.numerics.fpu import (
     LANES,
     PHASE_STEP,
     Term,
-    accumulate,
+    add_to_dst,
     bits_of,
     floats_of,
 )
@@ -237,7 +237,7 @@ def multiply_reduce(
             if fp32_dest:
                 old = jnp.zeros((), jnp.int32) if dst is None else bits_of(dst)
                 terms = _terms(groups, phase)
-                dst = floats_of(accumulate(terms, old, fp32_dest=True, arch=arch))
+                dst = floats_of(add_to_dst(terms, old, fp32_dest=True, arch=arch))
             else:
                 dst = _accumulate(groups, dst, phase)
     assert dst is not None
