@@ -8,13 +8,40 @@ from pathlib import Path
 
 from jaxdw.errors import ConfigError, refuse
 
-NAMES = ("wormhole_b0", "blackhole")
+NAMES = ("wormhole_b0", "n150", "n300", "blackhole", "p150", "blackhole_11x10")
 
+_POSITIVE = "an integer >= 1"
+_NATURAL = "an integer >= 0"
+_ANY_INT = "an integer"
+_INTS = "a list of integers"
+_PAIRS = "a list of [x, y]"
 _TABLES = {
-    "grid": ("x", "y"),
-    "noc": ("id_bits", "local_address_bits"),
-    "matrix_unit": ("minus_one_unit_exponent_step",),
-    "dram": ("align_bytes", "bank_noc_xy", "bank_offset_bytes"),
+    "grid": {"x": _POSITIVE, "y": _POSITIVE},
+    "noc": {
+        "id_bits": _POSITIVE,
+        "local_address_bits": _POSITIVE,
+        "link_bytes_per_cycle": _POSITIVE,
+        "worker_x": _INTS,
+        "worker_y": _INTS,
+    },
+    "clock": {"hz": _POSITIVE},
+    "l1": {
+        "size_bytes": _POSITIVE,
+        "unreserved_base_bytes": _NATURAL,
+        "small_bytes": _NATURAL,
+        "align_bytes": _POSITIVE,
+    },
+    "dram": {
+        "align_bytes": _POSITIVE,
+        "bank_noc_xy": _PAIRS,
+        "bank_offset_bytes": _INTS,
+        "bank_bytes_per_second": _POSITIVE,
+    },
+    "matrix_unit": {
+        "elwmul_elements_per_cycle": _POSITIVE,
+        "gapool_rows_per_cycle": _POSITIVE,
+        "minus_one_unit_exponent_step": _ANY_INT,
+    },
 }
 
 
@@ -22,21 +49,58 @@ _TABLES = {
 class Arch:
     """What jaxdw knows of one chip; every figure's source stands in the TOML.
 
-    Invariant: `len(bank_noc_xy) == len(bank_offset_bytes) == num_banks`.
+    Invariants: `len(bank_noc_xy) == len(bank_offset_bytes) == num_banks`; `worker_x`
+    and `worker_y` cover the grid.
     """
 
     name: str
     grid: tuple[int, int]  # worker cores, (x, y)
     noc_id_bits: int  # bits of one NoC coordinate
     noc_local_address_bits: int  # bits of an address inside one NoC endpoint
+    noc_link_bytes_per_cycle: int  # of one NoC, in each direction
+    worker_x: tuple[int, ...]  # NoC column of each logical column, translated
+    worker_y: tuple[int, ...]  # NoC row of each logical row, translated
+    clock_hz: int
+    l1_size_bytes: int  # of one core
+    l1_unreserved_base_bytes: int  # circular buffers begin here
+    l1_small_bytes: int  # at the top, for config tensors
+    l1_align_bytes: int
     dram_align_bytes: int  # pages of an interleaved buffer start at multiples of this
     bank_noc_xy: tuple[tuple[int, int], ...]  # NoC 0 endpoint of each DRAM bank
     bank_offset_bytes: tuple[int, ...]  # where a bank begins inside its endpoint
+    bank_bytes_per_second: int  # of one DRAM bank, the theoretical rate
+    elwmul_elements_per_cycle: int  # of one core's matrix unit, in one phase
+    gapool_rows_per_cycle: int  # rows of one 16-wide face, in one phase
     minus_one_unit_exponent_step: int  # of a 32-bit Dst whose sum is -1 unit
 
     @property
     def num_banks(self) -> int:
         return len(self.bank_noc_xy)
+
+    @property
+    def l1_top_bytes(self) -> int:
+        """Where L1 buffers end: below the small region."""
+        return self.l1_size_bytes - self.l1_small_bytes
+
+    @property
+    def l1_capacity_bytes(self) -> int:
+        """Bytes of one core for circular buffers and L1 buffers together."""
+        return self.l1_top_bytes - self.l1_unreserved_base_bytes
+
+    def worker_noc_xy(self, logical: tuple[int, int]) -> tuple[int, int]:
+        """Returns the translated NoC coordinates of a worker core.
+
+        Raises:
+          ConfigError: a core outside the grid.
+        """
+        x, y = logical
+        if not (0 <= x < self.grid[0] and 0 <= y < self.grid[1]):
+            raise ConfigError(
+                f"`logical` (={logical}) must lie inside the {self.grid[0]}x"
+                f"{self.grid[1]} cores of {self.name}; use x below {self.grid[0]} and "
+                f"y below {self.grid[1]}"
+            )
+        return self.worker_x[x], self.worker_y[y]
 
     def noc_address(self, noc_xy: tuple[int, int], local_address: int) -> int:
         """Returns the 64-bit unicast NoC address of a byte behind one endpoint.
@@ -52,8 +116,11 @@ class Arch:
 def load_arch(arch: str | Path | Arch) -> Arch:
     """Returns the chip named `arch`, or the one a TOML file at that path describes.
 
+    A TOML with `base = NAME` takes from that chip every table it does not have.
+
     Raises:
-      ConfigError: unknown name, unreadable file, missing or unknown entries.
+      ConfigError: unknown name, unreadable file, missing or unknown entries, entries
+        of another type.
     """
     return arch if isinstance(arch, Arch) else _load(str(arch))
 
@@ -61,62 +128,121 @@ def load_arch(arch: str | Path | Arch) -> Arch:
 @functools.lru_cache(maxsize=32)
 def _load(arch: str) -> Arch:
     if arch in NAMES:
-        text = resources.files("jaxdw.arch").joinpath(f"{arch}.toml").read_text("utf-8")
+        tables = _named_tables(arch)
     elif arch.endswith(".toml"):
         try:
             text = Path(arch).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"`arch` (={arch!r}) cannot be read: {error}") from error
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"`arch` (={arch!r}) is not TOML: {error}") from error
     else:
         raise ConfigError(
             f"`arch` (={arch!r}) must be one of {', '.join(NAMES)} or a path to a .toml"
         )
-    try:
-        return _parse(tomllib.loads(text), arch)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"`arch` (={arch!r}) is not TOML: {error}") from error
+    return _parse(_on_base(tables, arch), arch)
+
+
+def _named_tables(name: str) -> dict:
+    return tomllib.loads(
+        resources.files("jaxdw.arch").joinpath(f"{name}.toml").read_text("utf-8")
+    )
+
+
+def _on_base(tables: dict, arch: str) -> dict:
+    base = tables.pop("base", None)
+    if base is None:
+        return tables
+    if base not in NAMES:
+        raise ConfigError(
+            f"`base` (={base!r}) of {arch!r} must be one of {', '.join(NAMES)}"
+        )
+    return _on_base(_named_tables(base), base) | tables
 
 
 def _parse(tables: dict, arch: str) -> Arch:
     problems = []
-    for table, keys in _TABLES.items():
+    for table, rules in _TABLES.items():
         found = tables.get(table, {})
-        for key in keys:
+        if not isinstance(found, dict):
+            problems.append(f"`{table}` (={found!r}) of {arch!r} must be a table")
+            continue
+        for key, rule in rules.items():
             if key not in found:
                 problems.append(f"`arch` (={arch!r}) must have `{key}` in [{table}]")
+            elif not _follows(rule, found[key]):
+                problems.append(
+                    f"`{table}.{key}` (={found[key]!r}) of {arch!r} must be {rule}"
+                )
         if "source" not in found:
             problems.append(f"`arch` (={arch!r}) must name a `source` in [{table}]")
-        for key in sorted(found.keys() - set(keys) - {"source"}):
+        for key in sorted(found.keys() - rules.keys() - {"source"}):
             problems.append(f"`arch` (={arch!r}) has an unknown `{key}` in [{table}]")
     for key in sorted(tables.keys() - _TABLES.keys() - {"name"}):
         problems.append(f"`arch` (={arch!r}) has an unknown entry `{key}`")
     if not isinstance(tables.get("name"), str):
         problems.append(f"`arch` (={arch!r}) must have a `name`")
     refuse(problems)
-    grid, noc, dram = tables["grid"], tables["noc"], tables["dram"]
+    refuse(_sizes_problems(tables, arch))
+    grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
+    unit = tables["matrix_unit"]
+    return Arch(
+        name=tables["name"],
+        grid=(grid["x"], grid["y"]),
+        noc_id_bits=noc["id_bits"],
+        noc_local_address_bits=noc["local_address_bits"],
+        noc_link_bytes_per_cycle=noc["link_bytes_per_cycle"],
+        worker_x=tuple(noc["worker_x"]),
+        worker_y=tuple(noc["worker_y"]),
+        clock_hz=tables["clock"]["hz"],
+        l1_size_bytes=l1["size_bytes"],
+        l1_unreserved_base_bytes=l1["unreserved_base_bytes"],
+        l1_small_bytes=l1["small_bytes"],
+        l1_align_bytes=l1["align_bytes"],
+        dram_align_bytes=dram["align_bytes"],
+        bank_noc_xy=tuple((x, y) for x, y in dram["bank_noc_xy"]),
+        bank_offset_bytes=tuple(dram["bank_offset_bytes"]),
+        bank_bytes_per_second=dram["bank_bytes_per_second"],
+        elwmul_elements_per_cycle=unit["elwmul_elements_per_cycle"],
+        gapool_rows_per_cycle=unit["gapool_rows_per_cycle"],
+        minus_one_unit_exponent_step=unit["minus_one_unit_exponent_step"],
+    )
+
+
+def _follows(rule: str, value: object) -> bool:
+    if rule == _PAIRS:
+        return isinstance(value, list) and all(
+            _follows(_INTS, pair) and len(pair) == 2 for pair in value
+        )
+    if rule == _INTS:
+        return isinstance(value, list) and all(type(v) is int for v in value)
+    least = {_POSITIVE: 1, _NATURAL: 0}.get(rule)
+    return type(value) is int and (least is None or value >= least)
+
+
+def _sizes_problems(tables: dict, arch: str) -> list[str]:
+    """Returns a sentence for each pair of entries that contradict each other."""
+    grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
+    problems = []
     num_xy, num_offsets = len(dram["bank_noc_xy"]), len(dram["bank_offset_bytes"])
     if num_xy != num_offsets or not num_xy:
         problems.append(
             f"`bank_noc_xy` (={num_xy} banks) and `bank_offset_bytes` "
             f"(={num_offsets}) of {arch!r} must name the same banks, at least one"
         )
-    for name, value in (
-        ("grid.x", grid["x"]),
-        ("grid.y", grid["y"]),
-        ("dram.align_bytes", dram["align_bytes"]),
-    ):
-        if type(value) is not int or value < 1:
-            problems.append(f"`{name}` (={value!r}) of {arch!r} must be an int >= 1")
-    refuse(problems)
-    return Arch(
-        name=tables["name"],
-        grid=(grid["x"], grid["y"]),
-        noc_id_bits=noc["id_bits"],
-        noc_local_address_bits=noc["local_address_bits"],
-        dram_align_bytes=dram["align_bytes"],
-        bank_noc_xy=tuple((x, y) for x, y in dram["bank_noc_xy"]),
-        bank_offset_bytes=tuple(dram["bank_offset_bytes"]),
-        minus_one_unit_exponent_step=(
-            tables["matrix_unit"]["minus_one_unit_exponent_step"]
-        ),
-    )
+    for axis in ("x", "y"):
+        covered = len(noc[f"worker_{axis}"])
+        if covered < grid[axis]:
+            problems.append(
+                f"`worker_{axis}` (={covered} coordinates) of {arch!r} must cover the "
+                f"grid (={grid[axis]} along {axis})"
+            )
+    used = l1["unreserved_base_bytes"] + l1["small_bytes"]
+    if used >= l1["size_bytes"]:
+        problems.append(
+            f"`l1.size_bytes` (={l1['size_bytes']}) of {arch!r} must exceed what is "
+            f"reserved (={used})"
+        )
+    return problems

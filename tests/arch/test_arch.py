@@ -4,6 +4,7 @@ from importlib import resources
 import pytest
 
 import jaxdw as jd
+from jaxdw.arch.arch import NAMES
 
 WORMHOLE = resources.files("jaxdw.arch").joinpath("wormhole_b0.toml").read_text()
 
@@ -43,7 +44,7 @@ def test_a_users_own_toml_is_loaded_and_checked(tmp_path):
 
 
 def test_an_unknown_name_or_file_is_refused():
-    with pytest.raises(jd.ConfigError, match=r"'grayskull'.*wormhole_b0, blackhole"):
+    with pytest.raises(jd.ConfigError, match=r"'grayskull'.*wormhole_b0, n150"):
         jd.load_arch("grayskull")
     with pytest.raises(jd.ConfigError, match=r"absent.toml.*cannot be read"):
         jd.load_arch("absent.toml")
@@ -52,8 +53,18 @@ def test_an_unknown_name_or_file_is_refused():
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("x = 8", "x = 0", r"`grid.x` \(=0\).*int >= 1"),
-        ("x = 8", "x = 8.0", r"`grid.x` \(=8.0\).*int >= 1"),
+        (
+            "worker_x = [18, ",
+            "worker_x = [",
+            r"\(=7 coordinates\).*cover the grid \(=8",
+        ),
+        ("size_bytes = 1_499_136", "size_bytes = 9", r"\(=9\).*reserved \(=138592\)"),
+        ("small_bytes = 32_768", "small_bytes = -1", r"`l1.small_bytes` \(=-1\)"),
+        ("[0, 11], ", "[0, 11, 2], ", "must be a list of"),
+        ("[grid]\nx = 8\ny = 8", "grid = 8\n[noise]", r"`grid` \(=8\).*a table"),
+        ('name = "wormhole_b0"', 'name = "a"\nbase = "b"', r"`base` \(='b'\).*one of"),
+        ("x = 8", "x = 0", r"`grid.x` \(=0\).*integer >= 1"),
+        ("x = 8", "x = 8.0", r"`grid.x` \(=8.0\).*integer >= 1"),
         ("[0, 0x40000000, 0,", "[0, 0,", r"\(=12 banks\).*\(=11\).*the same banks"),
         ("[0, 11], ", "", r"\(=11 banks\).*\(=12\).*the same banks"),
         ('name = "wormhole_b0"', "", "must have a `name`"),
@@ -72,6 +83,48 @@ def test_a_broken_entry_of_a_toml_is_named(tmp_path, old, new, sentence):
 
 def test_a_chip_without_banks_is_refused(tmp_path):
     path = tmp_path / "broken.toml"
-    path.write_text(re.sub(r"(bank_\w+) = .*", r"\1 = []", WORMHOLE))
+    path.write_text(
+        re.sub(r"(bank_noc_xy|bank_offset_bytes) = .*", r"\1 = []", WORMHOLE)
+    )
     with pytest.raises(jd.ConfigError, match=r"\(=0 banks\).*at least one"):
         jd.load_arch(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "base", "capacity"),
+    [
+        ("n150", (8, 8), 105_824, 1_360_544),
+        ("n300", (8, 7), 105_824, 1_360_544),
+        ("p150", (13, 10), 111_744, 1_428_352),
+        ("blackhole_11x10", (11, 10), 111_744, 1_428_352),
+    ],
+)
+def test_cards_have_the_grid_and_l1_of_ttnn(name, grid, base, capacity):
+    arch = jd.load_arch(name)
+    assert (arch.name, arch.grid) == (name, grid)
+    assert arch.l1_unreserved_base_bytes == base
+    assert arch.l1_capacity_bytes == capacity
+
+
+def test_every_toml_of_the_room_is_a_name():
+    room = resources.files("jaxdw.arch")
+    files = {f.name.removesuffix(".toml") for f in room.iterdir() if ".toml" in f.name}
+    assert files == set(NAMES)
+
+
+def test_logical_cores_have_translated_noc_coordinates():
+    assert jd.load_arch("n150").worker_noc_xy((7, 7)) == (25, 25)
+    assert jd.load_arch("p150").worker_noc_xy((7, 0)) == (10, 2)
+    with pytest.raises(jd.ConfigError, match=r"\(=\(8, 0\)\).*8x7 cores of n300"):
+        jd.load_arch("n300").worker_noc_xy((8, 0))
+
+
+def test_a_users_toml_may_stand_on_a_known_chip(tmp_path):
+    path = tmp_path / "narrow.toml"
+    path.write_text(
+        'name = "narrow"\nbase = "n300"\n[clock]\nhz = 5\nsource = "mine"\n'
+    )
+    arch = jd.load_arch(path)
+    assert (arch.name, arch.grid, arch.clock_hz, arch.num_banks) == (
+        "narrow", (8, 7), 5, 12,
+    )  # fmt: skip
