@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.harness import environment, measure
-from bench.layers import mobilenet_v2
 from jaxdw.machine import emulator
 from jaxdw.machine.core import core_sticks
 from jaxdw.maps.maps import make_maps
+from jaxdw.models import zoo
 from jaxdw.numerics import fpu_fast
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
-from jaxdw.plan.plan import make_plan
+from jaxdw.plan.planner import make_plan
 
 WAYS = (
     ComputeConfig(arithmetic="float32"),
@@ -26,6 +27,14 @@ WAYS = (
 def name_of(compute: ComputeConfig) -> str:
     fidelity = "" if compute.arithmetic == "float32" else f" {compute.math_fidelity}"
     return compute.arithmetic + fidelity
+
+
+def bare_layers(model: str) -> Counter[ConvConfig]:
+    """Returns the distinct layers without bias and activation, and their counts."""
+    return Counter(
+        dataclasses.replace(layer.conv, bias=False, activation=None)
+        for layer in zoo.layers(model)
+    )
 
 
 def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
@@ -58,7 +67,7 @@ def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
 def main(runs: int) -> None:
     """Prints a table, the ratios, and a JSON line for each layer and way."""
     console = Console()
-    layers = mobilenet_v2()
+    layers = bare_layers("mobilenet_v2")
     table = Table(
         title=f"Core compute of {sum(layers.values())} MobileNetV2 layers, ms"
     )

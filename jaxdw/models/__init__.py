@@ -1,0 +1,1 @@
+"""What real networks ask of a depthwise convolution."""
