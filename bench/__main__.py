@@ -2,9 +2,9 @@
 
 import argparse
 
-from bench import arithmetic
+from bench import arithmetic, plans
 
-BENCHES = {"arithmetic": arithmetic.main}
+BENCHES = {"arithmetic": arithmetic.main, "plans": plans.main}
 
 
 def main() -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from jaxdw.maps.tiles import tilize, untilize
     from jaxdw.numerics.formats import pack, unpack
     from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
-    from jaxdw.plan.plan import Plan, make_plan
+    from jaxdw.plan.findings import Finding
+    from jaxdw.plan.l1 import L1OutOfMemory
+    from jaxdw.plan.plan import Plan
+    from jaxdw.plan.planner import make_plan, rank_plans
     from jaxdw.verify.compare import pcc, reference, ulp_distance
 
 _ROOMS = {
@@ -27,6 +30,8 @@ _ROOMS = {
     "ConfigError": "errors",
     "ConvConfig": "plan.config",
     "Emulation": "machine.emulator",
+    "Finding": "plan.findings",
+    "L1OutOfMemory": "plan.l1",
     "Maps": "maps.maps",
     "Plan": "plan.plan",
     "ShardConfig": "plan.config",
@@ -36,10 +41,11 @@ _ROOMS = {
     "emulate": "machine.emulator",
     "load_arch": "arch.arch",
     "make_maps": "maps.maps",
-    "make_plan": "plan.plan",
+    "make_plan": "plan.planner",
     "pack": "numerics.formats",
     "pcc": "verify.compare",
     "prepare_weights": "machine.emulator",
+    "rank_plans": "plan.planner",
     "reference": "verify.compare",
     "run": "machine.emulator",
     "tilize": "maps.tiles",
@@ -50,8 +56,9 @@ _ROOMS = {
 
 __all__ = [  # noqa: RUF022
     "ConvConfig", "ShardConfig", "ComputeConfig", "Arch", "load_arch",
-    "ConfigError", "UnsupportedError",
-    "Plan", "make_plan", "Maps", "make_maps", "Emulation", "run", "emulate",
+    "ConfigError", "UnsupportedError", "L1OutOfMemory",
+    "Plan", "make_plan", "rank_plans", "Finding",
+    "Maps", "make_maps", "Emulation", "run", "emulate",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
     "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Hypothesis strategies for legal configurations."""
 
+import dataclasses
+
 import hypothesis.strategies as st
 
 from jaxdw.plan.config import ConvConfig, ShardConfig
@@ -37,3 +39,23 @@ def shards(draw: st.DrawFn, chip: tuple[int, int] = (8, 8)) -> ShardConfig:
     """Draws a scheme and a grid from 1x1 to the chip's."""
     grid = (draw(st.integers(1, chip[0])), draw(st.integers(1, chip[1])))
     return ShardConfig(scheme=draw(st.sampled_from(SCHEMES)), grid=grid)
+
+
+@st.composite
+def any_shards(draw: st.DrawFn, chip: tuple[int, int] = (8, 8)) -> ShardConfig:
+    """Draws a sharding by search or on given cores, in both orientations."""
+    shard = draw(shards(chip))
+    grid = shard.grid or chip
+    cores = draw(st.sampled_from([None, "rectangle", "count"]))
+    if cores == "rectangle":
+        cores = (draw(st.integers(1, grid[0])), draw(st.integers(1, grid[1])))
+    elif cores == "count":
+        cores = None
+        if shard.scheme != "block":
+            cores = draw(st.integers(1, grid[0] * grid[1]))
+    return dataclasses.replace(
+        shard,
+        cores=cores,
+        orientation=draw(st.sampled_from(["row_major", "col_major"])),
+        act_block_h_override=draw(st.sampled_from([0, 0, 32, 96])),
+    )

@@ -6,6 +6,8 @@ import pytest
 
 import jaxdw as jd
 from jaxdw import cli
+from jaxdw.cli import options
+from jaxdw.cli import run as run_command
 
 EXAMPLE = ["run", "--channels", "64", "--size", "8x8", "--kernel", "3x3"]
 EXAMPLE += ["--padding", "1"]
@@ -117,10 +119,13 @@ def test_every_flag_reaches_its_config():
         "run --channels 40 --size 9x7 --batch 2 --kernel 3x2 --stride 2x1 "
         "--padding 1x0 --dilation 1x2 --dtype fp32 --weights-dtype bfp4 "
         "--output-dtype bfp8 --bias --activation relu --scheme block --grid 4x2 "
-        "--act-block-h-override 64 --weight-layout tile_chunks "
+        "--act-block-h-override 64 --weight-layout tile_chunks --cores 4x2 "
+        "--orientation col_major --input-shard 64x32 --reshard-if-not-optimal "
+        "--output-layout row_major --enable-act-double-buffer "
+        "--enable-weights-double-buffer --program-cache "
         "--arithmetic float32 --math-fidelity HiFi4 --fp32-dest-acc"
     )
-    args = cli._parser().parse_args(line.split())
+    args = cli.make_parser().parse_args(line.split())
     conv = jd.ConvConfig(
         channels=40,
         height=9,
@@ -139,14 +144,22 @@ def test_every_flag_reaches_its_config():
     shard = jd.ShardConfig(
         scheme="block",
         grid=(4, 2),
+        cores=(4, 2),
+        orientation="col_major",
         act_block_h_override=64,
+        input_shard=(64, 32),
+        reshard_if_not_optimal=True,
+        output_layout="row_major",
+        enable_act_double_buffer=True,
+        enable_weights_double_buffer=True,
+        program_cache=True,
         weight_layout="tile_chunks",
     )
     compute = jd.ComputeConfig(
         arithmetic="float32", math_fidelity="HiFi4", fp32_dest_acc=True
     )
-    assert cli._configs(args) == (conv, shard, compute)
-    assert cli._draw(conv, args)[2].std() > 5  # ten times the inputs'
+    assert options.configs(args) == (conv, shard, compute)
+    assert run_command._draw(conv, args)[2].std() > 5  # ten times the inputs'
 
 
 def report_of(capsys, line: str) -> dict:
@@ -183,6 +196,82 @@ def test_what_is_not_supported_is_refused_with_exit_status_2(monkeypatch, capsys
     def refuse(args):
         raise jd.UnsupportedError("later")
 
-    monkeypatch.setattr(cli, "_run", refuse)
+    monkeypatch.setattr(run_command, "_run", refuse)
     status, _, err = run(capsys)
     assert (status, err) == (2, "jaxdw: later\n")
+
+
+PLAN = ["plan", *EXAMPLE[1:]]
+
+
+def test_a_plan_needs_no_jax_and_says_what_it_found():
+    code = "import sys; from jaxdw import cli\n"
+    code += f"status = cli.main({[*PLAN, '--scheme', 'auto']})\n"
+    code += "assert (status, 'jax' in sys.modules) == (0, False)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("pre_tilize", "lower bounds", "plans that fit", "microseconds"):
+        assert words in done.stdout
+    assert done.stdout.splitlines()[-1] == "No known defect."
+
+
+def test_a_plan_as_json_holds_everything(capsys):
+    assert cli.main([*PLAN, "--scheme", "auto", "--json", "--batch", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    plans = jd.rank_plans(
+        jd.ConvConfig(batch=2, channels=64, height=8, width=8, padding=1)
+    )
+    assert len(report["alternatives"]) == len(plans) - 1 > 3
+    assert report["plan"]["grid"] == list(plans[0].grid)
+    assert report["cycles"]["total"] == plans[0].cycles.total
+    assert report["cycles"]["microseconds"] == plans[0].cycles.total / 1000
+    assert [b["bytes"] for b in report["l1"]["buffers"]] == [
+        buffer.num_bytes for buffer in plans[0].l1.buffers
+    ]
+    assert report["l1"]["fits"] is True
+    assert report["findings"] == []
+
+
+def test_a_table_has_a_row_for_each_plan_that_fits(capsys):
+    assert cli.main([*PLAN, "--scheme", "block", "--table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| 1x64x8x8 k3 s1 | block | 2x2 | 4 | 32x32 | 60x32 |")
+    assert len(lines) == 3
+    assert cli.main([*PLAN, "--scheme", "auto", "--table"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(
+        jd.rank_plans(jd.ConvConfig(channels=64, height=8, width=8, padding=1))
+    )
+
+
+def test_the_arguments_of_the_plans_block_example(capsys):
+    assert cli.main([*PLAN, "--scheme", "block", "--args", "--bias"]) == 0
+    out = capsys.readouterr().out
+    assert "core 3, logical (1, 1), NoC (19, 19):" in out
+    assert (
+        "0 weight_addr=0x1d4da0, 1 is_sender=1, 2 mcast_start_x=19, "
+        "3 mcast_start_y=18, 4 mcast_end_x=19, 5 mcast_end_y=19, 6 num_dests=1"
+    ) in out
+    assert "11 bias_addr=0x1d55a0" in out
+    assert "  52 bias_accessor = interleaved DRAM" in out
+    assert cli.main([*PLAN, "--kernel", "1", "--args"]) == 2
+    assert "regular" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gate", "status"),
+    [("performance", 1), ("wrong-values", 1), ("memory-corruption", 1), ("hang", 0)],
+)
+def test_a_gate_decides_the_exit_status(capsys, gate, status):
+    line = "plan --channels 32 --size 20 --padding 1 --fail-on"
+    assert cli.main([*line.split(), gate]) == status
+    assert "FINDING JDW007 memory corruption (read):" in capsys.readouterr().out
+    assert cli.main([*PLAN, "--fail-on", gate]) == 0
+
+
+def test_a_layer_too_big_is_refused_by_plan_and_emulated_by_run(capsys):
+    line = "--channels 256 --size 64 --padding 1 --grid 1x1 --arithmetic float32"
+    assert cli.main(["plan", *line.split()]) == 2
+    err = capsys.readouterr().err
+    assert "halo output: 4356 x 512" in err
+    assert "use ShardConfig(grid=(8, 8))" in err
+    assert report_of(capsys, "run " + line)["plan"]["l1_fits"] is False

@@ -1,159 +1,56 @@
-"""The command `jaxdw`. JAX is imported after the arguments are parsed."""
+"""`jaxdw run`: one convolution emulated and judged."""
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.cli.options import add_layer_options, base_address, configs
 from jaxdw.plan import config
 
 if TYPE_CHECKING:
     from jaxdw.machine.emulator import Emulation
     from jaxdw.plan.plan import Plan
 
-PASS, FAIL, REFUSED = 0, 1, 2
-
-# Source: DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191, its own run's weights.
-PLANS_BASE_ADDRESS = 0x1D4DA0
-
-_SCHEMES = get_args(config.Scheme)
+PASS, FAIL = 0, 1
 _DUMPS = ("weights", "tiles", "l1")
-_DTYPES = {
-    "bf16": "bfloat16",
-    "fp32": "float32",
-    "bfp8": "bfloat8_b",
-    "bfp4": "bfloat4_b",
-}
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.lower().replace(",", "x").split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be integers joined by x; try 3x3"
-        ) from None
-
-
-def _pair(text: str) -> tuple[int, ...]:
-    sizes = _sizes(text)
-    return sizes * 2 if len(sizes) == 1 else sizes
-
-
-def _dtype(text: str) -> str:
-    return _DTYPES.get(text.lower(), text.lower())
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="jaxdw",
-        description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser(
+def add(commands) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
         "run",
         help="emulate one convolution and compare it with the float64 reference",
         description="Emulates one depthwise conv2d, every stage of its data path, "
-        "and says whether the result is right: exit status 0 PASS, 1 FAIL, 2 refused.",
+        "and says whether the result is right: exit status 0 PASS, 1 FAIL, 2 refused. "
+        "A layer that does not fit L1 is emulated all the same.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    _add_conv_arguments(run)
-    run.add_argument("--seed", type=int, default=0, help="of inputs and weights")
-    run.add_argument(
+    add_layer_options(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of inputs and weights")
+    parser.add_argument(
         "--weights",
         choices=("random", "pattern"),
         default="random",
         help="pattern: every weight equals its kernel position + 1",
     )
-    run.add_argument(
+    parser.add_argument(
         "--dump", choices=_DUMPS, action="append", default=[],
         help="print prepared weights, DRAM tiles or each core's L1, face by face",
     )  # fmt: skip
-    run.add_argument("--json", action="store_true", help="one JSON object, no tables")
-    return parser
-
-
-def _add_conv_arguments(parser: argparse.ArgumentParser) -> None:
-    conv = parser.add_argument_group("convolution")
-    conv.add_argument("--channels", type=int, required=True)
-    conv.add_argument("--size", type=_pair, required=True, help="HxW, or one number")
-    conv.add_argument("--batch", type=int, default=1)
-    conv.add_argument("--kernel", type=_pair, default=(3, 3), help="HxW")
-    conv.add_argument("--stride", type=_pair, default=(1, 1), help="HxW")
-    conv.add_argument(
-        "--padding", type=_sizes, default=(0,), help="P, HxW, or TOPxBOTTOMxLEFTxRIGHT"
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object, no tables"
     )
-    conv.add_argument("--dilation", type=_pair, default=(1, 1), help="HxW")
-    conv.add_argument("--dtype", type=_dtype, default="bfloat16", help="activations")
-    conv.add_argument(
-        "--weights-dtype",
-        type=_dtype,
-        default="bfloat16",
-        help="or bfp8, bfp4, fp32",
-    )
-    conv.add_argument("--output-dtype", type=_dtype, default="bfloat16")
-    conv.add_argument("--bias", action="store_true")
-    conv.add_argument("--activation", choices=get_args(config.Activation))
-    chip = parser.add_argument_group("sharding and chip")
-    chip.add_argument("--scheme", default="height", help=", ".join(_SCHEMES))
-    chip.add_argument("--grid", type=_sizes, help="largest core grid allowed, XxY")
-    chip.add_argument("--act-block-h-override", type=int, default=0)
-    chip.add_argument("--weight-layout", default="final")
-    chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
-    chip.add_argument(
-        "--base-address", type=lambda text: int(text, 0),
-        help="of the weights in every DRAM bank, for the addresses shown; default: "
-        f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
-    )  # fmt: skip
-    compute = parser.add_argument_group("compute")
-    compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
-    compute.add_argument("--math-fidelity", default="LoFi", help="LoFi to HiFi4")
-    compute.add_argument("--fp32-dest-acc", action="store_true")
-
-
-def _configs(
-    args: argparse.Namespace,
-) -> tuple[config.ConvConfig, config.ShardConfig, config.ComputeConfig]:
-    if len(args.size) != 2:
-        raise ConfigError(f"`--size` (={args.size}) must be HxW or one number; try 8x8")
-    padding = args.padding[0] if len(args.padding) == 1 else args.padding
-    conv = config.ConvConfig(
-        batch=args.batch,
-        channels=args.channels,
-        height=args.size[0],
-        width=args.size[1],
-        kernel=args.kernel,
-        stride=args.stride,
-        padding=padding,
-        dilation=args.dilation,
-        dtype=args.dtype,
-        weights_dtype=args.weights_dtype,
-        output_dtype=args.output_dtype,
-        bias=args.bias,
-        activation=args.activation,
-    )
-    shard = config.ShardConfig(
-        scheme=args.scheme,
-        grid=args.grid,
-        act_block_h_override=args.act_block_h_override,
-        weight_layout=args.weight_layout,
-    )
-    compute = config.ComputeConfig(
-        arithmetic=args.arithmetic,
-        math_fidelity=args.math_fidelity,
-        fp32_dest_acc=args.fp32_dest_acc,
-    )
-    return conv, shard, compute
+    parser.set_defaults(command=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    conv, shard, compute = _configs(args)
-    from jaxdw.plan.plan import make_plan
+    conv, shard, compute = configs(args)
+    from jaxdw.plan.planner import make_plan
 
-    plan = make_plan(conv, shard, compute, args.arch)
+    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
     arch = plan.arch
 
     from jaxdw.machine.emulator import run
@@ -162,11 +59,10 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.verify.compare import judge, reference
 
     rows, columns = plan.weight_tile_grid
-    base_address = args.base_address
-    if base_address is None:
-        base_address = PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % arch.dram_align_bytes
     page_bytes = config.TILE_BYTES[conv.weights_dtype]
-    table = bank_table(rows * columns, page_bytes, base_address, arch)
+    table = bank_table(
+        rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
+    )
     x, w, bias = _draw(conv, args)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
@@ -281,17 +177,3 @@ def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:
                     f"{ids[place]}):",
                     untilize(tiles[place][None], (32, 32)),
                 )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    args = _parser().parse_args(argv)
-    try:
-        return _run(args)
-    except (ConfigError, UnsupportedError) as error:
-        print(f"jaxdw: {error}", file=sys.stderr)
-        return REFUSED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,7 +21,9 @@ from jaxdw.maps.maps import ComposedMaps, Maps, make_maps, window_map
 from jaxdw.maps.weights import prepare_map, served_channels
 from jaxdw.numerics import formats, fpu_fast
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
-from jaxdw.plan.plan import Plan, Traffic, make_plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.planner import make_plan
+from jaxdw.plan.traffic import Traffic
 
 MEMORIES = (
     "weights",
@@ -441,8 +443,11 @@ def emulate(
     arch: str | Path | Arch = "wormhole_b0",
     keep: tuple[str, ...] = (),
 ) -> Emulation:
-    """Plans, builds the maps and runs; `run` says what it takes and refuses."""
-    plan = make_plan(conv, shard, compute, arch)
+    """Plans, builds the maps and runs; `run` says what it takes and refuses.
+
+    A layer that does not fit L1 is emulated all the same; `plan.l1.fits` tells.
+    """
+    plan = make_plan(conv, shard, compute, arch, must_fit=False)
     return run(plan, make_maps(plan), x, w, bias, keep=keep)
 
 

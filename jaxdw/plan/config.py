@@ -11,6 +11,8 @@ from typing import Literal, get_args
 from jaxdw.arch.arch import Arch
 
 Scheme = Literal["height", "width", "block"]
+Orientation = Literal["row_major", "col_major"]
+OutputLayout = Literal["tile", "row_major"]
 WeightLayoutName = Literal["final", "tile_chunks", "concatenated"]
 Activation = Literal["relu", "relu6", "silu", "gelu", "gelu_approx"]
 ActivationDtype = Literal["bfloat16", "float32", "bfloat8_b"]
@@ -138,9 +140,7 @@ class ConvConfig:
         found += _choice_problem(
             "activation", self.activation, (None, *get_args(Activation))
         )
-        if type(self.bias) is not bool:
-            found.append(f"`bias` (={self.bias!r}) must be True or False")
-        return found
+        return found + _bool_problem("bias", self.bias)
 
     def _fit_problems(self) -> list[str]:
         found = []
@@ -168,31 +168,73 @@ class ConvConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardConfig:
-    """How the tensors are spread over cores.
+    """How the op is laid out over cores: the options of tt-metal's Conv2dConfig.
 
     Attributes:
+      scheme: `auto` takes the best of `rank_plans`.
       grid: the largest core grid allowed, (x, y); None for the chip's.
+      cores: these cores instead of a search: (x, y) a full rectangle; a number, for
+        HEIGHT and WIDTH only, full rows of the grid and then a partial one.
+      orientation: `col_major` (tt-metal's transpose_shards) deals BLOCK's NHW shards
+        along x; the other schemes always go row by row.
       act_block_h_override: rows of a core come in multiples of this (tt-metal's
         option of that name); 0 for none.
+      input_shard: (rows, channels) of an input that lies sharded over `cores` already;
+        None for one that is sharded here.
+      reshard_if_not_optimal: search even if the input is sharded.
+      output_layout: `tile`, or `row_major` sticks.
+      enable_act_double_buffer, enable_weights_double_buffer: options of the op that
+        its depthwise program ignores.
+      program_cache: the program is called again with tensors at other addresses.
       weight_layout: `final`, or an older revision of the upstream weight preparation
         (jaxdw.plan.layout).
     """
 
-    scheme: Scheme = "height"
+    scheme: Scheme | Literal["auto"] = "height"
     grid: tuple[int, int] | None = None
+    cores: int | tuple[int, int] | None = None
+    orientation: Orientation = "row_major"
     act_block_h_override: int = 0
+    input_shard: tuple[int, int] | None = None
+    reshard_if_not_optimal: bool = False
+    output_layout: OutputLayout = "tile"
+    enable_act_double_buffer: bool = False
+    enable_weights_double_buffer: bool = False
+    program_cache: bool = False
     weight_layout: WeightLayoutName = "final"
 
     def __post_init__(self):
-        if isinstance(self.grid, list):
-            object.__setattr__(self, "grid", tuple(self.grid))
+        for name in ("grid", "cores", "input_shard"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def keeps_cores(self) -> bool:
+        """Whether `cores` is taken as it is.
+
+        An input whose shards are not whole tiles wide is resharded. Source: tt-metal
+        conv2d_utils.cpp @002a3f41, shard_or_reshard.
+        """
+        if self.cores is None or self.reshard_if_not_optimal:
+            return False
+        return self.input_shard is None or self.input_shard[1] % 32 == 0
 
     def problems(self, arch: Arch) -> list[str]:
         """Returns one sentence for each rule that this sharding breaks on `arch`."""
-        found = _choice_problem("scheme", self.scheme, get_args(Scheme))
-        found += _choice_problem(
-            "weight_layout", self.weight_layout, get_args(WeightLayoutName)
-        )
+        found = _choice_problem("scheme", self.scheme, (*get_args(Scheme), "auto"))
+        for name, choices in (
+            ("orientation", Orientation),
+            ("output_layout", OutputLayout),
+            ("weight_layout", WeightLayoutName),
+        ):
+            found += _choice_problem(name, getattr(self, name), get_args(choices))
+        for name in (
+            "reshard_if_not_optimal",
+            "enable_act_double_buffer",
+            "enable_weights_double_buffer",
+            "program_cache",
+        ):
+            found += _bool_problem(name, getattr(self, name))
         rows = self.act_block_h_override
         if not _is_int(rows) or rows < 0 or rows % 32:
             near = (
@@ -202,16 +244,58 @@ class ShardConfig:
                 f"`act_block_h_override` (={rows!r}) must be a multiple of 32; "
                 f"try {near}"
             )
-        if self.grid is None:
-            return found
-        broken = _ints_problem("grid", self.grid, 2, 1)
-        if not broken and (self.grid[0] > arch.grid[0] or self.grid[1] > arch.grid[1]):
-            near = tuple(min(a, b) for a, b in zip(self.grid, arch.grid, strict=True))
-            broken.append(
-                f"`grid` (={self.grid}, x and y) must lie inside the "
-                f"{arch.grid[0]}x{arch.grid[1]} cores of {arch.name}; try {near}"
-            )
-        return found + broken
+        limit = arch.grid
+        if self.grid is not None:
+            found += _grid_problem("grid", self.grid, arch.grid, arch.name)
+            limit = arch.grid if found else self.grid
+        found += self._cores_problems(limit, arch)
+        if self.input_shard is not None:
+            found += _ints_problem("input_shard", self.input_shard, 2, 1)
+            if self.cores is None:
+                found.append(
+                    f"`input_shard` (={self.input_shard}) must come with the `cores` "
+                    "it lies on; add cores=(x, y)"
+                )
+        return found
+
+    def _cores_problems(self, limit: tuple[int, int], arch: Arch) -> list[str]:
+        cores = self.cores
+        if cores is None:
+            return []
+        most = limit[0] * limit[1]
+        if self.scheme == "auto":
+            rule = "be left out with scheme='auto', which searches; give a scheme"
+        elif not isinstance(cores, int) or isinstance(cores, bool):
+            return _grid_problem("cores", cores, limit, arch.name)
+        elif self.scheme == "block":
+            rule = f"be (x, y) for BLOCK; try {(max(1, min(cores, limit[0])), 1)}"
+        elif not 1 <= cores <= most:
+            rule = f"be 1 to {most} of {arch.name}; try {max(1, min(cores, most))}"
+        else:
+            return []
+        return [f"`cores` (={cores}) must {rule}"]
+
+
+def _bool_problem(name: str, value: object) -> list[str]:
+    if type(value) is bool:
+        return []
+    return [f"`{name}` (={value!r}) must be True or False"]
+
+
+def _grid_problem(
+    name: str, value: object, limit: tuple[int, int], of: str
+) -> list[str]:
+    broken = _ints_problem(name, value, 2, 1)
+    if broken or not isinstance(value, tuple):
+        return broken
+    if value[0] <= limit[0] and value[1] <= limit[1]:
+        return []
+    near = tuple(min(a, b) for a, b in zip(value, limit, strict=True))
+    problem = (
+        f"`{name}` (={value}, x and y) must lie inside the {limit[0]}x{limit[1]} "
+        f"cores of {of}; try {near}"
+    )
+    return [problem]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,9 +321,7 @@ class ComputeConfig:
         found += _choice_problem(
             "math_fidelity", self.math_fidelity, get_args(Fidelity)
         )
-        if type(self.fp32_dest_acc) is not bool:
-            found.append(f"`fp32_dest_acc` (={self.fp32_dest_acc!r}) must be a bool")
-        return found
+        return found + _bool_problem("fp32_dest_acc", self.fp32_dest_acc)
 
 
 def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[str]:
@@ -255,3 +337,16 @@ def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[s
         "16 bits); use fp32_dest_acc=True or output_dtype='bfloat16'"
     )
     return [problem]
+
+
+def joint_problems(
+    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig
+) -> list[str]:
+    """Returns one sentence for each rule that legal configs break together."""
+    found = output_problems(conv.output_dtype, compute)
+    if conv.output_dtype == "bfloat8_b" and shard.output_layout == "row_major":
+        found.append(
+            "`output_layout` (='row_major') must not be asked of a block format "
+            "(output_dtype is bfloat8_b); use 'tile' or output_dtype='bfloat16'"
+        )
+    return found

@@ -6,7 +6,7 @@ determine_input_memory_config) and conv2d_device_operation.cpp @002a3f41 (output
 
 import dataclasses
 
-from jaxdw.plan.config import Scheme
+from jaxdw.plan.config import Orientation, Scheme
 
 TILE = 32  # rows and columns of a tile
 
@@ -70,17 +70,19 @@ class Broadcast:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CoreGrid:
-    """The cores of one program, numbered row by row over a rectangle `x` wide.
+    """The cores of one program, numbered over a rectangle `x` wide and `y` high.
 
     HEIGHT and WIDTH take full rows and then a partial one; BLOCK fills its rectangle
-    with one column for each channel shard. In every scheme core
-    `nhw_shard * num_channel_shards + channel_shard` holds that piece.
+    with one column for each channel shard, or one row if `col_major`. In every scheme
+    core `nhw_shard * num_channel_shards + channel_shard` holds that piece: cores count
+    row by row, column by column if `col_major`.
     """
 
     x: int
     y: int
     num_nhw_shards: int
     num_channel_shards: int
+    orientation: Orientation = "row_major"
 
     @property
     def num_cores(self) -> int:
@@ -88,13 +90,16 @@ class CoreGrid:
 
     def xy(self, core: int) -> tuple[int, int]:
         """Returns the logical coordinates of a core."""
+        if self.orientation == "col_major":
+            return core // self.y, core % self.y
         return core % self.x, core // self.x
 
     def broadcasts(self) -> tuple[Broadcast, ...]:
         """Returns who sends weights to whom.
 
         HEIGHT: the first core to the bounding box. BLOCK: row 0 of each column down
-        its column. WIDTH: nobody; every core reads its own.
+        its column, column 0 along its row if `col_major`. WIDTH: nobody; every core
+        reads its own.
         Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41.
         """
         if self.num_nhw_shards == 1:
@@ -102,13 +107,16 @@ class CoreGrid:
         if self.num_channel_shards == 1:
             box = Rect(x0=0, y0=0, x1=self.x - 1, y1=self.y - 1)
             return (Broadcast(sender=0, rect=box, num_dests=self.num_cores - 1),)
+        along_x = self.orientation == "col_major"
+        rects = (
+            Rect(x0=0, y0=shard, x1=self.x - 1, y1=shard)
+            if along_x
+            else Rect(x0=shard, y0=0, x1=shard, y1=self.y - 1)
+            for shard in range(self.num_channel_shards)
+        )
         return tuple(
-            Broadcast(
-                sender=x,
-                rect=Rect(x0=x, y0=0, x1=x, y1=self.y - 1),
-                num_dests=self.num_nhw_shards - 1,
-            )
-            for x in range(self.x)
+            Broadcast(sender=shard, rect=rect, num_dests=self.num_nhw_shards - 1)
+            for shard, rect in enumerate(rects)
         )
 
 
@@ -119,34 +127,59 @@ def search_core_grid(
     channels: int,
     limit: tuple[int, int],
     act_block_h_override: int = 0,
+    orientation: Orientation = "row_major",
 ) -> CoreGrid:
     """Returns the core grid that tt-metal's search takes inside `limit` (x, y).
 
     Args:
       num_outputs: output sticks (N * Ho * Wo); they decide, not the input's.
       act_block_h_override: rows, a multiple of 32; 0 for none.
+      orientation: of BLOCK.
     """
     limit_x, limit_y = limit
     nhw_tiles = -(-num_outputs // TILE)
     channel_blocks = -(-channels // TILE)
     tiles_per_step = max(1, act_block_h_override // TILE)
     if scheme == "block":
+        if orientation == "col_major":
+            limit_x, limit_y = limit_y, limit_x
         nhw = most_shards(nhw_tiles, limit_y, tiles_per_step)
         columns = most_shards(channel_blocks, limit_x)
-        return CoreGrid(
-            x=columns, y=nhw, num_nhw_shards=nhw, num_channel_shards=columns
-        )
+        rectangle = (nhw, columns) if orientation == "col_major" else (columns, nhw)
+        return given_core_grid(scheme, rectangle, limit, orientation)
     if scheme == "height":
         cores = most_shards(nhw_tiles, limit_x * limit_y, tiles_per_step)
-        nhw, channel_shards = cores, 1
     else:
         cores = most_shards(channel_blocks, limit_x * limit_y)
-        nhw, channel_shards = 1, cores
+    return given_core_grid(scheme, cores, limit)
+
+
+def given_core_grid(
+    scheme: Scheme,
+    cores: int | tuple[int, int],
+    limit: tuple[int, int],
+    orientation: Orientation = "row_major",
+) -> CoreGrid:
+    """Returns the grid of these cores: a rectangle, or full rows and a partial one."""
+    if scheme == "block":
+        x, y = cores if isinstance(cores, tuple) else (cores, 1)
+        nhw, columns = (x, y) if orientation == "col_major" else (y, x)
+        return CoreGrid(
+            x=x,
+            y=y,
+            num_nhw_shards=nhw,
+            num_channel_shards=columns,
+            orientation=orientation,
+        )
+    if isinstance(cores, tuple):
+        (x, y), count = cores, cores[0] * cores[1]
+    else:
+        x, y, count = min(cores, limit[0]), -(-cores // limit[0]), cores
     return CoreGrid(
-        x=min(cores, limit_x),
-        y=-(-cores // limit_x),
-        num_nhw_shards=nhw,
-        num_channel_shards=channel_shards,
+        x=x,
+        y=y,
+        num_nhw_shards=count if scheme == "height" else 1,
+        num_channel_shards=1 if scheme == "height" else count,
     )
 
 

@@ -1,70 +1,34 @@
-"""The Plan: everything tt-metal decides before a byte moves, and all refusals."""
+"""The Plan: everything tt-metal decides before a byte moves."""
 
 import dataclasses
 import functools
-from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxdw.arch.arch import Arch, load_arch
-from jaxdw.errors import ConfigError, refuse
-from jaxdw.plan.config import (
-    TILE_BYTES,
-    ComputeConfig,
-    ConvConfig,
-    Scheme,
-    ShardConfig,
-    output_problems,
-    stick_elem_bytes,
-)
-from jaxdw.plan.findings import Finding, layout_findings
-from jaxdw.plan.grid import (
-    TILE,
-    CoreGrid,
-    Shard,
-    input_shard,
-    output_shard,
-    round_up,
-    search_core_grid,
-)
-from jaxdw.plan.layout import FACE, WeightLayout, make_weight_layout
-from jaxdw.plan.window import PAD, UNWRITTEN, ShardRange, Window, halo_transfers
+from jaxdw.arch.arch import Arch
+from jaxdw.errors import ConfigError
+from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
+from jaxdw.plan.cycles import CycleBounds, cycle_bounds
+from jaxdw.plan.findings import Finding, find
+from jaxdw.plan.grid import TILE, CoreGrid, Shard, round_up
+from jaxdw.plan.l1 import L1Use, l1_use
+from jaxdw.plan.layout import FACE, WeightLayout
+from jaxdw.plan.traffic import Traffic, count_traffic
+from jaxdw.plan.window import ShardRange, Window, halo_transfers
 
 TILE_ELEMS = TILE * TILE
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """Bytes and tiles that one launch moves; weights and bias in tiles of DRAM.
-
-    Attributes:
-      tiles_per_bank: tiles read from each DRAM bank, weights and bias.
-      weight_tiles_per_core, bias_tiles_per_core: tiles each core reads itself.
-      multicast_sent_bytes: by each core; one send counts once, however many receive.
-      multicast_received_bytes: by each core of the program.
-      multicast_stray_bytes: into idle cores inside a sender's rectangle.
-      halo_local_bytes, halo_remote_bytes, halo_padding_bytes: sticks copied inside a
-        core, to another core, and zeroed.
-    """
-
-    tiles_per_bank: tuple[int, ...]
-    weight_tiles_per_core: tuple[int, ...]
-    bias_tiles_per_core: tuple[int, ...]
-    multicast_sent_bytes: tuple[int, ...]
-    multicast_received_bytes: tuple[int, ...]
-    multicast_stray_bytes: int
-    halo_local_bytes: int
-    halo_remote_bytes: int
-    halo_padding_bytes: int
+_TAPS_PER_REDUCTION = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """How one depthwise conv2d lies on one chip; built by `make_plan`.
 
-    Invariants: core `n * num_channel_shards + c` holds NHW shard `n` of channel shard
-    `c`; `weight_tiles_per_core == weight_tile_rows * channel_tiles`.
+    Invariants: `shard.scheme` is a scheme, never `auto`; core
+    `n * num_channel_shards + c` holds NHW shard `n` of channel shard `c`;
+    `weight_tiles_per_core == weight_tile_rows * channel_tiles`.
     """
 
     conv: ConvConfig
@@ -79,7 +43,7 @@ class Plan:
 
     @property
     def scheme(self) -> Scheme:
-        return self.shard.scheme
+        return cast(Scheme, self.shard.scheme)
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -151,6 +115,24 @@ class Plan:
         Source: tt-metal compute_pool_2d.cpp @002a3f41, MAX_EFFECTIVE_TILES.
         """
         return -(-self.conv.taps * self.input_shard.channels // TILE_ELEMS)
+
+    @property
+    def is_large_kernel(self) -> bool:
+        """Whether one reduction cannot hold all kernel positions."""
+        return self.conv.taps > _TAPS_PER_REDUCTION
+
+    @property
+    def tiles_per_reduction(self) -> int:
+        """Channel tiles that one reduction holds, MAX_TILES_PER_REDUCTION.
+
+        Source: tt-metal pool_utils.cpp @002a3f41.
+        """
+        return 4 if self.is_large_kernel else 8
+
+    @property
+    def is_wide_reduction(self) -> bool:
+        """Whether a core's channels take several reductions."""
+        return self.channel_tiles > self.tiles_per_reduction
 
     def start_tile(self, core: int) -> int:
         """Returns the first tile id (column of tile row 0) that `core` needs."""
@@ -225,47 +207,63 @@ class Plan:
         """
         return self.scheme != "width" or any(self.conv.padding)
 
+    def index_list_length(self, core: int) -> int:
+        """Returns the uint16 entries of `core`'s reader indices.
+
+        A count and a filler, then first and last window start of each run. Source:
+        tt-metal sliding_window.cpp @00002df2, generate_sliding_window_op_config.
+        """
+        self._check_core(core)
+        shard = self.shard_ranges[core // self.num_channel_shards]
+        return 2 + 2 * self.window.num_segments(shard)
+
+    @property
+    def upstream_program(self) -> Literal["depthwise", "conv1d", "regular"]:
+        """The program that tt-metal itself takes for this layer.
+
+        Source: tt-metal conv2d_utils.cpp @002a3f41, detection of depthwise convs.
+        """
+        kernel_h, kernel_w = self.conv.kernel
+        if (kernel_h, kernel_w) == (1, 1):
+            return "regular"
+        is_1d = kernel_h == self.conv.height == 1 or kernel_w == self.conv.width == 1
+        return "conv1d" if is_1d else "depthwise"
+
     @functools.cached_property
-    def findings(self) -> tuple[Finding, ...]:
-        """The known defects that this configuration meets on the real system."""
-        return layout_findings(
-            self.weight_layout, channels=self.conv.channels, taps=self.conv.taps
+    def tiles_per_bank(self) -> tuple[int, ...]:
+        """Tiles that all cores read from each DRAM bank, weights and bias.
+
+        Each weight tile is read once, by the one reader of its channel shard; each
+        bias tile once by every core of its channel shard.
+        """
+        banks = range(self.arch.num_banks)
+        bias_tiles = self.num_channel_shards * self.channel_tiles * self.conv.bias
+        weight_tiles = self.num_channel_shards * self.weight_tiles_per_core
+        return tuple(
+            -(-max(0, weight_tiles - bank) // len(banks))
+            + -(-max(0, bias_tiles - bank) // len(banks)) * self.num_nhw_shards
+            for bank in banks
         )
 
     @functools.cached_property
     def traffic(self) -> Traffic:
         """Counts what one launch moves."""
-        cores = range(self.num_cores)
-        reads = [self.weight_tile_ids(core) for core in self.weight_readers]
-        reads += [self.bias_tile_ids(core) for core in cores]
-        ids = np.array([tile for tiles in reads for tile in tiles], np.int64)
-        per_bank = np.bincount(ids % self.arch.num_banks, minlength=self.arch.num_banks)
-        broadcasts = self.core_grid.broadcasts()
-        senders = {broadcast.sender for broadcast in broadcasts}
-        launch_bytes = self.weight_tiles_per_core * TILE_BYTES[self.conv.weights_dtype]
-        sources = self.halo_sources()
-        owner = np.arange(self.num_nhw_shards)[:, None]
-        moved = (sources != PAD) & (sources != UNWRITTEN)
-        local = np.count_nonzero(moved & (sources // self.input_shard.rows == owner))
-        shard_stick_bytes = self.halo_shard.channels * stick_elem_bytes(self.conv.dtype)
-        stick_bytes = shard_stick_bytes * self.num_channel_shards * self.has_halo
-        return Traffic(
-            tiles_per_bank=tuple(int(count) for count in per_bank),
-            weight_tiles_per_core=tuple(
-                self.weight_tiles_per_core * (core in self.weight_readers)
-                for core in cores
-            ),
-            bias_tiles_per_core=tuple(len(self.bias_tile_ids(core)) for core in cores),
-            multicast_sent_bytes=tuple(launch_bytes * (c in senders) for c in cores),
-            multicast_received_bytes=tuple(
-                launch_bytes * (c not in self.weight_readers) for c in cores
-            ),
-            multicast_stray_bytes=launch_bytes
-            * sum(b.rect.area - 1 - b.num_dests for b in broadcasts),
-            halo_local_bytes=int(local) * stick_bytes,
-            halo_remote_bytes=(int(np.count_nonzero(moved)) - int(local)) * stick_bytes,
-            halo_padding_bytes=int(np.count_nonzero(sources == PAD)) * stick_bytes,
-        )
+        return count_traffic(self)
+
+    @functools.cached_property
+    def l1(self) -> L1Use:
+        """What one core holds in L1."""
+        return l1_use(self)
+
+    @functools.cached_property
+    def cycles(self) -> CycleBounds:
+        """Lower bounds on the cycles of one launch."""
+        return cycle_bounds(self)
+
+    @functools.cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """The known defects that this configuration meets on the real system."""
+        return find(self)
 
     def _check_core(self, core: int) -> None:
         if not 0 <= core < self.num_cores:
@@ -273,63 +271,3 @@ class Plan:
                 f"`core` (={core}) must be one of this plan's {self.num_cores} cores; "
                 f"use 0 to {self.num_cores - 1}"
             )
-
-
-def make_plan(
-    conv: ConvConfig,
-    shard: ShardConfig | None = None,
-    compute: ComputeConfig | None = None,
-    arch: str | Path | Arch = "wormhole_b0",
-) -> Plan:
-    """Plans one depthwise conv2d as tt-metal would.
-
-    Args:
-      shard: HEIGHT on the chip's whole grid if None.
-      compute: `ComputeConfig()` if None.
-      arch: a chip's name, a path to a TOML like those in `jaxdw/arch`, or an `Arch`.
-
-    Raises:
-      ConfigError: with every rule that the configuration breaks, one to a line:
-        sizes below 1, a kernel larger than the padded input, unknown names, a grid
-        larger than the chip's, an override that is no multiple of 32, a 32-bit
-        output of a 16-bit Dst.
-    """
-    shard, compute = shard or ShardConfig(), compute or ComputeConfig()
-    arch = load_arch(arch)
-    refuse(
-        conv.problems()
-        + shard.problems(arch)
-        + compute.problems()
-        + output_problems(conv.output_dtype, compute)
-    )
-    window = Window(conv)
-    core_grid = search_core_grid(
-        shard.scheme,
-        num_outputs=window.num_outputs,
-        channels=conv.channels,
-        limit=shard.grid or arch.grid,
-        act_block_h_override=shard.act_block_h_override,
-    )
-    before_halo = input_shard(
-        shard.scheme, core_grid, num_inputs=window.num_inputs, channels=conv.channels
-    )
-    ranges = window.shard_ranges(core_grid.num_nhw_shards)
-    halo_rows = max(r.last_padded - r.first_padded + 1 for r in ranges)
-    return Plan(
-        conv=conv,
-        shard=shard,
-        compute=compute,
-        arch=arch,
-        core_grid=core_grid,
-        input_shard=before_halo,
-        halo_shard=dataclasses.replace(before_halo, rows=halo_rows),
-        output_shard=output_shard(
-            core_grid, num_outputs=window.num_outputs, channels=conv.channels
-        ),
-        weight_layout=make_weight_layout(
-            shard.weight_layout,
-            channels=conv.channels,
-            taps=conv.taps,
-            num_shards=core_grid.num_channel_shards,
-        ),
-    )

@@ -96,6 +96,24 @@ class Window:
         padded_row = image * self.padded_height + out_y * stride_h
         return padded_row * self.padded_width + out_x * stride_w
 
+    def num_segments(self, shard: "ShardRange") -> int:
+        """Returns the runs of window starts, one stride apart, of one shard's outputs.
+
+        A run ends with its image row, unless the next row's first window is again one
+        stride further.
+        """
+        if not shard.num_outputs:
+            return 0
+        last = shard.first_output + shard.num_outputs - 1
+        per_image = self.out_width * self.out_height
+        images = last // per_image - shard.first_output // per_image
+        rows = last // self.out_width - shard.first_output // self.out_width - images
+        row_span = self.out_width * self.conv.stride[1]
+        row_step = self.conv.stride[0] * self.padded_width
+        used_height = (self.out_height - 1) * self.conv.stride[0]
+        image_step = (self.padded_height - used_height) * self.padded_width
+        return 1 + rows * (row_step != row_span) + images * (image_step != row_span)
+
     def tap_offsets(self) -> tuple[int, ...]:
         """Returns each kernel position's distance from the window's start."""
         (kernel_h, kernel_w), (dilation_h, dilation_w) = (

@@ -1,6 +1,8 @@
 """Plans, traffic and verdicts as tables; tiles as the face view engineers read."""
 
+import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +11,9 @@ from rich.table import Table
 from jaxdw.plan.grid import TILE
 from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import Plan
-from jaxdw.verify.compare import Verdict
+
+if TYPE_CHECKING:
+    from jaxdw.verify.compare import Verdict
 
 _SHOWN = 4  # values of a face row
 
@@ -34,7 +38,83 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "effective_tiles": plan.effective_tiles,
         "start_tiles": [plan.start_tile(core) for core in cores],
         "weight_readers": list(plan.weight_readers),
+        "upstream_program": plan.upstream_program,
+        "l1_fits": plan.l1.fits,
     }
+
+
+def l1_rows(plan: Plan) -> list[dict[str, object]]:
+    """Returns a row for each buffer of one core."""
+    return [
+        {
+            "buffer": buffer.name,
+            "place": buffer.place,
+            "cb": "" if buffer.cb is None else buffer.cb,
+            "page_bytes": buffer.page_bytes,
+            "pages": buffer.pages,
+            "bytes": buffer.num_bytes,
+            "address": buffer.address,
+        }
+        for buffer in plan.l1.buffers
+    ]
+
+
+def l1_facts(plan: Plan) -> dict[str, object]:
+    """Returns the sums of one core's L1, in bytes."""
+    l1 = plan.l1
+    return {
+        "circular_buffers": l1.static_bytes,
+        "l1_buffers": l1.buffer_bytes,
+        "capacity": l1.capacity_bytes,
+        "free": l1.free_bytes,
+        "fits": l1.fits,
+    }
+
+
+def cycle_facts(plan: Plan) -> dict[str, object]:
+    """Returns the bounds of each resource, their sum in sequence, and the time."""
+    cycles = plan.cycles
+    return dataclasses.asdict(cycles) | {
+        "total": cycles.total,
+        "binding": cycles.binding,
+        "microseconds": round(cycles.total / plan.arch.clock_hz * 1e6, 3),
+    }
+
+
+def plan_row(plan: Plan) -> dict[str, object]:
+    """Returns a plan as one row: sizes in sticks x channels, L1 in bytes."""
+    conv = plan.conv
+    *_, held, output, _ = plan.l1.buffers
+    case = "x".join(map(str, (conv.batch, conv.channels, conv.height, conv.width)))
+    return {
+        "case": f"{case} k{_one(conv.kernel)} s{_one(conv.stride)}",
+        "scheme": plan.scheme,
+        "grid": "x".join(map(str, plan.grid)),
+        "cores": plan.num_cores,
+        "in_shard": "x".join(map(str, plan.input_shard)),
+        "halo_shard": "x".join(map(str, plan.halo_shard)),
+        "out_shard": "x".join(map(str, plan.output_shard)),
+        "tiles": plan.weight_tiles_per_core,
+        "static_bytes": plan.l1.static_bytes,
+        "halo_bytes": held.num_bytes,
+        "out_bytes": output.num_bytes,
+        "free_bytes": plan.l1.free_bytes,
+        "cycles": plan.cycles.total,
+        "binding": plan.cycles.binding,
+        "findings": " ".join(finding.code for finding in plan.findings),
+    }
+
+
+def _one(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
+    """Yields a Markdown table, a column for each key of the first row."""
+    yield "| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |"
+    yield "|---" * len(rows[0]) + "|"
+    for row in rows:
+        yield "| " + " | ".join(map(str, row.values())) + " |"
 
 
 def facts_table(title: str, facts: dict[str, object]) -> Table:
@@ -57,7 +137,7 @@ def rows_table(title: str, rows: list[dict[str, object]]) -> Table:
     return table
 
 
-def verdict_facts(verdict: Verdict) -> dict[str, object]:
+def verdict_facts(verdict: "Verdict") -> dict[str, object]:
     """Returns a verdict as plain values, the share of exact outputs spelt out."""
     share = verdict.exact / verdict.outputs
     return {

@@ -251,7 +251,7 @@ def test_an_older_layout_shows_where_it_is_wrong():
     x, w, _ = draw(conv)
     shard = jd.ShardConfig(scheme="width", grid=(8, 1), weight_layout="tile_chunks")
     result = jd.emulate(conv, shard, x, w, compute=FLOAT32)
-    assert [f.code for f in result.plan.findings] == ["JDW001"]
+    assert "JDW001" in [f.code for f in result.plan.findings]
     assert not np.array_equal(result.output, oracle(conv, x, w, None), equal_nan=True)
 
 

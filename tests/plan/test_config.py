@@ -125,7 +125,7 @@ def test_a_broken_rule_of_the_compute_config_is_named():
     assert "`arithmetic` (='int8') must be one of" in refusal(
         compute={"arithmetic": "int8"}
     )
-    assert "`fp32_dest_acc` (=1) must be a bool" in refusal(
+    assert "`fp32_dest_acc` (=1) must be True or False" in refusal(
         compute={"fp32_dest_acc": 1}
     )
 

@@ -58,14 +58,16 @@ def test_the_plan_says_where_an_older_layout_is_wrong(
 ):
     conv = jd.ConvConfig(channels=channels, height=8, width=8, kernel=kernel, padding=3)
     shard = jd.ShardConfig(scheme="width", grid=grid, weight_layout=name)
-    findings = jd.make_plan(conv, shard).findings
-    assert [f.code for f in findings] == ([] if right else ["JDW001"])
+    findings = jd.make_plan(conv, shard, must_fit=False).findings
+    found = [f for f in findings if f.code == "JDW001"]
+    assert len(found) == (not right)
     if not right:
-        assert findings[0].severity == "wrong values"
-        assert repr(name) in str(findings[0])
+        assert found[0].severity == "wrong values"
+        assert repr(name) in str(found[0])
 
 
 def test_tile_chunks_is_wrong_where_a_shards_last_tile_is_begun():
     conv = jd.ConvConfig(channels=64, height=8, width=8, kernel=(5, 7), padding=3)
     shard = jd.ShardConfig(scheme="width", grid=(2, 1), weight_layout="tile_chunks")
-    assert len(jd.make_plan(conv, shard).findings) == 1
+    findings = jd.make_plan(conv, shard).findings
+    assert "JDW001" in [f.code for f in findings]

@@ -41,7 +41,7 @@ def test_32_kernel_positions_of_32_channels_fill_one_tile():
 
 @given(strategies.convs(), strategies.shards())
 def test_tile_ids_equal_the_oracle(conv, shard):
-    plan = jd.make_plan(conv, shard)
+    plan = jd.make_plan(conv, shard, must_fit=False)
     for core in range(plan.num_cores):
         assert list(plan.weight_tile_ids(core)) == oracles.weight_tile_ids(
             shard.scheme,
@@ -55,7 +55,7 @@ def test_tile_ids_equal_the_oracle(conv, shard):
 
 @given(strategies.convs(), strategies.shards())
 def test_readers_and_receivers_equal_the_oracle(conv, shard):
-    plan = jd.make_plan(conv, shard)
+    plan = jd.make_plan(conv, shard, must_fit=False)
     senders = oracles.multicast_receivers(
         shard.scheme, plan.num_nhw_shards, plan.num_channel_shards, shard.grid[0]
     )
@@ -85,7 +85,7 @@ def test_traffic_of_the_plans_block_example():
 
 @given(strategies.convs(), strategies.shards())
 def test_traffic_counts_what_the_transfers_and_ids_say(conv, shard):
-    plan = jd.make_plan(dataclasses.replace(conv, bias=True), shard)
+    plan = jd.make_plan(dataclasses.replace(conv, bias=True), shard, must_fit=False)
     traffic = plan.traffic
     read = [0] * 12
     for core in range(plan.num_cores):

@@ -60,7 +60,7 @@ def test_every_window_start_is_that_of_ttnn(case):
 
 @given(strategies.convs(), strategies.shards())
 def test_halo_and_window_starts_equal_the_oracle(conv, shard):
-    plan = jd.make_plan(conv, shard)
+    plan = jd.make_plan(conv, shard, must_fit=False)
     geometry = (
         conv.batch,
         conv.height,
@@ -91,7 +91,7 @@ def test_halo_and_window_starts_equal_the_oracle(conv, shard):
 
 @given(strategies.convs(), strategies.shards())
 def test_every_window_lies_inside_its_written_haloed_shard(conv, shard):
-    plan = jd.make_plan(conv, shard)
+    plan = jd.make_plan(conv, shard, must_fit=False)
     sources = plan.halo_sources()
     covered = []
     for nhw_shard, part in enumerate(plan.shard_ranges):

@@ -1,0 +1,32 @@
+"""The command `jaxdw`. JAX is imported after the arguments are parsed."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from jaxdw.cli import plan, run
+from jaxdw.errors import ConfigError, UnsupportedError
+
+REFUSED = 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of every command; `args.command` does the work."""
+    parser = argparse.ArgumentParser(
+        prog="jaxdw",
+        description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for room in (run, plan):
+        room.add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    args = make_parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except (ConfigError, UnsupportedError) as error:
+        print(f"jaxdw: {error}", file=sys.stderr)
+        return REFUSED

@@ -1,0 +1,145 @@
+"""The options that commands share, and the configs they make."""
+
+import argparse
+from typing import get_args
+
+from jaxdw.errors import ConfigError
+from jaxdw.plan import config
+
+# Source: DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191, its own run's weights.
+PLANS_BASE_ADDRESS = 0x1D4DA0
+
+_DTYPES = {
+    "bf16": "bfloat16",
+    "fp32": "float32",
+    "bfp8": "bfloat8_b",
+    "bfp4": "bfloat4_b",
+}
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.lower().replace(",", "x").split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be integers joined by x; try 3x3"
+        ) from None
+
+
+def _pair(text: str) -> tuple[int, ...]:
+    sizes = _sizes(text)
+    return sizes * 2 if len(sizes) == 1 else sizes
+
+
+def _count_or_grid(text: str) -> int | tuple[int, ...]:
+    sizes = _sizes(text)
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def dtype(text: str) -> str:
+    """Returns the full name of a dtype given short, `bfp8` for one."""
+    return _DTYPES.get(text.lower(), text.lower())
+
+
+def add_layer_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what describes one layer, its sharding, its chip and its arithmetic."""
+    conv = parser.add_argument_group("convolution")
+    conv.add_argument("--channels", type=int, required=True)
+    conv.add_argument("--size", type=_pair, required=True, help="HxW, or one number")
+    conv.add_argument("--batch", type=int, default=1)
+    conv.add_argument("--kernel", type=_pair, default=(3, 3), help="HxW")
+    conv.add_argument("--stride", type=_pair, default=(1, 1), help="HxW")
+    conv.add_argument(
+        "--padding", type=_sizes, default=(0,), help="P, HxW, or TOPxBOTTOMxLEFTxRIGHT"
+    )
+    conv.add_argument("--dilation", type=_pair, default=(1, 1), help="HxW")
+    conv.add_argument("--dtype", type=dtype, default="bfloat16", help="activations")
+    conv.add_argument(
+        "--weights-dtype", type=dtype, default="bfloat16", help="or bfp8, bfp4, fp32"
+    )
+    conv.add_argument("--output-dtype", type=dtype, default="bfloat16")
+    conv.add_argument("--bias", action="store_true")
+    conv.add_argument("--activation", choices=get_args(config.Activation))
+    chip = parser.add_argument_group("sharding and chip")
+    chip.add_argument(
+        "--scheme", default="height", help="height, width, block, or auto: the best"
+    )
+    chip.add_argument("--grid", type=_sizes, help="largest core grid allowed, XxY")
+    chip.add_argument(
+        "--cores", type=_count_or_grid, help="these cores, no search: a number, or XxY"
+    )
+    chip.add_argument("--orientation", default="row_major", help="or col_major (BLOCK)")
+    chip.add_argument("--act-block-h-override", type=int, default=0)
+    chip.add_argument(
+        "--input-shard", type=_sizes, help="ROWSxCHANNELS of an input already sharded"
+    )
+    chip.add_argument("--reshard-if-not-optimal", action="store_true")
+    chip.add_argument("--output-layout", default="tile", help="or row_major")
+    chip.add_argument("--enable-act-double-buffer", action="store_true")
+    chip.add_argument("--enable-weights-double-buffer", action="store_true")
+    chip.add_argument(
+        "--program-cache", action="store_true",
+        help="the program is called again with tensors at other addresses",
+    )  # fmt: skip
+    chip.add_argument("--weight-layout", default="final")
+    chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
+    chip.add_argument(
+        "--base-address", type=lambda text: int(text, 0),
+        help="of the weights in every DRAM bank, for the addresses shown; default: "
+        f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
+    )  # fmt: skip
+    compute = parser.add_argument_group("compute")
+    compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
+    compute.add_argument("--math-fidelity", default="LoFi", help="LoFi to HiFi4")
+    compute.add_argument("--fp32-dest-acc", action="store_true")
+
+
+def configs(
+    args: argparse.Namespace,
+) -> tuple[config.ConvConfig, config.ShardConfig, config.ComputeConfig]:
+    """Returns the configs that the options of `add_layer_options` describe."""
+    if len(args.size) != 2:
+        raise ConfigError(f"`--size` (={args.size}) must be HxW or one number; try 8x8")
+    padding = args.padding[0] if len(args.padding) == 1 else args.padding
+    conv = config.ConvConfig(
+        batch=args.batch,
+        channels=args.channels,
+        height=args.size[0],
+        width=args.size[1],
+        kernel=args.kernel,
+        stride=args.stride,
+        padding=padding,
+        dilation=args.dilation,
+        dtype=args.dtype,
+        weights_dtype=args.weights_dtype,
+        output_dtype=args.output_dtype,
+        bias=args.bias,
+        activation=args.activation,
+    )
+    shard = config.ShardConfig(
+        scheme=args.scheme,
+        grid=args.grid,
+        cores=args.cores,
+        orientation=args.orientation,
+        act_block_h_override=args.act_block_h_override,
+        input_shard=args.input_shard,
+        reshard_if_not_optimal=args.reshard_if_not_optimal,
+        output_layout=args.output_layout,
+        enable_act_double_buffer=args.enable_act_double_buffer,
+        enable_weights_double_buffer=args.enable_weights_double_buffer,
+        program_cache=args.program_cache,
+        weight_layout=args.weight_layout,
+    )
+    compute = config.ComputeConfig(
+        arithmetic=args.arithmetic,
+        math_fidelity=args.math_fidelity,
+        fp32_dest_acc=args.fp32_dest_acc,
+    )
+    return conv, shard, compute
+
+
+def base_address(args: argparse.Namespace, align_bytes: int) -> int:
+    """Returns the weights' address: the one given, or that of the plans, aligned."""
+    if args.base_address is not None:
+        return args.base_address
+    return PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % align_bytes

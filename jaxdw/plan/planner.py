@@ -1,0 +1,230 @@
+"""From a question to its Plan, or to the ranked plans that could answer it."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast, get_args
+
+from jaxdw.arch.arch import Arch, load_arch
+from jaxdw.errors import refuse
+from jaxdw.plan.config import (
+    ComputeConfig,
+    ConvConfig,
+    Scheme,
+    ShardConfig,
+    joint_problems,
+)
+from jaxdw.plan.grid import (
+    CoreGrid,
+    Shard,
+    given_core_grid,
+    input_shard,
+    output_shard,
+    padded_channels,
+    search_core_grid,
+)
+from jaxdw.plan.l1 import L1OutOfMemory
+from jaxdw.plan.layout import make_weight_layout
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.window import Window
+
+
+def make_plan(
+    conv: ConvConfig,
+    shard: ShardConfig | None = None,
+    compute: ComputeConfig | None = None,
+    arch: str | Path | Arch = "wormhole_b0",
+    *,
+    must_fit: bool = True,
+) -> Plan:
+    """Plans one depthwise conv2d as tt-metal would.
+
+    Args:
+      shard: HEIGHT on the chip's whole grid if None; `scheme="auto"` takes the first
+        of `rank_plans`.
+      compute: `ComputeConfig()` if None.
+      arch: a chip's name, a path to a TOML like those in `jaxdw/arch`, or an `Arch`.
+      must_fit: refuse what does not fit L1; False plans it all the same, to look at or
+        to emulate a layer that the real system would slice first. `auto` then takes,
+        if nothing fits, the plan that lacks least.
+
+    Raises:
+      ConfigError: with every rule that the configuration breaks, one to a line:
+        sizes below 1, a kernel larger than the padded input, unknown names, a grid
+        larger than the chip's, an override that is no multiple of 32, a 32-bit
+        output of a 16-bit Dst, an input shard that does not hold the input.
+      L1OutOfMemory: buffers that do not fit one core, with a sharding that does.
+    """
+    shard, compute = shard or ShardConfig(), compute or ComputeConfig()
+    arch = load_arch(arch)
+    refuse(_problems(conv, shard, compute, arch))
+    if shard.scheme == "auto":
+        return _rank(conv, shard, compute, arch, must_fit)[0]
+    plan = _lay_out(conv, shard, compute, arch, _core_grid(conv, shard, arch))
+    problems = plan.l1.problems()
+    if problems and must_fit:
+        raise L1OutOfMemory(problems, plan.l1, _suggestion(plan))
+    return plan
+
+
+def rank_plans(
+    conv: ConvConfig,
+    shard: ShardConfig | None = None,
+    compute: ComputeConfig | None = None,
+    arch: str | Path | Arch = "wormhole_b0",
+) -> tuple[Plan, ...]:
+    """Returns every plan of a layer that fits L1, the best first.
+
+    Tried are all schemes (or the one of `shard`) on every number of cores inside
+    `shard.grid` that the search could be limited to. The order: fewest cycles by the
+    lower bounds of `plan.cycles`, then fewest findings worse than performance (assumed
+    ones not counted), fewest cores, least L1, then HEIGHT, WIDTH, BLOCK. This is
+    jaxdw's choice: tt-metal's own auto sharding estimates the circular buffers of
+    another program (conv2d_utils.cpp @002a3f41, determine_conv_config_for_auto_shard).
+
+    Args:
+      shard: `ShardConfig(scheme="auto")` if None.
+
+    Raises:
+      ConfigError: as `make_plan`.
+      L1OutOfMemory: no plan fits; the breakdown is that of the one that lacks least.
+    """
+    shard, compute = shard or ShardConfig(scheme="auto"), compute or ComputeConfig()
+    arch = load_arch(arch)
+    refuse(_problems(conv, shard, compute, arch))
+    return _rank(conv, shard, compute, arch, must_fit=True)
+
+
+def _problems(
+    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+) -> list[str]:
+    found = conv.problems() + shard.problems(arch) + compute.problems()
+    found += joint_problems(conv, shard, compute)
+    if not found and shard.input_shard is not None and shard.keeps_cores:
+        grid = _core_grid(conv, shard, arch)
+        rows, channels = shard.input_shard
+        num_inputs = Window(conv).num_inputs
+        least = -(-num_inputs // grid.num_nhw_shards)
+        padded = padded_channels(grid, conv.channels)
+        if rows < least or channels != padded:
+            found.append(
+                f"`input_shard` (={rows} rows, {channels} channels) must hold "
+                f"{num_inputs} sticks of {conv.channels} channels on "
+                f"{grid.num_nhw_shards} x {grid.num_channel_shards} shards, in whole "
+                f"tiles of channels; use {(max(rows, least), padded)}"
+            )
+    return found
+
+
+def _core_grid(conv: ConvConfig, shard: ShardConfig, arch: Arch) -> CoreGrid:
+    limit = shard.grid or arch.grid
+    scheme = cast(Scheme, shard.scheme)
+    if shard.cores is not None and shard.keeps_cores:
+        return given_core_grid(scheme, shard.cores, limit, shard.orientation)
+    return search_core_grid(
+        scheme,
+        num_outputs=Window(conv).num_outputs,
+        channels=conv.channels,
+        limit=limit,
+        act_block_h_override=shard.act_block_h_override,
+        orientation=shard.orientation,
+    )
+
+
+def _lay_out(
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    core_grid: CoreGrid,
+) -> Plan:
+    window = Window(conv)
+    before_halo = input_shard(
+        cast(Scheme, shard.scheme),
+        core_grid,
+        num_inputs=window.num_inputs,
+        channels=conv.channels,
+    )
+    if shard.input_shard is not None and shard.keeps_cores:
+        rows, channels = shard.input_shard
+        before_halo = Shard(rows=rows, channels=channels)
+    ranges = window.shard_ranges(core_grid.num_nhw_shards)
+    halo_rows = max(r.last_padded - r.first_padded + 1 for r in ranges)
+    return Plan(
+        conv=conv,
+        shard=shard,
+        compute=compute,
+        arch=arch,
+        core_grid=core_grid,
+        input_shard=before_halo,
+        halo_shard=dataclasses.replace(before_halo, rows=halo_rows),
+        output_shard=output_shard(
+            core_grid, num_outputs=window.num_outputs, channels=conv.channels
+        ),
+        weight_layout=make_weight_layout(
+            shard.weight_layout,
+            channels=conv.channels,
+            taps=conv.taps,
+            num_shards=core_grid.num_channel_shards,
+        ),
+    )
+
+
+def _candidates(
+    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+) -> Iterator[Plan]:
+    """Yields one plan for each scheme and core grid that a limit can lead to."""
+    limit_x, limit_y = shard.grid or arch.grid
+    everywhere = [(x, y) for y in range(1, limit_y + 1) for x in range(1, limit_x + 1)]
+    schemes = get_args(Scheme) if shard.scheme == "auto" else (shard.scheme,)
+    seen = set()
+    for scheme in schemes:
+        # the largest limits first, so that a grid is named by the widest one
+        for grid in reversed(everywhere):
+            config = dataclasses.replace(shard, scheme=scheme, grid=grid)
+            core_grid = _core_grid(conv, config, arch)
+            if (scheme, core_grid) not in seen:
+                seen.add((scheme, core_grid))
+                yield _lay_out(conv, config, compute, arch, core_grid)
+
+
+def _rank(
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    must_fit: bool,
+) -> tuple[Plan, ...]:
+    plans = list(_candidates(conv, shard, compute, arch))
+    fitting = [plan for plan in plans if plan.l1.fits]
+    if not fitting:
+        nearest = max(plans, key=lambda plan: plan.l1.free_bytes)
+        if must_fit:
+            raise L1OutOfMemory(nearest.l1.problems(), nearest.l1, None)
+        return (nearest,)
+    return tuple(
+        sorted(
+            fitting,
+            key=lambda plan: (
+                plan.cycles.total,
+                sum(finding.fails("wrong values") for finding in plan.findings),
+                plan.num_cores,
+                plan.l1.used_bytes,
+                get_args(Scheme).index(plan.scheme),
+            ),
+        )
+    )
+
+
+def _suggestion(plan: Plan) -> ShardConfig | None:
+    """Returns the best sharding that fits, in the plan's own scheme if one does."""
+    free = dataclasses.replace(
+        plan.shard, grid=None, cores=None, input_shard=None, act_block_h_override=0
+    )
+    for scheme in (plan.scheme, "auto"):
+        wanted = dataclasses.replace(free, scheme=scheme)
+        try:
+            return _rank(plan.conv, wanted, plan.compute, plan.arch, True)[0].shard
+        except L1OutOfMemory:
+            continue
+    return None
