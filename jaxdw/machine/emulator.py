@@ -119,7 +119,7 @@ def _pad_channels(
     return formats.cast(sticks, program.dtype)
 
 
-def _ordinary(
+def operands_ordinary(
     sticks: Float[Array, "sticks padded"],
     weight_tiles: Float32[Array, "*grid tiles 1024"],
     program: Program,
@@ -203,7 +203,7 @@ def _through(
         None if bias is None else tiles(bias, maps.bias),
         maps.channels_written,
         maps.windows_written,
-        _ordinary(sticks, weight_tiles, program),
+        operands_ordinary(sticks, weight_tiles, program),
         program,
     )
     rows = shards.reshape(shards.shape[0] * shards.shape[1], -1)
@@ -332,7 +332,7 @@ def _run_staged(
         None if bias_tiles is None else by_grid(bias_tiles),
         channels_written,
         windows_written,
-        _ordinary(sticks, weight_tiles, program),
+        operands_ordinary(sticks, weight_tiles, program),
         program,
     )
     outputs = outputs.reshape(*outputs.shape[:2], -1)
