@@ -4,7 +4,8 @@ The same maps and the same core program as `emulator.run`, and the same bits, bu
 work is cut into pieces of a few sizes: channels into slices of 128, output sticks into
 chunks, input sticks padded to a power of 4. What only moves is moved on the host. One
 program is compiled for each number of kernel positions, size of input and way of
-computing, however many layers, schemes, grids and weight formats are run.
+computing, however many layers, schemes, grids and weight formats are run. The matrix
+unit's exact integer form is compiled only for operands that its float32 form refuses.
 """
 
 import dataclasses
@@ -17,8 +18,8 @@ from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from jaxdw.machine.emulator import Program, map_grid, operands_ordinary, program_of
 from jaxdw.maps.indexmap import IndexMap
-from jaxdw.maps.maps import ComposedMaps, Maps
-from jaxdw.numerics import formats
+from jaxdw.maps.maps import ComposedMaps, Maps, compose_maps
+from jaxdw.numerics import formats, fpu_fast
 from jaxdw.plan.grid import TILE, round_up
 from jaxdw.plan.plan import TILE_ELEMS, Plan
 
@@ -57,24 +58,27 @@ def _piece_program(plan: Plan) -> Program:
     )
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@functools.partial(jax.jit, static_argnames=("program", "known_ordinary"))
 def _run_piece(
-    l1: Float[Array, "rows one slice"],
-    sticks: Int32[Array, "one taps outputs"],
-    weight_tiles: Float32[Array, "one tiles 1024"],
-    bias_tiles: Float32[Array, "one bias_tiles 1024"] | None,
+    l1: Float[Array, "rows slice"],
+    sticks: Int32[Array, "taps outputs"],
+    weight_tiles: Float32[Array, "tiles 1024"],
+    bias_tiles: Float32[Array, "bias_tiles 1024"] | None,
     program: Program,
-) -> Float32[Array, "one outputs one slice"]:
-    return map_grid(
-        l1,
-        sticks,
-        weight_tiles,
-        bias_tiles,
+    known_ordinary: bool,
+) -> Float32[Array, "outputs slice"]:
+    ordinary = known_ordinary or operands_ordinary(l1, weight_tiles, program)
+    result = map_grid(
+        l1[:, None],
+        sticks[None],
+        weight_tiles[None],
+        None if bias_tiles is None else bias_tiles[None],
         None,
         None,
-        operands_ordinary(l1[:, 0], weight_tiles, program),
+        ordinary,
         program,
     )
+    return result[0, :, 0]
 
 
 @functools.partial(jax.jit, static_argnames=("host_dtype", "dtype"))
@@ -91,6 +95,9 @@ def _cast(
     return formats.cast(values, dtype)
 
 
+_is_ordinary = jax.jit(fpu_fast.is_ordinary)
+
+
 def _held_tiles(
     host: Float32[np.ndarray, "..."], tiles: IndexMap, dtype: str
 ) -> Float32[np.ndarray, "*grid tiles 1024"]:
@@ -103,7 +110,9 @@ def _held_tiles(
         piece = found[first : first + _TILES]
         padded = np.zeros((_TILES, TILE_ELEMS), np.float32)
         padded[: len(piece)] = piece
-        held[first : first + _TILES] = _hold(padded, host_dtype, dtype)[: len(piece)]
+        held[first : first + _TILES] = np.asarray(_hold(padded, host_dtype, dtype))[
+            : len(piece)
+        ]
     return held.reshape(tiles.index.shape)
 
 
@@ -158,7 +167,7 @@ def run_bucketed(
     Returns:
       `[N, Ho, Wo, C]` float32, values of the output's dtype.
     """
-    composed = maps.composed
+    composed = compose_maps(maps)
     taps, channels = len(maps.taps), plan.input_shard.channels
     dtype = plan.conv.weights_dtype
     program = _piece_program(plan)
@@ -167,7 +176,7 @@ def run_bucketed(
     if bias is not None and composed.bias is not None:
         biases = _held_tiles(np.asarray(bias, np.float32), composed.bias, dtype)
     inputs = [_cast(piece, plan.conv.dtype) for piece in _input_slices(plan, x)]
-    sticks = np.asarray(composed.sticks.index)
+    sticks = composed.sticks.index
     num_shards, _, num_sticks = sticks.shape
     padded = plan.num_channel_shards * channels
     output = np.empty((num_shards, num_sticks, padded), np.float32)
@@ -177,23 +186,27 @@ def run_bucketed(
         bias_slices = None if biases is None else _bias_slices(_of(biases, shards))
         rows = sticks[shards].swapaxes(0, 1).reshape(taps, -1)
         found = np.empty((rows.shape[1], len(inputs) * SLICE), np.float32)
+        ordinary = program.compute.arithmetic != "fpu" or all(
+            _is_ordinary(values) for values in (*inputs, *weight_slices)
+        )
         for first in range(0, rows.shape[1], chunk):
             piece = rows[:, first : first + chunk]
-            index = np.full((1, taps, chunk), len(inputs[0]), np.int32)
-            index[0, :, : piece.shape[1]] = piece
+            index = np.full((taps, chunk), len(inputs[0]), np.int32)
+            index[:, : piece.shape[1]] = piece
             results = [
                 _run_piece(
-                    l1[:, None],
+                    l1,
                     index,
-                    weight_slices[n : n + 1],
-                    None if bias_slices is None else bias_slices[n : n + 1],
+                    weight_slices[n],
+                    None if bias_slices is None else bias_slices[n],
                     program,
+                    ordinary,
                 )
                 for n, l1 in enumerate(inputs)
             ]
             for n, result in enumerate(results):
                 place = found[first : first + chunk, n * SLICE : (n + 1) * SLICE]
-                place[:] = np.asarray(result)[0, : piece.shape[1], 0]
+                place[:] = np.asarray(result)[: piece.shape[1]]
         output[shards] = found[:, :padded].reshape(-1, num_sticks, padded)
     _poison(output, composed)
     collected = output.reshape(-1, padded)
@@ -222,10 +235,8 @@ def _poison(
 ) -> None:
     """Writes NaN wherever a weight or a window element was never written."""
     if composed.channels_written is not None:
-        written = np.asarray(composed.channels_written)
+        written = composed.channels_written
         written = written.reshape(-1, 1, output.shape[2])
         np.copyto(output, np.nan, where=~written)
     if composed.windows_written is not None:
-        np.copyto(
-            output, np.nan, where=~np.asarray(composed.windows_written)[..., None]
-        )
+        np.copyto(output, np.nan, where=~composed.windows_written[..., None])

@@ -51,7 +51,7 @@ def _fpu_dst(
     tap: Tap,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
-    ordinary: Bool[Array, ""],
+    ordinary: Bool[Array, ""] | bool,
     mantissa_bits: tuple[int, int],
     compute: ComputeConfig,
     arch: Arch,
@@ -69,7 +69,7 @@ def _fpu_dst(
         for way in (fpu, fpu_fast)
     )
     fast = functools.partial(fast, mantissa_bits=mantissa_bits)
-    dst = jax.lax.cond(ordinary, fast, exact)
+    dst = fast() if ordinary is True else jax.lax.cond(ordinary, fast, exact)
     if bias is None:
         return dst
     added = jnp.broadcast_to(bias[None], dst.shape)
@@ -82,7 +82,7 @@ def compute_sticks(
     tap: Tap,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
-    ordinary: Bool[Array, ""],
+    ordinary: Bool[Array, ""] | bool,
     mantissa_bits: tuple[int, int] = (11, 11),
     *,
     activation: str | None,
@@ -95,7 +95,8 @@ def compute_sticks(
     Args:
       tap: gives the window elements of one kernel position.
       ordinary: whether the operands' exponents allow the float32 forms of the matrix
-        unit (`fpu_fast.is_ordinary`); both ways give the same bits.
+        unit (`fpu_fast.is_ordinary`); both ways give the same bits, and only one is
+        compiled if it is known to be True.
       mantissa_bits: those that windows and weights can have, hidden bit counted.
     """
     if compute.arithmetic == "float32":
@@ -177,7 +178,7 @@ def core_program(
     bias_tiles: Float32[Array, "bias_tiles 1024"] | None,
     channels_written: Bool[HostOrDevice, " channels"] | None,
     windows_written: Bool[HostOrDevice, " outputs"] | None,
-    ordinary: Bool[Array, ""],
+    ordinary: Bool[Array, ""] | bool,
     *,
     weights_dtype: str,
     activation: str | None,

@@ -137,7 +137,7 @@ def map_grid(
     bias_tiles: Float32[Array, "*bias_grid bias_tiles 1024"] | None,
     channels_written: Bool[HostOrDevice, "*written_grid channels"] | None,
     windows_written: Bool[HostOrDevice, "shards outputs"] | None,
-    ordinary: Bool[Array, ""],
+    ordinary: Bool[Array, ""] | bool,
     program: Program,
 ) -> Float32[Array, "shards outputs channel_shards channels"]:
     """Maps one core's program over the grid: channel shards inside NHW shards.

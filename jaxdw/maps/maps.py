@@ -72,7 +72,7 @@ class Maps:
     def composed(self) -> "ComposedMaps":
         """The same moves with every chain of maps run together, made once."""
         with jax.ensure_compile_time_eval():
-            return jax.tree.map(jax.numpy.asarray, _compose_maps(self))
+            return jax.tree.map(jax.numpy.asarray, compose_maps(self))
 
 
 @jax.tree_util.register_dataclass
@@ -174,7 +174,8 @@ def _tiles_written(pages: IndexMap) -> Bool[HostOrDevice, "*grid tiles"]:
     return pages.index != pages.poison
 
 
-def _compose_maps(maps: Maps) -> ComposedMaps:
+def compose_maps(maps: Maps) -> ComposedMaps:
+    """Runs every chain of maps together, on the host: NumPy in, NumPy out."""
     maps = jax.tree.map(np.asarray, maps)
     num_nhw_shards = len(maps.shard.index)
     read = compose(maps.weights.read, maps.weights.deal)

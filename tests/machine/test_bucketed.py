@@ -62,6 +62,17 @@ def test_any_plan_gives_the_bits_of_run(conv, shard):
     same_bits(jd.make_plan(conv, shard, FLOAT32, must_fit=False))
 
 
+@pytest.mark.parametrize("size", [2.0**60, 2.0**-60])
+def test_operands_that_are_not_ordinary_take_the_exact_form(size):
+    conv = jd.ConvConfig(channels=32, height=5, width=5)
+    plan = jd.make_plan(conv, None, jd.ComputeConfig())
+    maps = jd.make_maps(plan)
+    x, w, _ = draw(conv)
+    x[0, 2, 2, 3] = size
+    got = bucketed.run_bucketed(plan, maps, x, w)
+    np.testing.assert_array_equal(got, jd.run(plan, maps, x, w).output)
+
+
 def test_more_sticks_than_one_piece_holds():
     conv = jd.ConvConfig(channels=32, height=80, width=70, padding=1)
     assert 80 * 70 > bucketed.MOST_STICKS
