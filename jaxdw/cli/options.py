@@ -17,7 +17,8 @@ _DTYPES = {
 }
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def sizes(text: str) -> tuple[int, ...]:
+    """Returns integers joined by x."""
     try:
         return tuple(int(part) for part in text.lower().replace(",", "x").split("x"))
     except ValueError:
@@ -27,13 +28,13 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _pair(text: str) -> tuple[int, ...]:
-    sizes = _sizes(text)
-    return sizes * 2 if len(sizes) == 1 else sizes
+    found = sizes(text)
+    return found * 2 if len(found) == 1 else found
 
 
 def _count_or_grid(text: str) -> int | tuple[int, ...]:
-    sizes = _sizes(text)
-    return sizes[0] if len(sizes) == 1 else sizes
+    found = sizes(text)
+    return found[0] if len(found) == 1 else found
 
 
 def dtype(text: str) -> str:
@@ -50,7 +51,7 @@ def add_layer_options(parser: argparse.ArgumentParser) -> None:
     conv.add_argument("--kernel", type=_pair, default=(3, 3), help="HxW")
     conv.add_argument("--stride", type=_pair, default=(1, 1), help="HxW")
     conv.add_argument(
-        "--padding", type=_sizes, default=(0,), help="P, HxW, or TOPxBOTTOMxLEFTxRIGHT"
+        "--padding", type=sizes, default=(0,), help="P, HxW, or TOPxBOTTOMxLEFTxRIGHT"
     )
     conv.add_argument("--dilation", type=_pair, default=(1, 1), help="HxW")
     conv.add_argument("--dtype", type=dtype, default="bfloat16", help="activations")
@@ -64,14 +65,14 @@ def add_layer_options(parser: argparse.ArgumentParser) -> None:
     chip.add_argument(
         "--scheme", default="height", help="height, width, block, or auto: the best"
     )
-    chip.add_argument("--grid", type=_sizes, help="largest core grid allowed, XxY")
+    chip.add_argument("--grid", type=sizes, help="largest core grid allowed, XxY")
     chip.add_argument(
         "--cores", type=_count_or_grid, help="these cores, no search: a number, or XxY"
     )
     chip.add_argument("--orientation", default="row_major", help="or col_major (BLOCK)")
     chip.add_argument("--act-block-h-override", type=int, default=0)
     chip.add_argument(
-        "--input-shard", type=_sizes, help="ROWSxCHANNELS of an input already sharded"
+        "--input-shard", type=sizes, help="ROWSxCHANNELS of an input already sharded"
     )
     chip.add_argument("--reshard-if-not-optimal", action="store_true")
     chip.add_argument("--output-layout", default="tile", help="or row_major")

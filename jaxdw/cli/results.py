@@ -1,0 +1,63 @@
+"""`jaxdw query` and `jaxdw compare`: what stands in the files of sweeps."""
+
+import argparse
+import json
+import sys
+
+SAME, DIFFERENT = 0, 1
+
+
+def add(commands) -> None:
+    """Adds both commands to a parser's commands."""
+    query = commands.add_parser(
+        "query",
+        help="SQL over the rows of a sweep",
+        description="Runs an SQL query; the file's rows are the table `rows`. Needs "
+        "the extra jaxdw[parquet].",
+    )
+    query.add_argument("file", help="a sweep's folder, or its jsonl, csv or parquet")
+    query.add_argument("sql", help="such as 'SELECT layer, pcc FROM rows'")
+    query.add_argument("--json", action="store_true", help="one JSON object to a row")
+    query.set_defaults(command=_query)
+    compare = commands.add_parser(
+        "compare",
+        help="what changed between two sweeps",
+        description="Matches the configurations of two sweeps and prints what changed; "
+        "times and versions do not count. Exit status 0 if nothing did, 1 otherwise.",
+    )
+    compare.add_argument("before", help="a sweep's folder, or its jsonl, csv, parquet")
+    compare.add_argument("after")
+    compare.set_defaults(command=_compare)
+
+
+def _query(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from jaxdw.report.text import rows_table
+    from jaxdw.sweep.results import query
+
+    columns, found = query(args.file, args.sql)
+    rows = [dict(zip(columns, values, strict=True)) for values in found]
+    if args.json:
+        for row in rows:
+            print(json.dumps(row, default=str))
+        return SAME
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if rows:
+        console.print(rows_table(args.file, rows))
+    console.print(f"{len(rows)} rows")
+    return SAME
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from jaxdw.sweep.results import compare_rows, read_rows
+
+    changes = list(compare_rows(read_rows(args.before), read_rows(args.after)))
+    for change in changes:
+        columns = ", ".join(
+            f"{name} {before} -> {after}"
+            for name, (before, after) in change.columns.items()
+        )
+        print(f"{change.kind}: {change.name}" + (f": {columns}" if columns else ""))
+    print(f"{len(changes)} configurations differ")
+    return DIFFERENT if changes else SAME

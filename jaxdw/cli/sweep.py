@@ -1,0 +1,217 @@
+"""`jaxdw sweep`: whole models through schemes, grids, formats and fidelities."""
+
+import argparse
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, get_args
+
+from jaxdw.cli.options import dtype, sizes
+from jaxdw.plan.config import Fidelity, Scheme
+
+if TYPE_CHECKING:
+    from jaxdw.sweep.space import Space
+
+OK, FAILED, INTERRUPTED = 0, 1, 130
+
+_FIDELITIES = {name.lower(): name for name in get_args(Fidelity)}
+
+
+def _list(convert: Callable[[str], Any] = str) -> Callable[[str], tuple]:
+    def split(text: str) -> tuple:
+        return tuple(convert(part) for part in text.split(","))
+
+    return split
+
+
+def _fidelity(text: str) -> str:
+    return _FIDELITIES.get(text.lower(), text)
+
+
+def _grid(text: str) -> tuple[int, ...] | None:
+    return None if text == "chip" else sizes(text)
+
+
+def _activation(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be on or off")
+    return text == "on"
+
+
+def _bool(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
+    return text == "true"
+
+
+def add(commands) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
+        "sweep",
+        help="depthwise layers of whole models, many ways, into a table and a file",
+        description="Plans and emulates every depthwise layer of the models named in "
+        "every way named. Rows are appended to OUT/rows.jsonl as they come; the same "
+        "command again goes on where it stopped. Exit status 0, 1 if a row failed or "
+        "broke, 2 refused.",
+    )
+    axes = parser.add_argument_group(
+        "space, each a list joined by commas", "a TOML file has the same names"
+    )
+    axes.add_argument("--space", help="TOML file; options given here win")
+    axes.add_argument("--models", type=_list(), help="names, or all")
+    axes.add_argument("--schemes", type=_list(), help="height, width, block, auto; all")
+    axes.add_argument("--grids", type=_list(_grid), help="XxY limits, or chip")
+    axes.add_argument("--arches", type=_list(), help="names or TOML files")
+    axes.add_argument("--weights-dtypes", type=_list(dtype), help="bf16, bfp8, bfp4")
+    axes.add_argument("--fidelities", type=_list(_fidelity), help="lofi to hifi4")
+    axes.add_argument("--arithmetics", type=_list(), help="fpu, float32")
+    axes.add_argument("--fp32-dest-accs", type=_list(_bool), help="true, false")
+    axes.add_argument("--activations", type=_list(_activation), help="on, off")
+    axes.add_argument("--batches", type=_list(int))
+    axes.add_argument("--filter", help="such as 'channels >= 256 and kernel == 5'")
+    axes.add_argument("--sample", type=int, help="so many points, drawn by --seed")
+    axes.add_argument("--seed", type=int)
+    parser.add_argument("--out", required=True, help="folder for the rows")
+    parser.add_argument("--plan-only", action="store_true", help="no emulation")
+    parser.add_argument("--processes", type=int, help="of this machine; default: all")
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
+    )
+    parser.set_defaults(command=_sweep)
+
+
+def _space(args: argparse.Namespace) -> "Space":
+    from jaxdw.sweep.space import Space, load_space
+
+    space = Space() if args.space is None else load_space(args.space)
+    given = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(Space)
+        if getattr(args, field.name) is not None
+    }
+    if given.get("models") == ("all",):
+        given["models"] = Space().models
+    if given.get("schemes") == ("all",):
+        given["schemes"] = get_args(Scheme)
+    return dataclasses.replace(space, **given)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from jaxdw.sweep.runner import run_sweep
+
+    space = _space(args)
+    points = space.points()
+    console = Console(stderr=True)
+    done = Counter()
+    with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
+
+        def progress(rows: list[dict[str, Any]]) -> None:
+            done.update(row["status"] for row in rows)
+            advance(rows)
+
+        try:
+            rows = run_sweep(
+                points,
+                args.out,
+                executor=executor,
+                processes=args.processes,
+                plan_only=args.plan_only,
+                seed=space.seed,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            console.print(
+                f"interrupted: {done.total()} new rows are safe in {args.out}; the "
+                "same command goes on"
+            )
+            return INTERRUPTED
+    _summarise(rows)
+    return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
+
+
+def _executor(address: str | None):
+    import contextlib
+
+    if address is None:
+        return contextlib.nullcontext()
+    return _dask(address)
+
+
+def _dask(address: str):
+    import contextlib
+
+    from jaxdw.errors import ConfigError
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError("--dask needs Dask; pip install 'jaxdw[cluster]'") from error
+
+    @contextlib.contextmanager
+    def connected():
+        try:
+            client = Client(address, timeout="10s")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"`--dask` (={address!r}) does not answer: {error}; start one with "
+                "`dask scheduler`"
+            ) from error
+        with client:
+            yield client.get_executor(pure=False)
+
+    return connected()
+
+
+def _progress(console, total: int):
+    import contextlib
+
+    from rich import progress
+
+    @contextlib.contextmanager
+    def shown():
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=console) as bar:
+            task = bar.add_task("points", total=total, rate="")
+
+            def advance(rows) -> None:
+                bar.advance(task, len(rows))
+                speed = bar.tasks[0].speed
+                bar.update(task, rate="" if speed is None else f"{speed:.1f}/s")
+
+            yield advance
+
+    return shown()
+
+
+def _summarise(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+
+    from jaxdw.report.sweeps import summary_table
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(summary_table(rows))
+    statuses = Counter(row["status"] for row in rows)
+    compiled = sum(row["compilations"] for row in rows)
+    seconds = sum(row["seconds_compile"] for row in rows)
+    console.print(
+        f"{len(rows)} points: "
+        + ", ".join(f"{count} {status}" for status, count in statuses.items())
+        + f"; {compiled} compilations, {seconds:.1f} s of them"
+    )
+    for row in rows:
+        if row["status"] in ("fail", "error"):
+            console.print(
+                f"{row['status'].upper()} {row['model']} {row['layer']} "
+                f"{row['scheme']} {row['weights_dtype']} {row['fidelity']}: "
+                f"{row['error'] or 'pcc ' + str(row['pcc'])}",
+                markup=False,
+            )

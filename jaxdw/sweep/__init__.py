@@ -1,0 +1,1 @@
+"""Many configurations: a space of points, a runner, rows in a file."""

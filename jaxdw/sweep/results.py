@@ -1,0 +1,323 @@
+"""Rows of a sweep: their schema, the file they are appended to, the ways to read it."""
+
+import csv
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxdw.errors import ConfigError
+
+SCHEMA = 1
+
+# name, type, meaning; the order of columns in every format
+COLUMNS: tuple[tuple[str, type, str], ...] = (
+    ("schema", int, "version of these columns"),
+    ("key", str, "of the configuration, the same on every machine"),
+    ("model", str, "name in the zoo"),
+    ("layer", str, "its first layer of this kind"),
+    ("times", int, "how often the model has it"),
+    ("batch", int, "images"),
+    ("channels", int, "real channels"),
+    ("height", int, "of the input"),
+    ("width", int, "of the input"),
+    ("kernel", str, "height x width"),
+    ("stride", str, "height x width"),
+    ("padding", str, "top x bottom x left x right"),
+    ("bias", bool, ""),
+    ("activation", str, ""),
+    ("weights_dtype", str, ""),
+    ("arch", str, "chip"),
+    ("scheme", str, "asked for: height, width, block, auto"),
+    ("grid_limit", str, "x by y, empty for the chip's"),
+    ("arithmetic", str, ""),
+    ("fidelity", str, ""),
+    ("fp32_dest_acc", bool, ""),
+    ("planned_scheme", str, "the one planned, of auto too"),
+    ("grid", str, "x by y"),
+    ("cores", int, ""),
+    ("nhw_shards", int, ""),
+    ("channel_shards", int, ""),
+    ("halo_shard", str, "sticks x channels of one core"),
+    ("out_shard", str, "sticks x channels of one core"),
+    ("padding_waste", float, "share of output elements computed that are padding"),
+    ("l1_static_bytes", int, "circular buffers of one core"),
+    ("l1_buffer_bytes", int, "L1 buffers of one core"),
+    ("l1_free_bytes", int, "below 0 if it does not fit"),
+    ("fits", bool, ""),
+    ("weight_tiles", int, "read or received by one core"),
+    ("tiles_per_bank", int, "of the fullest DRAM bank"),
+    ("multicast_bytes", int, "by one sender"),
+    ("cycles", int, "lower bound of one launch"),
+    ("cycles_binding", str, "the resource with the largest bound"),
+    ("cycles_halo", int, ""),
+    ("cycles_dram", int, ""),
+    ("cycles_multicast", int, ""),
+    ("cycles_l1_reads", int, ""),
+    ("cycles_matrix_unit", int, ""),
+    ("findings", str, "codes, separated by spaces"),
+    ("status", str, "pass, fail, refused, error, planned"),
+    ("error", str, "of a row refused or in error"),
+    ("outputs", int, ""),
+    ("exact", int, "outputs equal to the rounded float64 reference"),
+    ("max_ulp", int, "over outputs above 1 % of the largest"),
+    ("mean_ulp", float, ""),
+    ("pcc", float, "by tt-metal's definition"),
+    ("pcc_needed", float, "by tt-metal's own test"),
+    ("seconds_compile", float, "spent in XLA for this row"),
+    ("compilations", int, "by XLA for this row, those from the cache left out"),
+    ("seconds_run", float, "maps, launch and comparison, less compiling"),
+    ("jaxdw", str, "version"),
+    ("jax", str, "version"),
+)
+NAMES = tuple(name for name, _, _ in COLUMNS)
+# what a repeated run may change without a change of the emulated system
+VOLATILE = ("seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
+
+Row = dict[str, Any]
+
+
+class ResultStore:
+    """A folder with `rows.jsonl`, open for one sweep at a time.
+
+    Rows are appended whole and flushed to the disk; a last line cut short by a kill is
+    dropped when the folder is opened again.
+
+    Raises:
+      ConfigError: a folder that cannot be made or written, another sweep in it, a file
+        of another schema, a full disk.
+    """
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        self.path = self.directory / "rows.jsonl"
+
+    def __enter__(self) -> "ResultStore":
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b")
+        except OSError as error:
+            raise ConfigError(
+                f"`out` (={str(self.directory)!r}) must be a folder that can be "
+                f"written: {error}; choose another"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise ConfigError(
+                f"`out` (={str(self.directory)!r}) is in use by another sweep; wait "
+                "for it or choose another folder"
+            ) from error
+        try:
+            self.rows = self._read_back()
+        except ConfigError:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def _read_back(self) -> dict[str, Row]:
+        self._file.seek(0)
+        text = self._file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        if len(whole) < len(text):
+            self._file.truncate(len(whole))
+        rows = {}
+        for number, line in enumerate(whole.splitlines(), 1):
+            row = _parse(line, f"{self.path}, line {number}")
+            rows[row["key"]] = row
+        return rows
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Appends rows; those whose key is there already are left out."""
+        fresh = {
+            row["key"]: {name: row.get(name) for name in NAMES}
+            for row in rows
+            if row["key"] not in self.rows
+        }
+        text = "".join(json.dumps(row) + "\n" for row in fresh.values()).encode()
+        self._file.seek(0, os.SEEK_END)
+        before = self._file.tell()
+        try:
+            self._file.write(text)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._undo(before)
+            raise ConfigError(
+                f"`out` (={str(self.directory)!r}) cannot be written: {error}; the "
+                f"{len(self.rows)} rows before are safe: make room and run the same "
+                "command again"
+            ) from error
+        self.rows |= fresh
+
+    def _undo(self, size: int) -> None:
+        try:
+            self._file.close()
+        except OSError:
+            pass
+        os.truncate(self.path, size)
+        self._file = self.path.open("a+b")
+
+    def export(self) -> tuple[Path, ...]:
+        """Writes `rows.csv`, and `rows.parquet` if duckdb is installed."""
+        table = self.directory / "rows.csv"
+        scratch = table.with_suffix(".csv.part")
+        try:
+            with scratch.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, NAMES, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self.rows.values())
+            scratch.replace(table)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise ConfigError(f"{table} cannot be written: {error}") from error
+        try:
+            duckdb = _duckdb()
+        except ConfigError:
+            return self.path, table
+        parquet = self.directory / "rows.parquet"
+        scratch = parquet.with_suffix(".parquet.part")
+        types = ", ".join(f"{name}: '{_SQL[kind]}'" for name, kind, _ in COLUMNS)
+        duckdb.connect().execute(
+            f"COPY (SELECT * FROM read_json({_quoted(self.path)}, columns={{{types}}}, "
+            f"format='newline_delimited')) TO {_quoted(scratch)} (FORMAT parquet)"
+        )
+        scratch.replace(parquet)
+        return self.path, table, parquet
+
+
+_SQL = {int: "BIGINT", str: "VARCHAR", float: "DOUBLE", bool: "BOOLEAN"}
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _duckdb():
+    try:
+        import duckdb
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet and SQL need duckdb; pip install 'jaxdw[parquet]'"
+        ) from error
+    return duckdb
+
+
+def _parse(line: bytes, place: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{place} is not JSON: {error}; remove the line") from error
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA:
+        raise ConfigError(f"{place} must be a row of schema {SCHEMA}; use a new folder")
+    return row
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Returns the rows of a folder, or of a .jsonl, .csv or .parquet file.
+
+    Raises:
+      ConfigError: a file that is absent, of another kind or another schema.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "rows.jsonl"
+    try:
+        if path.suffix == ".jsonl":
+            lines = path.read_bytes().splitlines()
+            return [_parse(v, f"{path}, line {n}") for n, v in enumerate(lines, 1)]
+        if path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                return [_typed(row, path) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if path.suffix != ".parquet":
+        raise ConfigError(f"{path} must end in .jsonl, .csv or .parquet")
+    columns, rows = query(path, "SELECT * FROM rows")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _typed(row: dict[str, str], path: Path) -> Row:
+    if row.get("schema") != str(SCHEMA):
+        raise ConfigError(f"{path} must be a file of schema {SCHEMA}")
+    return {
+        name: None
+        if row[name] == ""
+        else row[name] == "True"
+        if kind is bool
+        else kind(row[name])
+        for name, kind, _ in COLUMNS
+    }
+
+
+def query(path: str | Path, sql: str) -> tuple[list[str], list[tuple]]:
+    """Returns column names and rows of an SQL query; the file is the table `rows`.
+
+    Raises:
+      ConfigError: no duckdb, a file that cannot be read, SQL that is wrong.
+    """
+    duckdb = _duckdb()
+    path = Path(path)
+    if path.is_dir():
+        path = path / "rows.jsonl"
+    reader = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
+    if path.suffix not in reader:
+        raise ConfigError(f"{path} must end in {', '.join(reader)}")
+    connection = duckdb.connect()
+    try:
+        connection.execute(
+            f"CREATE VIEW rows AS SELECT * FROM {reader[path.suffix]}({_quoted(path)})"
+        )
+        cursor = connection.execute(sql)
+        return [column[0] for column in cursor.description], cursor.fetchall()
+    except duckdb.Error as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One configuration that two sweeps disagree on.
+
+    Attributes:
+      kind: added, removed, or changed.
+      columns: name -> (before, after), of a change.
+    """
+
+    kind: str
+    key: str
+    name: str
+    columns: dict[str, tuple[Any, Any]]
+
+
+def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
+    """Yields what changed, configurations matched by their key; times do not count."""
+    old, new = ({row["key"]: row for row in rows} for rows in (before, after))
+    for key in sorted(
+        old.keys() | new.keys(), key=lambda k: _name(new.get(k, old.get(k)))
+    ):
+        row = new.get(key) or old[key]
+        if key not in new or key not in old:
+            kind = "added" if key in new else "removed"
+            yield Change(kind=kind, key=key, name=_name(row), columns={})
+            continue
+        columns = {
+            name: (old[key][name], new[key][name])
+            for name in NAMES
+            if name not in VOLATILE and old[key][name] != new[key][name]
+        }
+        if columns:
+            yield Change(kind="changed", key=key, name=_name(row), columns=columns)
+
+
+def _name(row: Row | None) -> str:
+    assert row is not None
+    parts = ("model", "layer", "arch", "scheme", "grid_limit", "batch", "weights_dtype")
+    parts += ("arithmetic", "fidelity")
+    return " ".join(str(row[part]) for part in parts if row[part] not in (None, ""))

@@ -1,0 +1,222 @@
+import concurrent.futures
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import jaxdw as jd
+from jaxdw.sweep import runner
+from jaxdw.sweep.results import read_rows
+from jaxdw.sweep.runner import evaluate, run_sweep, tasks_of
+from jaxdw.sweep.space import Space
+
+FEW = Space(
+    models=("mobilenet_v2",),
+    schemes=("height", "block"),
+    filter="height <= 14 and stride == 1",
+)
+PLANNED = Space(models=("mobilenet_v2", "xception"))
+
+
+JAXDW = "import sys; from jaxdw.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXDW_CACHE", str(tmp_path / "cache"))
+
+
+def keys(rows) -> list[str]:
+    return [row["key"] for row in rows]
+
+
+def test_a_point_that_passes_has_a_whole_row():
+    point = FEW.points()[1]
+    row = evaluate(point)
+    plan = jd.make_plan(point.conv, point.shard, point.compute)
+    assert row["status"] == "pass"
+    assert row["cores"] == plan.num_cores
+    assert row["cycles"] == plan.cycles.total
+    assert row["l1_free_bytes"] == plan.l1.free_bytes
+    assert row["outputs"] == row["height"] * row["width"] * row["channels"]
+    assert row["pcc"] > row["pcc_needed"] == 0.985
+    assert 0 <= row["padding_waste"] < 1
+    again = evaluate(point)
+    assert (again["compilations"], again["pcc"]) == (0, row["pcc"])
+
+
+def test_schemes_and_verdicts_agree_bit_for_bit():
+    rows = [evaluate(point) for point in FEW.points()[:2]]
+    assert rows[0]["exact"] == rows[1]["exact"]
+    assert rows[0]["pcc"] == rows[1]["pcc"]
+    assert rows[0]["cores"] != rows[1]["cores"]
+
+
+def test_what_does_not_fit_is_refused_with_its_plan():
+    space = Space(models=("mobilenet_v2",), schemes=("height",), filter="height == 7")
+    row = evaluate(space.points()[0])
+    assert (row["status"], row["fits"]) == ("refused", False)
+    assert row["error"].startswith("L1OutOfMemory: circular buffers")
+    assert row["l1_free_bytes"] < 0 < row["cycles"]
+
+
+def test_a_point_that_breaks_becomes_a_row(monkeypatch):
+    def broken(plan, seed):
+        raise ZeroDivisionError("no\nmore")
+
+    monkeypatch.setattr(runner, "_run_row", broken)
+    row = evaluate(FEW.points()[1])
+    assert (row["status"], row["error"]) == ("error", "ZeroDivisionError: no")
+    point = FEW.points()[1]
+    shard = dataclasses.replace(point.shard, grid=(99, 1))
+    row = evaluate(dataclasses.replace(point, shard=shard))
+    assert row["status"] == "refused"
+    assert row["error"].startswith("ConfigError: `grid` (=(99, 1)")
+
+
+def test_tasks_hold_every_point_once_and_one_program_each():
+    points = Space(models=("mobilenet_v2", "efficientnet_b0")).points()
+    tasks = tasks_of(points, plan_only=False)
+    assert sorted(p.key for task in tasks for p in task) == sorted(keys_of(points))
+    programs = [{runner._program_of(point) for point in task} for task in tasks]
+    assert all(len(found) == 1 for found in programs)
+    assert len(set.union(*programs)) < len(points) / 4
+    assert max(map(len, tasks)) <= runner.TASK_POINTS
+
+
+def keys_of(points) -> list[str]:
+    return [point.key for point in points]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_sweep_runs_and_a_second_one_has_nothing_to_do(tmp_path, processes):
+    points = FEW.points()
+    seen = []
+    rows = run_sweep(points, tmp_path, processes=processes, progress=seen.extend)
+    assert keys(rows) == keys_of(points)
+    assert sorted(keys(seen)) == sorted(keys(rows))
+    assert {row["status"] for row in rows} <= {"pass", "refused"}
+    again = []
+    assert run_sweep(points, tmp_path, progress=again.extend) == rows
+    assert again == []
+    assert len(read_rows(tmp_path)) == len(points)
+
+
+def test_ten_thousand_plans_take_less_than_a_minute(tmp_path):
+    space = Space(
+        weights_dtypes=("bfloat16", "bfloat8_b", "bfloat4_b"),
+        fidelities=("LoFi", "HiFi2", "HiFi4"),
+        grids=(None, (4, 4)),
+        sample=10_000,
+    )
+    points = space.points()
+    assert len(points) == 10_000
+    start = time.perf_counter()
+    rows = run_sweep(points, tmp_path, plan_only=True)
+    assert time.perf_counter() - start < 60
+    assert {row["status"] for row in rows} == {"planned", "refused"}
+
+
+def test_a_killed_sweep_goes_on_without_loss_or_double(tmp_path):
+    command = [
+        sys.executable, "-c", JAXDW,
+        "sweep", "--models", "mobilenet_v2", "--schemes", "height,block",
+        "--arithmetics", "float32", "--out", str(tmp_path), "--processes", "1",
+    ]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (path.exists() and path.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = keys(read_rows(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = keys(read_rows(tmp_path))
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after)) == 20
+    assert "20 points: 19 pass, 1 refused" in done.stdout
+
+
+def test_an_interrupt_says_what_is_safe(tmp_path):
+    command = [
+        sys.executable, "-c", JAXDW,
+        "sweep", "--models", "mobilenet_v2", "--out", str(tmp_path), "--processes", "1",
+        "--arithmetics", "float32",
+    ]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (path.exists() and path.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "rows are safe" in err
+    assert len(read_rows(tmp_path)) >= 2
+
+
+def _die_once(points, plan_only, seed, cache):
+    """Kills its worker process the first time it is called."""
+    mark = os.environ["JAXDW_TEST_MARK"]
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        os._exit(1)
+    return runner_run_points(points, plan_only, seed, cache)
+
+
+runner_run_points = runner.run_points
+
+
+def test_the_loss_of_a_worker_process_loses_no_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXDW_TEST_MARK", str(tmp_path / "mark"))
+    monkeypatch.setattr(runner, "run_points", _die_once)
+    monkeypatch.setattr(runner, "_PLAN_TASK_POINTS", 20)
+    points = PLANNED.points()
+    rows = run_sweep(points, tmp_path / "out", processes=2, plan_only=True)
+    assert (tmp_path / "mark").exists()
+    assert keys(rows) == keys_of(points)
+    assert len(read_rows(tmp_path / "out")) == len(points)
+
+
+def test_any_executor_will_do(tmp_path):
+    points = PLANNED.points()
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        rows = run_sweep(points, tmp_path, executor=executor, plan_only=True)
+    assert keys(rows) == keys_of(points)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_dask_workers_share_a_sweep_and_one_may_be_lost(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(runner, "_PLAN_TASK_POINTS", 10)
+    points = PLANNED.points()
+    lost = []
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        workers = {w.name: w.process.pid for w in cluster.workers.values()}
+
+        def progress(rows):
+            if not lost:
+                lost.append(next(iter(workers.values())))
+                os.kill(lost[0], signal.SIGKILL)
+
+        rows = run_sweep(
+            points,
+            tmp_path,
+            executor=client.get_executor(pure=False),
+            plan_only=True,
+            progress=progress,
+        )
+    assert lost
+    assert keys(rows) == keys_of(points)
+    assert len(read_rows(tmp_path)) == len(points)

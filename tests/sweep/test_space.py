@@ -1,0 +1,121 @@
+import dataclasses
+
+import pytest
+
+import jaxdw as jd
+from jaxdw.models import zoo
+from jaxdw.sweep.space import Space, load_space
+
+SMALL = Space(models=("mobilenet_v2",), schemes=("height", "block"))
+
+
+def test_the_product_has_every_combination_once():
+    space = dataclasses.replace(
+        SMALL, weights_dtypes=("bfloat16", "bfloat8_b"), batches=(1, 2)
+    )
+    points = space.points()
+    assert len(points) == 10 * 2 * 2 * 2
+    assert len({point.key for point in points}) == len(points)
+    assert sum(p.times for p in points) == 17 * 8
+    assert {p.conv.batch for p in points} == {1, 2}
+
+
+def test_points_are_the_layers_of_their_model():
+    convs = {point.conv for point in SMALL.points()}
+    assert convs == set(zoo.distinct("mobilenet_v2"))
+    bare = dataclasses.replace(SMALL, activations=(False,))
+    assert {point.conv.activation for point in bare.points()} == {None}
+
+
+def test_a_key_is_the_same_everywhere():
+    assert SMALL.points()[0].key == "54e63e7d5ba81fa4"
+    assert [p.key for p in SMALL.points()] == [p.key for p in SMALL.points()]
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [
+        ("channels >= 576 and stride == 1", 2 * 2),
+        ("kernel == 3", 20),
+        ("kernel == 5", None),
+        ("scheme == 'block' and height > 100", 2),
+        ("model in ('mobilenet_v2',) and not bias", None),
+    ],
+)
+def test_a_filter_keeps_what_it_says(expression, count):
+    space = dataclasses.replace(SMALL, filter=expression)
+    if count is None:
+        with pytest.raises(jd.ConfigError, match="no points"):
+            space.points()
+    else:
+        assert len(space.points()) == count
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["chanels > 3", "channels >", "__import__('os')", "open('x')",
+     "channels > 'a'", "lambda: 1"],
+)  # fmt: skip
+def test_a_filter_that_cannot_be_evaluated_is_refused(expression):
+    space = dataclasses.replace(SMALL, filter=expression)
+    with pytest.raises(jd.ConfigError, match=r"`filter` \(=.*over model, layer"):
+        space.points()
+
+
+def test_a_sample_is_drawn_by_its_seed_in_order():
+    space = dataclasses.replace(SMALL, sample=7)
+    points = space.points()
+    assert points == space.points()
+    everything = SMALL.points()
+    places = [everything.index(point) for point in points]
+    assert places == sorted(places)
+    assert points != dataclasses.replace(space, seed=1).points()
+    assert len(dataclasses.replace(space, sample=10**6).points()) == len(everything)
+
+
+def test_all_broken_rules_arrive_together():
+    space = Space(
+        models=("mobilenet_v9",), schemes=(), fidelities=("MidFi",), batches=(0,),
+        sample=0, arches=("grayskull",), grids=((9, 9),),
+    )  # fmt: skip
+    with pytest.raises(jd.ConfigError) as refusal:
+        space.points()
+    message = str(refusal.value)
+    for words in ("mobilenet_v9", "`schemes`", "MidFi", "`batches`", "`sample`"):
+        assert words in message
+    assert "grayskull" in message
+    grid = dataclasses.replace(SMALL, grids=((9, 9),))
+    with pytest.raises(jd.ConfigError, match="8x8 cores"):
+        grid.points()
+
+
+def test_a_space_comes_from_toml(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(
+        'models = ["xception"]\nschemes = ["auto"]\ngrids = [[4, 4]]\n'
+        'filter = "channels == 728"\nseed = 3\n'
+    )
+    space = load_space(path)
+    assert space == Space(
+        models=("xception",), schemes=("auto",), grids=((4, 4),),
+        filter="channels == 728", seed=3,
+    )  # fmt: skip
+    assert len(space.points()) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("modles = []", "`modles`.*one of models"),
+        ("models = 'x'", "`models`.*a list"),
+        ("seed = [1]", "`seed`.*one value"),
+        ("models = [", "not TOML"),
+    ],
+)
+def test_a_broken_toml_is_refused(tmp_path, text, sentence):
+    path = tmp_path / "space.toml"
+    path.write_text(text)
+    with pytest.raises(jd.ConfigError, match=sentence):
+        load_space(path)
+    with pytest.raises(jd.ConfigError, match="cannot be read"):
+        load_space(tmp_path / "absent.toml")
