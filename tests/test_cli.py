@@ -257,6 +257,45 @@ def test_the_arguments_of_the_plans_block_example(capsys):
     assert "regular" in capsys.readouterr().err
 
 
+def test_arguments_come_row_by_row_and_bias_after_the_weights(capsys):
+    line = ["--scheme", "block", "--orientation", "col_major", "--args", "--bias"]
+    assert cli.main([*PLAN, *line, "--weights-dtype", "bfp8"]) == 0
+    out = capsys.readouterr().out
+    assert "core 1, logical (1, 0), NoC (19, 18):" in out
+    assert f"11 bias_addr={0x1D4DA0 + 1088:#x}" in out
+
+
+def test_a_number_of_cores_is_a_number():
+    line = ["plan", "--channels", "32", "--size", "20", "--cores"]
+    for text, cores in (("13", 13), ("4x3", (4, 3))):
+        args = cli.make_parser().parse_args([*line, text])
+        assert options.configs(args)[1].cores == cores
+
+
+def test_every_plan_that_fits_is_shown(capsys):
+    assert cli.main([*PLAN, "--scheme", "auto", "--grid", "1x1"]) == 0
+    out = capsys.readouterr().out
+    assert "Best 3 of 3 plans that fit" in out
+    shown = out.split("plans that fit")[1]
+    assert all(shown.count(scheme) == 1 for scheme in ("height", "width", "block"))
+
+
+def test_l1_and_time_are_those_of_the_chip(capsys):
+    report = report_of(capsys, " ".join([*PLAN, "--arch", "p150"]))
+    plan = jd.make_plan(
+        jd.ConvConfig(channels=64, height=8, width=8, padding=1), arch="p150"
+    )
+    del report["l1"]["buffers"]
+    assert report["l1"] == {
+        "circular_buffers": plan.l1.static_bytes,
+        "l1_buffers": plan.l1.buffer_bytes,
+        "capacity": 1_428_352,
+        "free": plan.l1.free_bytes,
+        "fits": True,
+    }
+    assert report["cycles"]["microseconds"] == round(plan.cycles.total / 1350, 3)
+
+
 @pytest.mark.parametrize(
     ("gate", "status"),
     [("performance", 1), ("wrong-values", 1), ("memory-corruption", 1), ("hang", 0)],
@@ -275,3 +314,12 @@ def test_a_layer_too_big_is_refused_by_plan_and_emulated_by_run(capsys):
     assert "halo output: 4356 x 512" in err
     assert "use ShardConfig(grid=(8, 8))" in err
     assert report_of(capsys, "run " + line)["plan"]["l1_fits"] is False
+
+
+@pytest.mark.parametrize("command", [["run"], ["plan", "--args"]])
+def test_a_base_address_off_the_chips_alignment_is_refused(capsys, command):
+    line = [*command, *EXAMPLE[1:], "--base-address"]
+    assert cli.main([*line, "0x1d4da1"]) == 2
+    assert "multiple of the chip's 32 bytes; try 0x1d4da0" in capsys.readouterr().err
+    assert cli.main([*line, "-64"]) == 2
+    capsys.readouterr()

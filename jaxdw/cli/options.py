@@ -142,5 +142,11 @@ def configs(
 def base_address(args: argparse.Namespace, align_bytes: int) -> int:
     """Returns the weights' address: the one given, or that of the plans, aligned."""
     if args.base_address is not None:
+        if args.base_address < 0 or args.base_address % align_bytes:
+            near = max(0, args.base_address) // align_bytes * align_bytes
+            raise ConfigError(
+                f"`--base-address` (={args.base_address:#x}) must be a multiple of the "
+                f"chip's {align_bytes} bytes; try {near:#x}"
+            )
         return args.base_address
     return PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % align_bytes

@@ -129,7 +129,7 @@ def reader_compile_args(plan: "Plan") -> tuple[Argument, ...]:
             ("weight_accessor", "interleaved DRAM"),
             ("has_bias", int(conv.bias)),
             ("bias_cb", cb["bias"]),
-            ("bias_ntiles", nt * conv.bias),
+            ("bias_ntiles", nt),
             ("bias_accessor", "interleaved DRAM"),
         ]
     )

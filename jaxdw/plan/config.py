@@ -256,6 +256,11 @@ class ShardConfig:
                     f"`input_shard` (={self.input_shard}) must come with the `cores` "
                     "it lies on; add cores=(x, y)"
                 )
+        elif self.cores is not None and self.reshard_if_not_optimal:
+            found.append(
+                f"`reshard_if_not_optimal` must come with the `input_shard` that lies "
+                f"on `cores` (={self.cores}); add it, or leave one of the two out"
+            )
         return found
 
     def _cores_problems(self, limit: tuple[int, int], arch: Arch) -> list[str]:

@@ -62,7 +62,7 @@ def cycle_bounds(plan: "Plan") -> CycleBounds:
 
     matrix_unit, for each stick: `phases * (tiles * 1024 / 128 + column faces * tap
     blocks of 16)` cycles of ELWMUL and GAPOOL, and `channels * 32 / 128` of ELWADD for
-    the bias, added tile by tile. l1_reads: `taps * padded channels * bytes / link`.
+    the bias, added tile by tile. l1_reads: `taps * real channels * bytes / link`.
     """
     conv, arch = plan.conv, plan.arch
     sticks = max(shard.num_outputs for shard in plan.shard_ranges)
@@ -74,6 +74,8 @@ def cycle_bounds(plan: "Plan") -> CycleBounds:
     link = arch.noc_link_bytes_per_cycle
     stick_bytes = plan.halo_shard.channels * stick_elem_bytes(conv.dtype)
     halo_bytes = plan.halo_shard.rows * stick_bytes * plan.has_halo
+    channels = min(conv.channels, plan.input_shard.channels)
+    window_bytes = conv.taps * channels * stick_elem_bytes(conv.dtype)
     tile_bytes = TILE_BYTES[conv.weights_dtype]
     bank_bytes = max(plan.tiles_per_bank) * tile_bytes
     sent_tiles = plan.weight_tiles_per_core * bool(plan.core_grid.broadcasts())
@@ -81,6 +83,6 @@ def cycle_bounds(plan: "Plan") -> CycleBounds:
         halo=-(-halo_bytes // (_HALO_NOCS * link)),
         dram=-(-bank_bytes * arch.clock_hz // arch.bank_bytes_per_second),
         multicast=-(-sent_tiles * tile_bytes // link),
-        l1_reads=-(-sticks * conv.taps * stick_bytes // link),
+        l1_reads=-(-sticks * window_bytes // link),
         matrix_unit=sticks * (phases * (elwmul + gapool) + elwadd),
     )

@@ -73,11 +73,15 @@ def _defect(
 
 
 def find(plan: "Plan") -> tuple[Finding, ...]:
-    """Returns the defects that a plan meets, in the order of their codes."""
+    """Returns the defects that a plan meets, in the order of their codes.
+
+    Of a layer that tt-metal gives to another program only that is said.
+    """
     return tuple(
         Finding(code=code, severity=severity, basis=basis, text=text, source=source)
         for code, severity, basis, source, meets in _DEFECTS
-        if (text := meets(plan)) is not None
+        if (plan.upstream_program == "depthwise") != (meets is _other_program)
+        and (text := meets(plan)) is not None
     )
 
 
@@ -167,7 +171,8 @@ def _stale_rows(plan: "Plan") -> str | None:
 
 @_defect("JDW006", "wrong values", "read", _FACTORY)
 def _dilation(plan: "Plan") -> str | None:
-    if plan.conv.dilation == (1, 1):
+    pairs = zip(plan.conv.dilation, plan.conv.kernel, strict=True)
+    if not any(dilation > 1 and kernel > 1 for dilation, kernel in pairs):
         return None
     return (
         f"dilation {plan.conv.dilation} decides sizes and halo, but the kernel gathers "
@@ -244,8 +249,8 @@ def _no_receivers(plan: "Plan") -> str | None:
     if plan.scheme == "width" or plan.num_nhw_shards > 1:
         return None
     return (
-        "a sender has no receivers: a multicast to none hangs, and only the reader "
-        "found guards it"
+        "a sender has no receivers: a multicast to none breaks the NoC's contract and "
+        "may hang; the reader found guards it"
     )
 
 
@@ -326,4 +331,33 @@ def _empty_shards(plan: "Plan") -> str | None:
     return (
         f"{channels} channels leave some of {shards} shards of {padded} empty: the "
         "factory's channels per shard then no longer match the weights"
+    )
+
+
+@_defect("JDW020", "hang", "read", _FACTORY)
+def _column_major_oblong(plan: "Plan") -> str | None:
+    x, y = plan.grid
+    if plan.core_grid.orientation == "row_major" or x == y or plan.num_nhw_shards == 1:
+        return None
+    return (
+        f"BLOCK with COL_MAJOR shards on {x}x{y} cores: the multicast rectangles of "
+        "ROW_MAJOR leave out cores that wait for weights"
+    )
+
+
+@_defect("JDW021", "performance", "read", "tt-metal conv2d_utils.cpp @002a3f41")
+def _other_program(plan: "Plan") -> str | None:
+    return (
+        f"tt-metal runs this layer with its {plan.upstream_program} program, which is "
+        "not the one planned here"
+    )
+
+
+@_defect("JDW022", "wrong values", "read", f"{_WEIGHTS}; {_FACTORY}")
+def _one_channel(plan: "Plan") -> str | None:
+    if plan.conv.channels > 1:
+        return None
+    return (
+        "one channel: the weight preparation asks for more than one group, the "
+        "program does not, so that weights lie as those of another conv"
     )

@@ -4,7 +4,8 @@ Circular buffers of the program grow from the unreserved base upward, in the ord
 their ids; the halo's output and then the op's output lie below the small region, one
 under the other. Buffers that a circular buffer stands on (`out`, `raw_in`) count once.
 The input shard is taken as given up before the program runs (tt-metal's
-deallocate_activation); the halo's own config tensors are not counted.
+deallocate_activation); the halo's own config tensors are not counted. Every core's
+reader indices take the bytes of the longest list.
 
 Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41 (circular buffers),
 halo_device_operation.cpp @001d8351; the condition as in tt-metal issues #17947, #15310.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import TILE_BYTES, ShardConfig, stick_elem_bytes
 from jaxdw.plan.grid import TILE, round_up
+from jaxdw.plan.window import index_list_length
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -172,12 +174,10 @@ def l1_use(plan: "Plan") -> L1Use:
         )
         address += size
     rows, channels = plan.output_shard
-    output_page, output_pages = channels * elem_bytes, rows
+    output_page, output_pages = channels * stick_elem_bytes(conv.output_dtype), rows
     if tiled:
         output_page = TILE_BYTES[conv.output_dtype]
         output_pages = rows * channels // TILE**2
-    elif conv.output_dtype == "float32":
-        output_page = channels * 4
     source = plan.halo_shard if plan.has_halo else plan.input_shard
     address = arch.l1_top_bytes
     for name, cb, page_bytes, pages in (
@@ -202,7 +202,8 @@ def l1_use(plan: "Plan") -> L1Use:
                 address=address,
             )
         )
-    index_bytes = round_up(2 * plan.index_list_length(0), 4)
+    longest = max(map(plan.window.num_segments, plan.shard_ranges))
+    index_bytes = round_up(2 * index_list_length(longest), 4)
     found.append(
         L1Buffer(
             name="reader indices",

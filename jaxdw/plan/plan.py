@@ -16,7 +16,12 @@ from jaxdw.plan.grid import TILE, CoreGrid, Shard, round_up
 from jaxdw.plan.l1 import L1Use, l1_use
 from jaxdw.plan.layout import FACE, WeightLayout
 from jaxdw.plan.traffic import Traffic, count_traffic
-from jaxdw.plan.window import ShardRange, Window, halo_transfers
+from jaxdw.plan.window import (
+    ShardRange,
+    Window,
+    halo_transfers,
+    index_list_length,
+)
 
 TILE_ELEMS = TILE * TILE
 _TAPS_PER_REDUCTION = 32
@@ -208,14 +213,14 @@ class Plan:
         return self.scheme != "width" or any(self.conv.padding)
 
     def index_list_length(self, core: int) -> int:
-        """Returns the uint16 entries of `core`'s reader indices.
+        """Returns the uint16 entries of `core`'s reader indices before any padding.
 
-        A count and a filler, then first and last window start of each run. Source:
-        tt-metal sliding_window.cpp @00002df2, generate_sliding_window_op_config.
+        Source: tt-metal sliding_window.cpp @00002df2,
+        generate_sliding_window_op_config.
         """
         self._check_core(core)
         shard = self.shard_ranges[core // self.num_channel_shards]
-        return 2 + 2 * self.window.num_segments(shard)
+        return index_list_length(self.window.num_segments(shard))
 
     @property
     def upstream_program(self) -> Literal["depthwise", "conv1d", "regular"]:

@@ -76,11 +76,12 @@ def rank_plans(
     """Returns every plan of a layer that fits L1, the best first.
 
     Tried are all schemes (or the one of `shard`) on every number of cores inside
-    `shard.grid` that the search could be limited to. The order: fewest cycles by the
-    lower bounds of `plan.cycles`, then fewest findings worse than performance (assumed
-    ones not counted), fewest cores, least L1, then HEIGHT, WIDTH, BLOCK. This is
-    jaxdw's choice: tt-metal's own auto sharding estimates the circular buffers of
-    another program (conv2d_utils.cpp @002a3f41, determine_conv_config_for_auto_shard).
+    `shard.grid` that the search could be limited to, or on `shard.cores` alone. The
+    order: fewest cycles by the lower bounds of `plan.cycles`, then fewest findings
+    worse than performance (assumed ones not counted), fewest cores, least L1, then
+    HEIGHT, WIDTH, BLOCK. This is jaxdw's choice: tt-metal's own auto sharding estimates
+    the circular buffers of another program (conv2d_utils.cpp @002a3f41,
+    determine_conv_config_for_auto_shard).
 
     Args:
       shard: `ShardConfig(scheme="auto")` if None.
@@ -174,6 +175,9 @@ def _candidates(
     conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
 ) -> Iterator[Plan]:
     """Yields one plan for each scheme and core grid that a limit can lead to."""
+    if shard.keeps_cores:
+        yield _lay_out(conv, shard, compute, arch, _core_grid(conv, shard, arch))
+        return
     limit_x, limit_y = shard.grid or arch.grid
     everywhere = [(x, y) for y in range(1, limit_y + 1) for x in range(1, limit_x + 1)]
     schemes = get_args(Scheme) if shard.scheme == "auto" else (shard.scheme,)

@@ -31,6 +31,14 @@ class ShardRange:
     last_padded: int
 
 
+def index_list_length(num_segments: int) -> int:
+    """Returns the uint16 entries of a core's reader indices.
+
+    A count and a filler, then first and last window start of each segment.
+    """
+    return 2 + 2 * num_segments
+
+
 @dataclasses.dataclass(frozen=True)
 class Window:
     """The sliding window of one convolution over its zero-padded batch of images.
@@ -129,7 +137,8 @@ class Window:
     def shard_ranges(self, num_nhw_shards: int) -> tuple[ShardRange, ...]:
         """Returns the range of every NHW shard.
 
-        A shard past the end keeps the useless range of the last window, as upstream.
+        A shard past the end keeps the useless range of the last window, as upstream;
+        if that is the first window too, its range is empty.
         """
         total = self.num_outputs
         rows = round_up(total, num_nhw_shards * 32) // num_nhw_shards
@@ -137,12 +146,17 @@ class Window:
         first = 0
         for _ in range(num_nhw_shards):
             last = min(first + rows, total) - 1
+            first_padded = self.start(min(first, total - 1))
+            last_padded = self.start(last) + self.reach
+            if first_padded == 0 and first:
+                first_padded = self.start(last) + 1
+                last_padded = first_padded - 1
             ranges.append(
                 ShardRange(
                     first_output=first,
                     num_outputs=last - first + 1,
-                    first_padded=self.start(min(first, total - 1)),
-                    last_padded=self.start(last) + self.reach,
+                    first_padded=first_padded,
+                    last_padded=last_padded,
                 )
             )
             first = last + 1

@@ -59,6 +59,7 @@ def test_an_unknown_name_or_file_is_refused():
             r"\(=7 coordinates\).*cover the grid \(=8",
         ),
         ("size_bytes = 1_499_136", "size_bytes = 9", r"\(=9\).*reserved \(=138592\)"),
+        ("size_bytes = 1_499_136", "size_bytes = 138_592", r"must exceed.*\(=138592\)"),
         ("small_bytes = 32_768", "small_bytes = -1", r"`l1.small_bytes` \(=-1\)"),
         ("[0, 11], ", "[0, 11, 2], ", "must be a list of"),
         ("[grid]\nx = 8\ny = 8", "grid = 8\n[noise]", r"`grid` \(=8\).*a table"),
@@ -117,6 +118,8 @@ def test_logical_cores_have_translated_noc_coordinates():
     assert jd.load_arch("p150").worker_noc_xy((7, 0)) == (10, 2)
     with pytest.raises(jd.ConfigError, match=r"\(=\(8, 0\)\).*8x7 cores of n300"):
         jd.load_arch("n300").worker_noc_xy((8, 0))
+    with pytest.raises(jd.ConfigError, match=r"\(=\(0, 7\)\).*y below 7"):
+        jd.load_arch("n300").worker_noc_xy((0, 7))
 
 
 def test_a_users_toml_may_stand_on_a_known_chip(tmp_path):
@@ -128,3 +131,34 @@ def test_a_users_toml_may_stand_on_a_known_chip(tmp_path):
     assert (arch.name, arch.grid, arch.clock_hz, arch.num_banks) == (
         "narrow", (8, 7), 5, 12,
     )  # fmt: skip
+
+
+def test_l1_may_begin_at_0(tmp_path):
+    path = tmp_path / "bare.toml"
+    path.write_text(WORMHOLE.replace("base_bytes = 105_824", "base_bytes = 0"))
+    assert jd.load_arch(path).l1_capacity_bytes == 1_466_368
+
+
+@pytest.mark.parametrize(
+    ("name", "banks", "odd_offset"),
+    [
+        (
+            "n150",
+            "0,11 0,1 0,5 0,7 5,1 5,11 5,2 5,9 5,8 5,3 5,5 5,7",
+            0x4000_0000,
+        ),
+        ("p150", "0,11 0,3 0,8 0,6 9,11 9,3 9,8 9,6", 0),
+    ],
+)
+def test_every_bank_lies_at_its_endpoint(name, banks, odd_offset):
+    arch = jd.load_arch(name)
+    assert " ".join(f"{x},{y}" for x, y in arch.bank_noc_xy) == banks
+    pairs = arch.num_banks // 2
+    assert arch.bank_offset_bytes == (0, odd_offset) * pairs
+
+
+@pytest.mark.parametrize("name", ["n150", "p150"])
+def test_a_core_aligns_l1_to_16_bytes_and_reduces_one_face_in_a_cycle(name):
+    arch = jd.load_arch(name)
+    assert (arch.l1_align_bytes, arch.gapool_rows_per_cycle) == (16, 16)
+    assert arch.elwmul_elements_per_cycle == 8 * 16

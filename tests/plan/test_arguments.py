@@ -49,6 +49,8 @@ def test_height_core_0_sends_to_the_bounding_box():
     args = runtime(plan_of(conv), bias_address=4096)
     assert args[0] == [BASE, 1, 18, 18, 25, 19, 12, 12, 0, 1, 0, 4096]
     assert args[1:] == [[BASE, 0, 18, 18, 0, 1, 0, 0, 0, 0, 0, 4096]] * 12
+    bare = runtime(plan_of(dataclasses.replace(conv, bias=False)), bias_address=4096)
+    assert {core[11] for core in bare} == {0}
 
 
 def test_col_major_block_gets_the_roles_of_row_major():
@@ -153,6 +155,7 @@ def test_channels_per_shard_follow_the_factorys_formula(channels, shard, per_sha
         (512, 5, 2, 1024, 8 * 32 * 32),
         (160, 7, 2, 64, 4 * 32 * 32),
         (128, 7, 1, 256, 4 * 32 * 32),
+        (64, 4, 1, 128, 2 * 32 * 16),
     ],
 )
 def test_wide_reductions_come_in_blocks(channels, kernel, blocks, leftover, size):
@@ -172,3 +175,30 @@ def test_row_major_output_has_no_pre_tilize_buffer():
     assert named(arguments.reader_compile_args(block))["zero_pages"] == 1
     compute = named(arguments.compute_compile_args(block))
     assert (compute["is_output_block_format"], compute["bias_cb"]) == (1, 32)
+
+
+def test_float32_sticks_are_counted_in_4_bytes():
+    plan = plan_of(dataclasses.replace(EXAMPLE, dtype="float32"))
+    reader = named(arguments.reader_compile_args(plan))
+    for name in ("in_nbytes_leftover", "in_nbytes_c", "shard_width_bytes"):
+        assert reader[name] == 64 * 4
+
+
+def test_only_block_formats_zero_their_pages():
+    conv = dataclasses.replace(EXAMPLE, output_dtype="float32")
+    compute = jd.ComputeConfig(fp32_dest_acc=True)
+    reader = named(arguments.reader_compile_args(jd.make_plan(conv, compute=compute)))
+    assert reader["zero_pages"] == 0
+
+
+@pytest.mark.parametrize(
+    ("shard", "sticks"),
+    [
+        ({"cores": 4}, [32, 32, 0, 0]),
+        # COL_MAJOR: the channel shards of one column are taken for rows of outputs
+        ({"scheme": "block", "orientation": "col_major", "cores": (1, 2)}, [64, 0]),
+    ],
+)
+def test_compute_is_told_the_sticks_of_its_row(shard, sticks):
+    args = arguments.compute_runtime_args(plan_of(**shard))
+    assert [core[0].value for core in args] == sticks

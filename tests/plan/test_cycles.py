@@ -59,6 +59,12 @@ def test_blackhole_moves_twice_the_bytes_in_a_cycle():
     assert p150["dram"] == -(-2048 * 135 // 6400)
 
 
+def test_the_reader_moves_real_channels_only():
+    few = dataclasses.replace(EXAMPLE, channels=20)
+    assert bounds(few)["l1_reads"] == 32 * 9 * 40 // 32
+    assert bounds(few)["halo"] == 60
+
+
 def test_float32_sticks_take_twice_as_long():
     fp32 = dataclasses.replace(EXAMPLE, dtype="float32")
     for bound in ("halo", "l1_reads"):
@@ -74,3 +80,17 @@ def test_bounds_hold_together(conv, shard):
     assert cycles.matrix_unit > 0
     assert max(parts.values()) <= cycles.total <= sum(parts.values())
     assert parts[cycles.binding] == max(parts.values())
+
+
+def test_the_core_with_most_sticks_decides():
+    conv = dataclasses.replace(EXAMPLE, height=20, width=20)  # the last core has 16
+    assert bounds(conv)["l1_reads"] == 32 * 9 * 128 // 32
+
+
+def test_the_multicast_sends_the_empty_tiles_too():
+    assert bounds(scheme="height")["multicast"] == 4 * 2048 // 32
+
+
+def test_a_part_of_a_cycle_counts_as_one():
+    conv = jd.ConvConfig(channels=32, height=7, width=7, padding=1)
+    assert bounds(conv, arch="p150", grid=(1, 1))["halo"] == -(-81 * 64 // 128)

@@ -78,8 +78,20 @@ def test_the_example_has_no_known_defect():
             {"scheme": "block", "orientation": "col_major"},
             {"scheme": "height", "orientation": "col_major"},
         ),
+        (
+            "JDW008",
+            "wrong values",
+            {"scheme": "block", "orientation": "col_major", "cores": (1, 2)},
+            {"scheme": "block", "orientation": "col_major", "cores": (1, 1)},
+        ),
         ("JDW009", "wrong values", {"program_cache": True}, {}),
         ("JDW010", "wrong values", {"height": 9, "width": 9}, {}),
+        (
+            "JDW010",
+            "wrong values",
+            {"scheme": "block", "height": 9},
+            {"scheme": "block"},
+        ),
         (
             "JDW011",
             "wrong values",
@@ -107,8 +119,8 @@ def test_the_example_has_no_known_defect():
         (
             "JDW018",
             "performance",
-            {"channels": 40, "cores": 2, "input_shard": (32, 40)},
-            {"channels": 40, "cores": 2, "input_shard": (32, 64)},
+            {"channels": 48, "cores": 2, "input_shard": (32, 48)},
+            {"channels": 48, "cores": 2, "input_shard": (32, 64)},
         ),
         (
             "JDW018",
@@ -122,6 +134,32 @@ def test_the_example_has_no_known_defect():
             {"scheme": "width", "cores": 3},
             {"scheme": "width", "cores": 2},
         ),
+        (
+            "JDW006",
+            "wrong values",
+            {"dilation": (2, 3), "kernel": (1, 3)},
+            {"dilation": (2, 1), "kernel": (1, 3)},
+        ),
+        (
+            "JDW020",
+            "hang",
+            {"scheme": "block", "orientation": "col_major", "cores": (3, 2)},
+            {"scheme": "block", "orientation": "col_major", "cores": (2, 2)},
+        ),
+        (
+            "JDW020",
+            "hang",
+            {"scheme": "block", "orientation": "col_major", "cores": (3, 2)},
+            {"scheme": "block", "orientation": "col_major", "cores": (1, 2)},
+        ),
+        (
+            "JDW020",
+            "hang",
+            {"scheme": "block", "orientation": "col_major", "cores": (3, 2)},
+            {"scheme": "block", "cores": (3, 2)},
+        ),
+        ("JDW021", "performance", {"kernel": 1}, {"kernel": (1, 3)}),
+        ("JDW022", "wrong values", {"channels": 1}, {"channels": 2}),
     ],
 )
 def test_each_defect_is_met_at_its_edge_and_not_before(code, severity, changes, near):
@@ -145,6 +183,10 @@ def test_every_row_of_five_by_five_with_160_channels_is_stale_and_no_other():
         for tiles in range(1, 12)
         if tiles * (32 - taps) >= 32
     }
+
+
+def test_another_program_has_none_of_this_ones_defects():
+    assert set(codes(kernel=1, channels=400, dilation=2)) == {"JDW021"}
 
 
 def test_assumed_findings_stop_no_gate():
@@ -171,3 +213,25 @@ def test_findings_are_sorted_sentences_with_sources(conv, shard):
         assert finding.severity in SEVERITIES
         assert "@" in finding.source or "passes" in finding.source
         assert not finding.text.endswith(".")
+
+
+def test_a_large_kernel_is_read_in_blocks_of_half_the_channels():
+    text = {
+        kernel: codes(channels=288, kernel=kernel)["JDW004"].text for kernel in (3, 7)
+    }
+    assert "blocks of 256 channels" in text[3]
+    assert "blocks of 128 channels" in text[7]
+
+
+def test_the_basis_of_what_decides_a_gate_is_told():
+    met = codes(channels=288, kernel=5) | codes(kernel=7, program_cache=True)
+    met |= codes(scheme="width", weight_layout="concatenated", dilation=2, padding=2)
+    met |= codes(grid=(1, 1), channels=352) | codes(height=20, width=20)
+    basis = {code: finding.basis for code, finding in met.items()}
+    assert {c for c in basis if basis[c] == "observed"} == {
+        "JDW001", "JDW004", "JDW005", "JDW009",
+    }  # fmt: skip
+    assert {c for c in basis if basis[c] == "read"} >= {
+        "JDW002", "JDW003", "JDW006", "JDW007",
+    }  # fmt: skip
+    assert basis["JDW012"] == basis["JDW013"] == "assumed"

@@ -71,6 +71,22 @@ def test_buffers_of_the_plans_block_example_one_by_one():
     assert (l1.base + l1.static_bytes, l1.free_bytes) == (126_304, 1_334_176)
 
 
+@pytest.mark.parametrize(
+    ("bias", "output_layout", "ids"),
+    [
+        (True, "tile", (7, 8, 9)),
+        (False, "tile", (6, 7, 8)),
+        (True, "row_major", (7, None, 8)),
+        (False, "row_major", (6, None, 7)),
+    ],
+)
+def test_circular_buffers_are_numbered_without_gaps(bias, output_layout, ids):
+    conv = dataclasses.replace(EXAMPLE, bias=bias)
+    shard = jd.ShardConfig(scheme="block", output_layout=output_layout)
+    cb = {b.name: b.cb for b in jd.make_plan(conv, shard).l1.buffers}
+    assert (cb["reader indices"], cb.get("pre_tilize"), cb["halo output"]) == ids
+
+
 def test_formats_decide_the_bytes():
     def sizes(**changes):
         shard = jd.ShardConfig(
@@ -85,14 +101,17 @@ def test_formats_decide_the_bytes():
     fp32 = sizes(dtype="float32")
     for name in ("in", "mul", "pre_tilize", "halo output"):
         assert fp32[name] == 2 * bf16[name]
-    assert fp32["scalar"] == bf16["scalar"]
-    assert fp32["output"] == bf16["output"]
+    for name in ("scalar", "clear", "output"):
+        assert fp32[name] == bf16[name]
+    assert sizes(dtype="bfloat8_b") == bf16
     assert sizes(output_dtype="float32")["output"] == 4096
     assert sizes(output_dtype="bfloat8_b")["output"] == 1088
     assert sizes(weights_dtype="bfloat4_b", bias=True)["bias"] == 576
     sticks = sizes(output_layout="row_major")
     assert "pre_tilize" not in sticks
     assert sticks["output"] == 32 * 64
+    mixed = sizes(output_layout="row_major", dtype="float32")
+    assert mixed["output"] == 32 * 64
     both = sizes(output_layout="row_major", output_dtype="float32")
     assert both["output"] == 32 * 128
 
@@ -117,6 +136,16 @@ def test_a_layer_too_big_is_refused_with_its_breakdown_and_a_way_out():
     assert not jd.make_plan(TOO_BIG, shard, must_fit=False).l1.fits
 
 
+@pytest.mark.parametrize(
+    "shard", [{"cores": 1}, {"grid": (2, 2)}, {"act_block_h_override": 12_544}]
+)
+def test_the_suggestion_drops_what_kept_the_layer_from_fitting(shard):
+    with pytest.raises(jd.L1OutOfMemory) as refusal:
+        jd.make_plan(TOO_BIG, jd.ShardConfig(**shard))
+    assert refusal.value.suggestion.act_block_h_override == 0
+    assert jd.make_plan(TOO_BIG, refusal.value.suggestion).l1.fits
+
+
 def test_the_suggestion_keeps_the_scheme_where_it_can():
     conv = jd.ConvConfig(channels=256, height=64, width=64, padding=1)
     with pytest.raises(jd.L1OutOfMemory) as refusal:
@@ -136,9 +165,9 @@ def test_a_layer_that_fits_nowhere_says_so():
     ("spare", "says"),
     [
         (0, None),
-        (-1, "clash.*: 1 bytes too many"),
-        (-18_000, "clash"),
-        (-20_000, "fit"),
+        (-1, "end at 124256, must not clash .* begin at 124255: 1 bytes too many"),
+        (-18_432, "clash"),  # as many bytes as the circular buffers take
+        (-18_433, r"L1 buffers \(=5888 bytes\) must fit the 5887 bytes"),
     ],
 )
 def test_the_limit_is_met_to_the_byte(spare, says):
@@ -160,10 +189,20 @@ def test_the_limit_is_met_to_the_byte(spare, says):
             jd.make_plan(EXAMPLE, jd.ShardConfig(scheme="block"), arch=arch)
 
 
+def test_the_longest_index_list_counts():
+    conv = jd.ConvConfig(channels=32, height=9, width=9, padding=1)
+    plan = jd.make_plan(conv, jd.ShardConfig(cores=3))
+    lengths = [plan.index_list_length(core) for core in range(3)]
+    assert max(lengths) > lengths[0]
+    assert plan.l1.buffers[-1].page_bytes == 2 * max(lengths)
+
+
 def test_index_lists_must_fit_the_small_region():
     arch = dataclasses.replace(jd.load_arch("n150"), l1_small_bytes=16)
     with pytest.raises(jd.L1OutOfMemory, match=r"config tensors \(=32 bytes\)"):
         jd.make_plan(EXAMPLE, arch=arch)
+    arch = dataclasses.replace(arch, l1_small_bytes=32)
+    assert jd.make_plan(EXAMPLE, arch=arch).l1.fits
 
 
 @given(strategies.convs(), strategies.shards())

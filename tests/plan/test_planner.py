@@ -59,6 +59,30 @@ def test_a_ranking_stays_in_its_scheme_and_grid():
     assert max(plan.grid for plan in ranked) <= (4, 2)
 
 
+def test_a_ranked_grid_is_named_by_the_widest_limit_that_leads_to_it():
+    ranked = jd.rank_plans(EXAMPLE, jd.ShardConfig(scheme="width"))
+    assert {plan.grid: plan.shard.grid for plan in ranked} == {
+        (2, 1): (8, 8),
+        (1, 2): (1, 8),
+        (1, 1): (1, 1),
+    }
+
+
+def test_auto_takes_what_lacks_least_if_nothing_fits():
+    conv = jd.ConvConfig(channels=960, height=600, width=600, padding=1)
+    best, *others = (
+        jd.make_plan(conv, jd.ShardConfig(scheme=scheme), must_fit=False).l1.free_bytes
+        for scheme in ("auto", "height", "width", "block")
+    )
+    assert max(others) <= best < 0
+
+
+@pytest.mark.parametrize("scheme", ["height", "width"])
+def test_a_ranking_of_given_cores_is_that_one_plan(scheme):
+    shard = jd.ShardConfig(scheme=scheme, cores=4)
+    assert jd.rank_plans(MOBILENET, shard) == (plan_of(MOBILENET, **vars(shard)),)
+
+
 def test_a_ranking_leaves_out_what_does_not_fit():
     conv = jd.ConvConfig(channels=960, height=112, width=112, padding=1)
     ranked = jd.rank_plans(conv)
@@ -126,12 +150,15 @@ def test_an_input_that_is_sharded_keeps_its_cores_and_rows():
         ({"cores": (9, 1)}, r"`cores` \(=\(9, 1\).*8x8 cores.*try \(8, 1\)"),
         ({"cores": (3, 1), "grid": (2, 2)}, r"2x2 cores.*try \(2, 1\)"),
         ({"cores": 4, "scheme": "block"}, r"`cores` \(=4\).*BLOCK; try \(4, 1\)"),
+        ({"cores": 9, "scheme": "block"}, r"BLOCK; try \(8, 1\)"),
         ({"cores": 4, "scheme": "auto"}, "`cores`.*left out"),
         ({"cores": True}, "`cores`"),
+        ({"cores": 2, "reshard_if_not_optimal": True}, "`reshard_if_not_optimal` must"),
         ({"orientation": "diagonal"}, "one of row_major, col_major"),
         ({"output_layout": "sticks"}, "one of tile, row_major"),
         ({"program_cache": 1}, r"`program_cache` \(=1\) must be True or False"),
         ({"enable_act_double_buffer": None}, "`enable_act_double_buffer`"),
+        ({"enable_weights_double_buffer": 0}, "`enable_weights_double_buffer`"),
     ],
 )
 def test_broken_rules_of_a_sharding_are_named(shard, sentence):
@@ -228,3 +255,12 @@ def test_the_way_out_of_a_layer_too_big_runs():
     output = np.asarray(jd.run(plan, jd.make_maps(plan), x, w).output)
     assert (output[:, 1:-1, 1:-1] == 9).all()
     assert (output[:, 0, 0] == 4).all()
+
+
+def test_a_single_output_leaves_the_other_cores_without_a_range():
+    conv = jd.ConvConfig(channels=32, height=3, width=3)
+    plan = plan_of(conv, cores=3)
+    assert [r.num_outputs for r in plan.shard_ranges] == [1, 0, 0]
+    spans = [(r.first_padded, r.last_padded) for r in plan.shard_ranges]
+    assert spans == [(0, 8), (1, 0), (1, 0)]
+    assert plan.halo_shard.rows == 9

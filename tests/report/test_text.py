@@ -1,7 +1,14 @@
 import numpy as np
 
 import jaxdw as jd
-from jaxdw.report.text import face_view, facts_table, plan_facts, verdict_facts
+from jaxdw.report.text import (
+    face_view,
+    facts_table,
+    l1_rows,
+    plan_facts,
+    plan_row,
+    verdict_facts,
+)
 from jaxdw.verify.compare import Verdict
 
 
@@ -65,3 +72,34 @@ def test_verdict_facts_spell_the_share_of_exact_outputs():
     facts = verdict_facts(verdict)
     assert facts["exact"] == "6 of 8 outputs (75.0000%)"
     assert (facts["max_ulp"], facts["mean_ulp"]) == (3, "0.250000")
+
+
+def test_a_plan_is_one_row_and_its_buffers_are_numbered_from_0():
+    conv = jd.ConvConfig(
+        channels=64,
+        height=8,
+        width=10,
+        kernel=(3, 5),
+        padding=(1, 2),
+        batch=2,
+        activation="relu",
+    )
+    plan = jd.make_plan(conv, jd.ShardConfig(cores=5, enable_act_double_buffer=True))
+    assert plan_row(plan) == {
+        "case": "2x64x8x10 k3x5 s1",
+        "scheme": "height",
+        "grid": "5x1",
+        "cores": 5,
+        "in_shard": "32x64",
+        "halo_shard": "x".join(map(str, plan.halo_shard)),
+        "out_shard": "32x64",
+        "tiles": 4,
+        "static_bytes": plan.l1.static_bytes,
+        "halo_bytes": plan.halo_shard.rows * 128,
+        "out_bytes": 32 * 128,
+        "free_bytes": plan.l1.free_bytes,
+        "cycles": plan.cycles.total,
+        "binding": "l1_reads",
+        "findings": "JDW016 JDW017",
+    }
+    assert [row["cb"] for row in l1_rows(plan)] == [0, 1, 2, 4, 5, 7, 8, 3, 6]
