@@ -1,0 +1,190 @@
+"""What has to be where, from the convolution's definition and the readers' protocol.
+
+Arrays of sources, computed without the functions that build the maps; of a plan only
+its decisions are taken: how many shards, and how many rows an input shard has.
+
+Source of the protocol: tt-metal reader_pool_2d.cpp @ff6ab496, compute_pool_2d.cpp and
+conv2d_op_depthwise_program_factory.cpp @002a3f41, sliding_window.cpp @00002df2.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxdw.plan.config import ConvConfig
+
+ZERO, UNWRITTEN = -1, -2  # in place of a source
+FACE, TILE, TILE_ELEMS = 16, 32, 1024
+
+Ints = Int[np.ndarray, "..."]
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """A convolution over `nhw_shards * channel_shards` cores, row after row of shards.
+
+    A weight counts `channel * taps + tap`; a stick counts N, height, width; a padded
+    position the same of the padded images. Core `n * channel_shards + c` owns NHW shard
+    `n` of channel shard `c`.
+    """
+
+    conv: ConvConfig
+    nhw_shards: int
+    channel_shards: int
+    input_rows: int
+
+    @property
+    def num_cores(self) -> int:
+        return self.nhw_shards * self.channel_shards
+
+    @functools.cached_property
+    def channels_per_core(self) -> int:
+        """An equal share in whole tiles."""
+        return -(-self.conv.channels // (self.channel_shards * TILE)) * TILE
+
+    @property
+    def channel_tiles(self) -> int:
+        return self.channels_per_core // TILE
+
+    @property
+    def weight_tile_rows(self) -> int:
+        """Tile rows read; the factory counts 16 elements as a full row of a tile."""
+        return -(-self.conv.taps * self.channel_tiles * 2 // TILE)
+
+    def weight_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
+        """Returns the weight in each lane that compute multiplies.
+
+        The reader drops stick `k` of a window at `k * channels_per_core`; a weight has
+        to lie in the lane of the element that it is for.
+        """
+        taps, shard = self.conv.taps, np.arange(self.channel_shards)[:, None, None]
+        channel = shard * self.channels_per_core + np.arange(self.channels_per_core)
+        weight = channel * taps + np.arange(taps)[:, None]
+        lanes = np.where(channel < self.conv.channels, weight, ZERO)
+        lanes = lanes.reshape(self.channel_shards, -1)
+        tail = -lanes.shape[1] % TILE_ELEMS
+        return np.pad(lanes, [(0, 0), (0, tail)], constant_values=ZERO)
+
+    def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
+        """Returns the bias in each lane: row 0 of a tile, in its two upper faces."""
+        tiles = (self.channel_shards, self.channel_tiles)
+        lanes = np.full((*tiles, 4, FACE, FACE), ZERO)
+        channel = np.arange(self.channel_shards * self.channels_per_core)
+        channel = np.where(channel < self.conv.channels, channel, ZERO)
+        lanes[:, :, :2, 0] = channel.reshape(*tiles, 2, FACE)
+        return lanes.reshape(self.channel_shards, -1)
+
+    def tile_ids(self, tile_rows: int) -> Int[np.ndarray, "channel_shards tiles"]:
+        """Returns the tiles of each channel shard's columns, row by row."""
+        columns = np.arange(self.channel_shards * self.channel_tiles)
+        ids = columns.reshape(self.channel_shards, 1, self.channel_tiles)
+        ids = ids + np.arange(tile_rows)[:, None] * len(columns)
+        return ids.reshape(self.channel_shards, -1)
+
+    @functools.cached_property
+    def readers(self) -> Bool[np.ndarray, " cores"]:
+        """The cores that read weights from DRAM: NHW shard 0 of each channel shard."""
+        return np.arange(self.num_cores) < self.channel_shards
+
+    @functools.cached_property
+    def padded_size(self) -> tuple[int, int]:
+        top, bottom, left, right = self.conv.padding
+        return self.conv.height + top + bottom, self.conv.width + left + right
+
+    @functools.cached_property
+    def out_size(self) -> tuple[int, int]:
+        height, width = (
+            (size - dilation * (kernel - 1) - 1) // stride + 1
+            for size, dilation, kernel, stride in zip(
+                self.padded_size,
+                self.conv.dilation,
+                self.conv.kernel,
+                self.conv.stride,
+                strict=True,
+            )
+        )
+        return height, width
+
+    @property
+    def num_outputs(self) -> int:
+        return self.conv.batch * self.out_size[0] * self.out_size[1]
+
+    @property
+    def output_rows(self) -> int:
+        """Rows of one output shard: an equal share in whole tiles."""
+        return -(-self.num_outputs // (self.nhw_shards * TILE)) * TILE
+
+    def _corners(self, outputs: Ints) -> tuple[Ints, Ints, Ints]:
+        """Returns image, padded row and padded column of each window's start."""
+        row, out_x = np.divmod(outputs, self.out_size[1])
+        image, out_y = np.divmod(row, self.out_size[0])
+        return image, out_y * self.conv.stride[0], out_x * self.conv.stride[1]
+
+    def _sticks(self, image: Ints, y: Ints, x: Ints) -> Ints:
+        """Returns the stick of each padded pixel; ZERO outside the image."""
+        y, x = y - self.conv.padding[0], x - self.conv.padding[2]
+        inside = (0 <= y) & (y < self.conv.height) & (0 <= x) & (x < self.conv.width)
+        stick = (image * self.conv.height + y) * self.conv.width + x
+        return np.where(inside, stick, ZERO)
+
+    @functools.cached_property
+    def _tap_yx(self) -> tuple[Int[np.ndarray, "kh 1"], Int[np.ndarray, " kw"]]:
+        y, x = (np.arange(size) for size in self.conv.kernel)
+        return y[:, None] * self.conv.dilation[0], x * self.conv.dilation[1]
+
+    def windows(self, outputs: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n taps"]:
+        """Returns the stick of every element of these outputs' windows."""
+        image, y, x = (part[:, None, None] for part in self._corners(outputs))
+        tap_y, tap_x = self._tap_yx
+        return self._sticks(image, y + tap_y, x + tap_x).reshape(len(outputs), -1)
+
+    def tap_offsets(self) -> Int[np.ndarray, " taps"]:
+        """Returns each kernel position's padded positions from the window's start."""
+        tap_y, tap_x = self._tap_yx
+        return (tap_y * self.padded_size[1] + tap_x).ravel()
+
+    def starts(self, outputs: Ints) -> Ints:
+        """Returns the padded position at which each output's window starts."""
+        image, y, x = self._corners(outputs)
+        return (image * self.padded_size[0] + y) * self.padded_size[1] + x
+
+    def _outputs(self) -> Int[np.ndarray, "nhw_shards output_rows"]:
+        """Returns the output of each row; those past the last are none."""
+        rows = np.arange(self.nhw_shards * self.output_rows)
+        return rows.reshape(self.nhw_shards, -1)
+
+    def top_left(self) -> Int[np.ndarray, "nhw_shards output_rows"]:
+        """Returns the window starts as rows of the haloed shard."""
+        outputs = self._outputs()
+        starts = self.starts(outputs) - self.starts(outputs[:, :1])
+        return np.where(outputs < self.num_outputs, starts, UNWRITTEN)
+
+    def input_shards(self) -> Int[np.ndarray, "nhw_shards input_rows"]:
+        """Returns the stick in each row; the host pads with zeros."""
+        rows = np.arange(self.nhw_shards * self.input_rows)
+        sticks = self.conv.batch * self.conv.height * self.conv.width
+        return np.where(rows < sticks, rows, ZERO).reshape(self.nhw_shards, -1)
+
+    @functools.cached_property
+    def busy(self) -> Bool[np.ndarray, " nhw_shards"]:
+        """The NHW shards that compute any output."""
+        return np.arange(self.nhw_shards) * self.output_rows < self.num_outputs
+
+    @functools.cached_property
+    def halo_ends(self) -> Int[np.ndarray, " nhw_shards"]:
+        """Rows of each haloed shard, to its last window's end; 0 without outputs."""
+        outputs = self._outputs()
+        last = np.minimum(outputs[:, -1], self.num_outputs - 1)
+        ends = self.starts(last) - self.starts(outputs[:, 0]) + self.tap_offsets()[-1]
+        return np.where(self.busy, ends + 1, 0)
+
+    def halo(self, rows: int) -> Int[np.ndarray, "nhw_shards rows"]:
+        """Returns the stick in each haloed row: the padded images, cut to shards."""
+        within = np.arange(rows)
+        position = self.starts(self._outputs()[:, :1]) + within
+        row, x = np.divmod(position, self.padded_size[1])
+        image, y = np.divmod(row, self.padded_size[0])
+        sticks = self._sticks(image, y, x)
+        return np.where(within < self.halo_ends[:, None], sticks, UNWRITTEN)
