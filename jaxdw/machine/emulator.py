@@ -213,7 +213,7 @@ def _through(
 
 
 @functools.partial(jax.jit, static_argnames="program")
-def _run_composed(
+def run_composed(
     maps: ComposedMaps,
     x: Float[Array, "sticks channels"],
     w: Float[Array, "c one kh kw"],
@@ -386,7 +386,7 @@ def run(
     if keep or traced:
         rows, memories = _run_staged(maps, sticks, w, bias, program)
     else:
-        rows = _run_composed(maps.composed, sticks, w, bias, program)
+        rows = run_composed(maps.composed, sticks, w, bias, program)
     return Emulation(
         plan=plan,
         output=rows.reshape(plan.output_shape),

@@ -96,7 +96,7 @@ def _parts(values: Float32[Array, "..."], high_bits: int, all_bits: int):
     return high, _cut(values, all_bits) - high
 
 
-def _effective_phases(
+def effective_phases(
     phases: int, fp32_dest: bool, mantissa_bits: tuple[int, int]
 ) -> list[int]:
     """Returns the phases of a product that can change Dst.
@@ -214,7 +214,7 @@ def multiply_reduce(
       mantissa_bits: of windows and weights, hidden bit counted, that may be other than
         zero; fewer save phases (`MANTISSA_BITS`).
     """
-    product_phases = _effective_phases(phases, fp32_dest, mantissa_bits)
+    product_phases = effective_phases(phases, fp32_dest, mantissa_bits)
     weights = jax.lax.optimization_barrier(
         _parts(b, 7, 11)
     )  # split once, not per stick
