@@ -4,7 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jaxdw.cli import plan, results, run, sweep
+from jaxdw.cli import (
+    certify,
+    diff,
+    explain,
+    faults,
+    plan,
+    results,
+    run,
+    sweep,
+)
 from jaxdw.errors import ConfigError, UnsupportedError
 
 REFUSED = 2
@@ -17,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (run, plan, sweep, results):
+    for room in (run, plan, sweep, results, explain, certify, diff, faults):
         room.add(commands)
     return parser
 

@@ -1,7 +1,7 @@
 """The options that commands share, and the configs they make."""
 
 import argparse
-from typing import get_args
+from typing import Any, get_args
 
 from jaxdw.errors import ConfigError
 from jaxdw.plan import config
@@ -42,11 +42,15 @@ def dtype(text: str) -> str:
     return _DTYPES.get(text.lower(), text.lower())
 
 
-def add_layer_options(parser: argparse.ArgumentParser) -> None:
+def add_layer_options(
+    parser: argparse.ArgumentParser, *, required: bool = True
+) -> None:
     """Adds what describes one layer, its sharding, its chip and its arithmetic."""
     conv = parser.add_argument_group("convolution")
-    conv.add_argument("--channels", type=int, required=True)
-    conv.add_argument("--size", type=_pair, required=True, help="HxW, or one number")
+    conv.add_argument("--channels", type=int, required=required)
+    conv.add_argument(
+        "--size", type=_pair, required=required, help="HxW, or one number"
+    )
     conv.add_argument("--batch", type=int, default=1)
     conv.add_argument("--kernel", type=_pair, default=(3, 3), help="HxW")
     conv.add_argument("--stride", type=_pair, default=(1, 1), help="HxW")
@@ -137,6 +141,19 @@ def configs(
         fp32_dest_acc=args.fp32_dest_acc,
     )
     return conv, shard, compute
+
+
+def load_array(name: str, path: str) -> Any:
+    """Returns the array of a .npy file; nothing in it is run."""
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"`{name}` (={path!r}) must be a .npy file of numbers: {error}; write one "
+            "with numpy.save"
+        ) from error
 
 
 def base_address(args: argparse.Namespace, align_bytes: int) -> int:

@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = _draw(conv, args)
+    x, w, bias = draw(conv, args)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     result = run(plan, make_maps(plan), x, w, bias, keep=kept)
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
     return PASS if verdict.passed else FAIL
 
 
-def _draw(conv: config.ConvConfig, args: argparse.Namespace) -> tuple[Any, Any, Any]:
+def draw(conv: config.ConvConfig, args: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Draws values that bf16 holds, as tt-metal's own test does."""
     import ml_dtypes
     import numpy as np

@@ -39,6 +39,13 @@ def _activation(text: str) -> bool:
     return text == "on"
 
 
+def _input(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, shape = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1x3x224x224")
+    return name, sizes(shape)
+
+
 def _bool(text: str) -> bool:
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
@@ -59,7 +66,11 @@ def add(commands) -> None:
         "space, each a list joined by commas", "a TOML file has the same names"
     )
     axes.add_argument("--space", help="TOML file; options given here win")
-    axes.add_argument("--models", type=_list(), help="names, or all")
+    axes.add_argument("--models", type=_list(), help="names, .onnx files, or all")
+    axes.add_argument(
+        "--input", dest="inputs", type=_input, action="append", metavar="NAME=1x3x8x8",
+        help="shape of an ONNX file's input; may be repeated",
+    )  # fmt: skip
     axes.add_argument("--schemes", type=_list(), help="height, width, block, auto; all")
     axes.add_argument("--grids", type=_list(_grid), help="XxY limits, or chip")
     axes.add_argument("--arches", type=_list(), help="names or TOML files")
@@ -76,6 +87,11 @@ def add(commands) -> None:
     parser.add_argument("--plan-only", action="store_true", help="no emulation")
     parser.add_argument("--processes", type=int, help="of this machine; default: all")
     parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write a page, one HTML file that opens offline",
+    )
+    parser.add_argument(
         "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
     )
     parser.set_defaults(command=_sweep)
@@ -90,6 +106,8 @@ def _space(args: argparse.Namespace) -> "Space":
         for field in dataclasses.fields(Space)
         if getattr(args, field.name) is not None
     }
+    if "inputs" in given:
+        given["inputs"] = tuple(given["inputs"])
     if given.get("models") == ("all",):
         given["models"] = Space().models
     if given.get("schemes") == ("all",):
@@ -129,7 +147,21 @@ def _sweep(args: argparse.Namespace) -> int:
             )
             return INTERRUPTED
     _summarise(rows)
+    if args.report is not None:
+        _write_page(args.report, rows)
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
+
+
+def _write_page(path: str, rows: list[dict[str, Any]]) -> None:
+    from jaxdw.errors import ConfigError
+
+    try:
+        from jaxdw.report import html, sweep_page
+    except ImportError as error:
+        raise ConfigError(
+            f"--report needs matplotlib ({error}); pip install 'jaxdw[html]'"
+        ) from error
+    html.write(path, sweep_page.sweep_page(rows))
 
 
 def _executor(address: str | None):

@@ -20,7 +20,9 @@ from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.sweep.results import SCHEMA, ResultStore, Row
-from jaxdw.sweep.space import Point
+from jaxdw.sweep.space import Point, is_onnx, onnx_layers
+
+Tensors = tuple[Any, Any, Any]  # x, w, bias or None
 
 TASK_POINTS = 24  # of one compiled program, handed out together
 _PLAN_TASK_POINTS = 500
@@ -42,7 +44,7 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
         row["status"] = "planned"
         if not plan_only:
             with clock:
-                row |= _run_row(plan, seed)
+                row |= _run_row(plan, _tensors(point, plan, seed))
     except (ConfigError, UnsupportedError) as error:
         row |= {"status": "refused", "error": _said(error)}
     except Exception as error:
@@ -129,14 +131,13 @@ def _plan_row(plan: Plan) -> Row:
     }
 
 
-def _run_row(plan: Plan, seed: int) -> Row:
+def _run_row(plan: Plan, tensors: Tensors) -> Row:
     from jaxdw.machine.bucketed import run_bucketed
     from jaxdw.maps.maps import make_maps
     from jaxdw.verify.compare import pcc_threshold
 
-    x, w, bias = _draw(plan, seed)
-    output = run_bucketed(plan, make_maps(plan), x, w, bias)
-    verdict = _judged(plan, seed, output)
+    output = run_bucketed(plan, make_maps(plan), *tensors)
+    verdict = _judged(plan, tensors, output)
     return {
         "status": "pass" if verdict.passed else "fail",
         "outputs": verdict.outputs,
@@ -148,25 +149,38 @@ def _run_row(plan: Plan, seed: int) -> Row:
     }
 
 
-def _draw(plan: Plan, seed: int) -> tuple[Any, Any, Any]:
-    """Draws values that bf16 holds, the same for every format and sharding."""
+def _tensors(point: Point, plan: Plan, seed: int) -> Tensors:
+    """Returns the input and a file's own weights, or drawn ones.
+
+    Drawn are values that bf16 holds, the same for every format and sharding. A file's
+    are rounded to bf16 where the host sends them so, as the verdict is on the chip.
+    """
     import ml_dtypes
 
     rng = np.random.default_rng(seed)
 
+    def bf16(values):
+        return values.astype(ml_dtypes.bfloat16).astype(np.float32)
+
     def normal(*shape: int):
-        values = rng.standard_normal(shape, np.float32).astype(ml_dtypes.bfloat16)
-        return values.astype(np.float32)
+        return bf16(rng.standard_normal(shape, np.float32))
 
     conv = plan.conv
     x, w = normal(*conv.input_shape), normal(*conv.weight_shape)
+    if is_onnx(point.model):
+        layers = onnx_layers(point.model, point.inputs)
+        layer = next(layer for layer in layers if layer.name == point.layer)
+        w, bias = layer.weights, layer.bias
+        if conv.weights_dtype == "bfloat16":
+            w, bias = bf16(w), None if bias is None else bf16(bias)
+        return x, w, bias
     return x, w, normal(conv.channels) if conv.bias else None
 
 
 _LAST: dict[str, Any] = {}
 
 
-def _judged(plan: Plan, seed: int, output):
+def _judged(plan: Plan, tensors: Tensors, output):
     """Judges an output, or returns the verdict of the last one if it is the same.
 
     Schemes and grids must agree bit for bit, so that most outputs of a layer are.
@@ -181,12 +195,12 @@ def _judged(plan: Plan, seed: int, output):
         plan.conv.dilation,
         plan.conv.bias,
         plan.conv.activation,
-        seed,
+        *(None if values is None else values.tobytes() for values in tensors[1:]),
     )
     if _LAST.get("layer") != layer:
         _LAST.clear()
         _LAST["layer"] = layer
-        _LAST["want"] = reference(plan.conv, *_draw(plan, seed))
+        _LAST["want"] = reference(plan.conv, *tensors)
     asked = (plan.conv, plan.compute)
     same = _LAST.get("asked") == asked and np.array_equal(_LAST["output"], output)
     if not same:

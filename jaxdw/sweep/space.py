@@ -1,6 +1,7 @@
 """The space of a sweep: which layers, cut how, computed how, on which chip."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -8,7 +9,7 @@ import random
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import simpleeval
 
@@ -25,12 +26,19 @@ from jaxdw.plan.config import (
     WeightsDtype,
 )
 
+if TYPE_CHECKING:
+    from jaxdw.models.onnx import OnnxLayer
+
 Grid = tuple[int, int]
+Inputs = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One configuration of one layer; `times` is how often its model has it."""
+    """One configuration of one layer; `times` is how often its model has it.
+
+    `inputs` are the shapes given for an ONNX file, names and sizes.
+    """
 
     model: str
     layer: str
@@ -39,6 +47,7 @@ class Point:
     shard: ShardConfig
     compute: ComputeConfig
     arch: str
+    inputs: Inputs = ()
 
     @property
     def key(self) -> str:
@@ -51,6 +60,7 @@ class Point:
                 dataclasses.asdict(self.shard),
                 dataclasses.asdict(self.compute),
                 self.arch,
+                self.inputs,
             ],
             sort_keys=True,
         )
@@ -92,7 +102,9 @@ class Space:
     """The product of its axes, less what the filter drops, sampled.
 
     Attributes:
-      models: names of `jaxdw.models.zoo`.
+      models: names of `jaxdw.models.zoo`, and paths of ONNX files (`.onnx`), whose
+        layers run with their own weights.
+      inputs: shapes for the inputs of ONNX files, (name, sizes).
       schemes: height, width, block, auto.
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
@@ -102,6 +114,7 @@ class Space:
     """
 
     models: tuple[str, ...] = zoo.MODELS
+    inputs: Inputs = ()
     schemes: tuple[str, ...] = get_args(Scheme)
     grids: tuple[Grid | None, ...] = (None,)
     arches: tuple[str, ...] = ("wormhole_b0",)
@@ -128,11 +141,12 @@ class Space:
             ("activations", (False, True)),
         ):
             for value in getattr(self, name):
-                if value not in choices:
+                is_file = name == "models" and is_onnx(value)
+                if value not in choices and not is_file:
                     legal = ", ".join(map(str, choices))
                     found.append(f"`{name}` (={value!r}) must be among {legal}")
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) == ():
+            if getattr(self, field.name) == () and field.name != "inputs":
                 found.append(f"`{field.name}` (=()) must name at least one")
         for batch in self.batches:
             if type(batch) is not int or batch < 1:
@@ -171,10 +185,7 @@ class Space:
 
     def _product(self) -> Iterator[Point]:
         for model in self.models:
-            names = {}
-            for layer in zoo.layers(model):
-                names.setdefault(layer.conv, layer.name)
-            for conv, times in zoo.distinct(model).items():
+            for name, times, conv in _layers(model, self.inputs):
                 axes = itertools.product(
                     self.batches,
                     self.activations,
@@ -187,7 +198,7 @@ class Space:
                     self.schemes,
                 )
                 for values in axes:
-                    yield _point(model, names[conv], times, conv, *values)
+                    yield _point(model, self.inputs, name, times, conv, *values)
 
 
 def _filtered(expression: str, points: list[Point]) -> list[Point]:
@@ -207,8 +218,39 @@ def _filtered(expression: str, points: list[Point]) -> list[Point]:
     return kept
 
 
+def is_onnx(model: str) -> bool:
+    """Whether a model is a file, not a name of the zoo."""
+    return model.endswith(".onnx")
+
+
+@functools.lru_cache(maxsize=4)
+def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
+    """Returns a file's layers, as `read_onnx`, which says what it refuses."""
+    try:
+        from jaxdw.models.onnx import read_onnx
+    except ImportError as error:
+        raise ConfigError(
+            f"{path} needs the onnx package; pip install 'jaxdw[onnx]'"
+        ) from error
+    return read_onnx(path, dict(inputs))
+
+
+def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]:
+    """Yields name, times and convolution of a model's layers; a file's one by one."""
+    if is_onnx(model):
+        for layer in onnx_layers(model, inputs):
+            yield layer.name, 1, layer.conv
+        return
+    names = {}
+    for layer in zoo.layers(model):
+        names.setdefault(layer.conv, layer.name)
+    for conv, times in zoo.distinct(model).items():
+        yield names[conv], times, conv
+
+
 def _point(
     model: str,
+    inputs: Inputs,
     layer: str,
     times: int,
     conv: ConvConfig,
@@ -239,7 +281,12 @@ def _point(
             fp32_dest_acc=fp32_dest_acc,
         ),
         arch=arch,
+        inputs=inputs if is_onnx(model) else (),
     )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 def load_space(path: str | Path) -> Space:
@@ -272,7 +319,7 @@ def load_space(path: str | Path) -> Space:
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
         if is_axis:
-            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+            value = tuple(_frozen(v) for v in value)
         values[key] = value
     refuse(problems)
     return Space(**values)

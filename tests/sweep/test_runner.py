@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 import jaxdw as jd
@@ -65,7 +67,7 @@ def test_what_does_not_fit_is_refused_with_its_plan():
 
 
 def test_a_point_that_breaks_becomes_a_row(monkeypatch):
-    def broken(plan, seed):
+    def broken(plan, tensors):
         raise ZeroDivisionError("no\nmore")
 
     monkeypatch.setattr(runner, "_run_row", broken)
@@ -220,3 +222,37 @@ def test_dask_workers_share_a_sweep_and_one_may_be_lost(tmp_path, monkeypatch):
     assert lost
     assert keys(rows) == keys_of(points)
     assert len(read_rows(tmp_path)) == len(points)
+
+
+def test_an_onnx_file_runs_with_its_own_weights(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal((32, 1, 3, 3)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node(
+            "Conv", ["x", "w"], ["y"], name="stage/dw", group=32, pads=[1] * 4
+        )
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "net",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 32, 9, 9])],
+        [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.helper.make_model(graph), path)
+    space = Space(models=(str(path),), schemes=("height",), arithmetics=("float32",))
+    with pytest.raises(jd.ConfigError, match="--input"):
+        space.points()
+    space = dataclasses.replace(space, inputs=(("x", (1, 32, 9, 9)),))
+    (point,) = space.points()
+    row = evaluate(point)
+    assert (row["status"], row["layer"], row["channels"]) == ("pass", "stage/dw", 32)
+    taken = runner._tensors(point, jd.make_plan(point.conv), 0)[1]
+    np.testing.assert_array_equal(
+        taken, w.astype(ml_dtypes.bfloat16).astype(np.float32)
+    )
+    block = dataclasses.replace(point.conv, weights_dtype="bfloat8_b")
+    taken = runner._tensors(point, jd.make_plan(block), 0)[1]
+    np.testing.assert_array_equal(taken, w)

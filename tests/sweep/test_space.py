@@ -28,7 +28,7 @@ def test_points_are_the_layers_of_their_model():
 
 
 def test_a_key_is_the_same_everywhere():
-    assert SMALL.points()[0].key == "54e63e7d5ba81fa4"
+    assert SMALL.points()[0].key == "72bc9314bcee0be8"
     assert [p.key for p in SMALL.points()] == [p.key for p in SMALL.points()]
 
 

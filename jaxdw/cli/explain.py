@@ -1,0 +1,310 @@
+"""`jaxdw explain`: where a weight, tile, page, core or address lies, and why."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jaxdw.cli.options import add_layer_options, base_address, configs
+from jaxdw.errors import ConfigError, refuse
+
+if TYPE_CHECKING:
+    from jaxdw.plan.plan import Plan
+
+OK = 0
+_SHOWN = 16  # rows of a table in the plain view
+_PIPED_WIDTH = 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What was asked, answered: `tables` are facts (a dict) or rows (a list)."""
+
+    name: str
+    tables: list[tuple[str, Any]]
+    json: dict[str, Any]
+    trace: Any = None
+
+
+def _integers(form: str, text: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part, 0) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != form.count(",") + 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be integers {form}")
+    return values
+
+
+def _address(text: str) -> tuple[bool, int]:
+    """Returns whether an address counts from the base, and its bytes."""
+    relative = text.replace(" ", "").lower().removeprefix("base")
+    try:
+        return relative != text.replace(" ", "").lower(), int(relative or "0", 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be bytes, 0x1d55a0 or base+2048"
+        ) from None
+
+
+def add(commands) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
+        "explain",
+        help="where a weight lives and why: tile, face, bank, L1, cores, products",
+        description="Traces weights through one depthwise conv2d, both ways: exit "
+        "status 0, or 2 for what the layer does not have. A layer that does not fit "
+        "L1 is explained all the same.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_layer_options(parser)
+    asked = parser.add_argument_group("questions; with none of them, an overview")
+
+    def ask(option: str, form: str, text: str) -> None:
+        asked.add_argument(
+            option, metavar=form, type=functools.partial(_integers, form), help=text
+        )
+
+    ask("--weight", "C,KH,KW", "from one weight to the products that use it")
+    ask("--output", "N,Y,X", "with --weight: its product that goes to this output")
+    ask("--tile", "ID", "what a weight tile holds, and who holds it")
+    ask("--bank", "B,SLOT", "the same of a page in a DRAM bank")
+    ask("--core", "X,Y", "what a core does and holds; logical coordinates")
+    asked.add_argument(
+        "--address", metavar="BYTES", type=_address,
+        help="with --core: what that core would read if this stood where its tile id "
+        "belongs; base+2048 counts from the weights' address",
+    )  # fmt: skip
+    views = parser.add_argument_group("views")
+    views.add_argument("--json", action="store_true", help="one JSON object, no tables")
+    views.add_argument(
+        "--html", metavar="FILE",
+        help="also write a page that draws all of it: offline, no script",
+    )  # fmt: skip
+    parser.set_defaults(command=_explain)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    conv, shard, compute = configs(args)
+    for option, needed in (("address", "core"), ("output", "weight")):
+        if getattr(args, option) is not None and getattr(args, needed) is None:
+            raise ConfigError(
+                f"`--{option}` must come with the {needed} it is about; add --{needed}"
+            )
+    from jaxdw.plan.planner import make_plan
+
+    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
+    base = base_address(args, plan.arch.dram_align_bytes)
+    answers = _answers(args, plan, base)
+    if args.html is not None:
+        _write_page(args, plan, base, answers)
+    if args.json:
+        from jaxdw.report.text import plan_facts
+
+        found = {answer.name: answer.json for answer in answers}
+        print(json.dumps({"plan": plan_facts(plan), **found}))
+    else:
+        _print_tables(answers)
+    return OK
+
+
+def _answers(args: argparse.Namespace, plan: "Plan", base: int) -> list[Answer]:
+    """Answers every question, or refuses with all that is wrong with any."""
+    asked = {
+        _weight: args.weight,
+        _tile: args.tile,
+        _page: args.bank,
+        _misread: args.address,
+        _core: args.core if args.address is None else None,
+    }
+    answers, problems = [], []
+    for answer, question in asked.items():
+        if question is not None:
+            try:
+                answers.append(answer(args, plan, base))
+            except ConfigError as error:
+                problems.append(str(error))
+    refuse(problems)
+    return answers or [_overview(plan, base)]
+
+
+def _weight(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.verify.provenance import explain_weight
+
+    trace = explain_weight(plan, *args.weight, base_address=base, output=args.output)
+    tables: list[tuple[str, Any]] = [("Weight", traces.weight_facts(plan, trace))]
+    if args.output is not None:
+        tables.append(("Product", traces.product_facts(plan, trace.product)))
+    tables.append(("In weight_cb of", traces.holder_rows(trace.holders)))
+    held = {"readers": trace.readers, "receivers": trace.receivers}
+    return Answer("weight", tables, _plain(trace) | held, trace)
+
+
+def _tile(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.verify.provenance import explain_tile
+
+    trace = explain_tile(plan, *args.tile, base_address=base)
+    tables: list[tuple[str, Any]] = [
+        ("Tile", traces.tile_facts(plan, trace)),
+        ("In weight_cb of", traces.holder_rows(trace.holders)),
+    ]
+    return Answer("tile", tables, _plain(trace), trace)
+
+
+def _page(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.verify.provenance import explain_page
+
+    trace = explain_page(plan, *args.bank, base_address=base)
+    tables = [
+        ("Page", traces.tile_facts(plan, trace)),
+        ("In weight_cb of", traces.holder_rows(trace.holders)),
+    ]
+    return Answer("page", tables, _plain(trace), trace)
+
+
+def _core(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.verify.cores import explain_core
+
+    trace = explain_core(plan, *args.core)
+    tables = [
+        ("Core", traces.core_facts(plan, trace)),
+        ("Haloed shard", traces.run_rows(trace)),
+    ]
+    rows_from = {str(core): rows for core, rows in trace.rows_from.items()}
+    return Answer("core", tables, _plain(trace) | {"rows_from": rows_from})
+
+
+def _misread(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.verify.addresses import explain_address
+    from jaxdw.verify.cores import explain_core
+
+    core = explain_core(plan, *args.core).core
+    if core is None:
+        raise ConfigError(
+            f"`--core` (={args.core}) must be a core of the plan, which has "
+            f"{plan.num_cores}; use one of them, 0,0 for one"
+        )
+    relative, value = args.address
+    trace = explain_address(plan, value + base * relative, core, base)
+    tables = [
+        ("Address", traces.address_facts(plan, trace)),
+        (
+            "As the weights' address, tile ids from 0",
+            traces.read_rows(plan, trace.as_base),
+        ),
+        (
+            "Its offset from the base as the tile id",
+            traces.read_rows(plan, trace.as_tile_id),
+        ),
+    ]
+    return Answer("address", tables, _plain(trace))
+
+
+def _overview(plan: "Plan", base: int) -> Answer:
+    from jaxdw.report import traces
+    from jaxdw.report.text import plan_facts
+
+    rows, columns = plan.weight_tile_grid
+    tiles = traces.tile_rows(plan, range(rows * columns), base)
+    cores = traces.core_rows(plan, range(plan.num_cores))
+    tables = [
+        ("Plan", plan_facts(plan)),
+        ("Weight tiles", tiles),
+        ("Cores", cores),
+    ]
+    return Answer("overview", tables, {"tiles": tiles, "cores": cores})
+
+
+def _plain(trace: Any) -> dict[str, Any]:
+    """Returns a trace as JSON has it, addresses in hexadecimal."""
+
+    def hexed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {
+            name: hex(value)
+            if name.endswith("address") and isinstance(value, int)
+            else value
+            for name, value in pairs
+        }
+
+    return dataclasses.asdict(trace, dict_factory=hexed)
+
+
+def _print_tables(answers: list[Answer]) -> None:
+    from rich.console import Console
+
+    from jaxdw.report import text
+
+    console = Console(
+        highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH
+    )
+    for answer in answers:
+        for title, content in answer.tables:
+            if isinstance(content, dict):
+                console.print(text.facts_table(title, content))
+            elif content:
+                shown = content[:_SHOWN]
+                if len(shown) < len(content):
+                    title += f", {len(shown)} of {len(content)}"
+                table = text.rows_table(title, shown)
+                for column in table.columns:
+                    column.overflow = "fold"  # an address cut short is none
+                console.print(table)
+
+
+def _write_page(
+    args: argparse.Namespace, plan: "Plan", base: int, answers: list[Answer]
+) -> None:
+    page, html = _page_rooms()
+    from jaxdw.verify.inverse import inverse_of
+
+    traced = {answer.name: answer.trace for answer in answers}
+    weight, tile = traced.get("weight"), traced.get("tile") or traced.get("page")
+    core = inverse_of(plan).cores_at.get(args.core, 0)
+    if args.core is None and weight is not None:
+        core = (weight.product or weight.holders[0]).core
+    sections = [
+        html.Section(
+            f"answer-{answer.name}",
+            answer.tables[0][0],
+            "\n".join(_table(html, *table) for table in answer.tables if table[1]),
+        )
+        for answer in answers
+        if answer.name != "overview"
+    ]
+    drawn = page(
+        plan,
+        core=core,
+        base_address=base,
+        answers=sections,
+        tile=None if tile is None else tile.page.tile,
+        weight=weight,
+    )
+    html.write(args.html, drawn)
+
+
+def _page_rooms() -> tuple[Callable[..., str], Any]:
+    try:
+        from jaxdw.report import html
+        from jaxdw.report.explain import explain_page
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ConfigError(
+            "`--html` must have matplotlib to draw with; use "
+            "`pip install 'jaxdw[html]'`"
+        ) from error
+    return explain_page, html
+
+
+def _table(html: Any, title: str, content: Any) -> str:
+    if isinstance(content, dict):
+        return html.facts(title, content)
+    return html.table(title, content)

@@ -1,0 +1,98 @@
+"""`jaxdw faults` and `jaxdw diagnose`: what mistakes do, and which one was made."""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from jaxdw.cli.options import add_layer_options, configs, load_array
+from jaxdw.cli.run import draw
+
+OK, FAULTY = 0, 1
+_CHECKS = {
+    "pcc_0_99": ".99",
+    "pcc_0_985": ".985",
+    "allclose": "close",
+    "ulp": "ulp",
+    "pattern": "pattern",
+    "witness": "witness",
+}
+
+
+def add(commands) -> None:
+    """Adds both commands to a parser's commands."""
+    faults = commands.add_parser(
+        "faults",
+        help="make every mistake of the catalogue and see which check notices",
+        description="Injects each fault that applies to a layer into its data path and "
+        "prints what it does to the result and which check notices it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_layer_options(faults)
+    faults.add_argument("--seed", type=int, default=0)
+    faults.add_argument(
+        "--json", action="store_true", help="one JSON object to a fault"
+    )
+    faults.set_defaults(command=_faults)
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="name the mistake behind a wrong output",
+        description="Compares an output [N, Ho, Wo, C] with what every fault of the "
+        "catalogue would give on the same tensors. Without files for them, tensors are "
+        "drawn as `jaxdw run --seed` does. Exit status 0 if the output is right, 1 "
+        "otherwise, 2 refused.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_layer_options(diagnose)
+    diagnose.add_argument("--output", metavar="FILE", required=True, help=".npy")
+    diagnose.add_argument("--x", metavar="FILE", help=".npy, [N, H, W, C]")
+    diagnose.add_argument("--w", metavar="FILE", help=".npy, [C, 1, kh, kw]")
+    diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
+    diagnose.add_argument("--seed", type=int, default=0)
+    diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
+    diagnose.set_defaults(command=_diagnose, weights="random")
+
+
+def _faults(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from jaxdw.report.text import rows_table
+    from jaxdw.verify.laboratory import laboratory
+
+    rows = laboratory(*configs(args), args.arch, args.seed)
+    if args.json:
+        for row in rows:
+            print(json.dumps(dataclasses.asdict(row)))
+        return OK
+    table: list[dict[str, object]] = [
+        {
+            "fault": row.fault,
+            "pcc": f"{row.pcc:.4f}",
+            "wrong": f"{row.wrong:.0%}",
+            **{s: "x" if getattr(row, name) else "" for name, s in _CHECKS.items()},
+        }
+        for row in rows
+    ]
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(rows_table("Which check notices", table))
+    missed = sum(not row.pcc_0_99 for row in rows)
+    console.print(f"{len(rows)} faults; PCC above 0.99 misses {missed} of them")
+    return OK
+
+
+def _diagnose(args: argparse.Namespace) -> int:
+    from jaxdw.plan.planner import make_plan
+    from jaxdw.verify.diagnose import diagnose
+
+    conv, shard, compute = configs(args)
+    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
+    x, w, bias = draw(conv, args)
+    x = x if args.x is None else load_array("--x", args.x)
+    w = w if args.w is None else load_array("--w", args.w)
+    if args.bias_values is not None:
+        bias = load_array("--bias-values", args.bias_values)
+    found = diagnose(plan, x, w, bias, load_array("--output", args.output))
+    for rank, diagnosis in enumerate(found[: args.most], 1):
+        print(f"{rank}. {diagnosis.text}")
+    best = found[0]
+    return OK if best.intact and best.match == "exact" else FAULTY

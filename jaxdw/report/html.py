@@ -1,0 +1,133 @@
+"""One self-contained page: headings, tables and inline figures, no link out.
+
+The page is light or dark as its reader's system is, and needs no mouse. Its one script,
+if it has sortable tables, is named by its hash in the page's own security policy.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from jaxdw.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One heading of a page and what stands under it; `body` is HTML."""
+
+    name: str  # its anchor, unlike all others of the page
+    title: str
+    body: str
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """Returns a whole page; `title` and `lead` are plain text."""
+    template = Template(
+        resources.files("jaxdw.report").joinpath("page.html").read_text("utf-8")
+    )
+    script = policy = ""
+    if any(_SORTABLE in section.body for section in sections):
+        script = resources.files("jaxdw.report").joinpath("sort.js").read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = f"; script-src 'sha256-{digest}'"
+        script = f"<script>{script}</script>"
+    links = (f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in sections)
+    bodies = (
+        f'<section id="{s.name}" aria-labelledby="{s.name}-title">\n'
+        f'<h2 id="{s.name}-title">{escape(s.title)}</h2>\n{s.body}\n</section>'
+        for s in sections
+    )
+    return template.substitute(
+        title=escape(title),
+        lead=escape(lead),
+        links="\n".join(links),
+        sections="\n".join(bodies),
+        script=script,
+        policy=policy,
+    )
+
+
+def figure(svg: str, caption: str) -> str:
+    """Returns a figure with its caption in plain text; wide ones scroll by keyboard."""
+    return (
+        f'<figure>\n<div class="wide" tabindex="0" role="group" '
+        f'aria-label="Figure, scrolls sideways">\n{svg}\n</div>\n'
+        f"<figcaption>{escape(caption)}</figcaption>\n</figure>"
+    )
+
+
+def table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns a table with a column for each key of the first row."""
+    return _wide(f"<table>\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>")
+
+
+_SORTABLE = '<table class="sortable">'
+
+
+def sortable_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns a table whose headings are buttons that sort it, numbers as numbers."""
+    return _wide(
+        f"{_SORTABLE}\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>"
+    )
+
+
+def folded_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns the same under a summary that opens it, by mouse or by keyboard."""
+    inner = _wide(f"<table>{_rows(rows)}</table>")
+    return f"<details>\n<summary>{escape(caption)}</summary>\n{inner}\n</details>"
+
+
+def facts(caption: str, named: Mapping[str, object]) -> str:
+    """Returns a table of two columns: names and their values."""
+    body = "\n".join(
+        f'<tr><th scope="row">{_words(name)}</th><td>{escape(str(value))}</td></tr>'
+        for name, value in named.items()
+    )
+    return _wide(
+        f"<table>\n<caption>{escape(caption)}</caption>\n<tbody>\n{body}\n</tbody>\n"
+        "</table>"
+    )
+
+
+def _rows(rows: Sequence[Mapping[str, object]]) -> str:
+    head = "".join(f'<th scope="col">{_words(name)}</th>' for name in rows[0])
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f"\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
+
+
+def write(path: str | Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+      ConfigError: the file cannot be written.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            draft.write_text(text, "utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"`{path}` must be a file that can be written: {error.strerror}; use "
+            "another path"
+        ) from error
+
+
+def _words(name: str) -> str:
+    return escape(name.replace("_", " "))
+
+
+def _wide(content: str) -> str:
+    return f'<div class="wide">\n{content}\n</div>'

@@ -1,0 +1,220 @@
+"""The page of a sweep: summary, heat maps, every layer's table and its best plan."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from jaxdw.errors import ConfigError
+from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.planner import make_plan
+from jaxdw.report import html
+from jaxdw.report.drawing import svg
+from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
+from jaxdw.report.sweeps import best_scheme, grouped
+
+Row = dict[str, Any]
+_RAN = ("pass", "fail", "planned")
+_TABLE = (
+    "model", "layer", "times", "scheme", "weights_dtype", "fidelity", "grid", "cores",
+    "padding_waste", "l1_free_bytes", "cycles", "cycles_binding", "pcc", "max_ulp",
+    "status", "findings",
+)  # fmt: skip
+
+
+def sweep_page(rows: Sequence[Row]) -> str:
+    """Returns the page of a sweep's rows.
+
+    Raises:
+      ConfigError: no rows.
+    """
+    if not rows:
+        raise ConfigError("a page needs at least one row; run a sweep that has points")
+    layers = grouped(list(rows))
+    models = Counter(row["model"] for row in rows)
+    return html.page(
+        "Depthwise layers of " + ", ".join(models),
+        f"{len(rows)} configurations of {len(layers)} layers, planned and emulated by "
+        f"jaxdw sweep {rows[0]['jaxdw']}.",
+        [
+            html.Section("summary", "Summary", _summary(rows)),
+            *_heat_maps(layers),
+            html.Section("rows", "All configurations", _rows_table(rows)),
+            html.Section("layers", "Layers", _cards(layers)),
+        ],
+    )
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    statuses = Counter(row["status"] for row in rows)
+    findings = Counter(code for row in rows for code in (row["findings"] or "").split())
+    facts = {
+        "configurations": len(rows),
+        **{status: count for status, count in statuses.items()},
+        "XLA compilations": sum(row["compilations"] or 0 for row in rows),
+        "known defects met": ", ".join(
+            f"{code} ({count})" for code, count in findings.most_common()
+        )
+        or "none",
+    }
+    failures = [
+        {"layer": row["layer"], "scheme": row["scheme"], "why": row["error"]}
+        for row in rows
+        if row["status"] in ("refused", "error", "fail")
+    ]
+    body = html.facts("What came out", facts)
+    if failures:
+        caption = f"{len(failures)} configurations that did not pass, and why"
+        body += html.folded_table(caption, failures)
+    return body
+
+
+def _label(key: tuple, times: int) -> str:
+    model, layer, _ = key
+    return f"{model} {layer}" + (f" x{times}" if times > 1 else "")
+
+
+def _share(value: float, least: float, most: float) -> float:
+    return (value - least) / (most - least) if most > least else 0.0
+
+
+def _heat_maps(layers: dict[tuple, dict[str, list[Row]]]) -> list[html.Section]:
+    schemes = list(dict.fromkeys(s for found in layers.values() for s in found))
+    cycles = [r["cycles"] for f in layers.values() for v in f.values() for r in v]
+    known = [value for value in cycles if value is not None] or [1]
+
+    def fits(rows: list[Row]) -> tuple[str, float | None]:
+        fitting = sum(bool(row["fits"]) for row in rows)
+        text = "fits" if fitting == len(rows) else f"{fitting} of {len(rows)}"
+        return text, 0.9 * (1 - fitting / len(rows))
+
+    def worst_pcc(rows: list[Row]) -> tuple[str, float | None]:
+        pccs = [row["pcc"] for row in rows if row["pcc"] is not None]
+        if not pccs:
+            return "", None
+        return f"{min(pccs):.6f}", 0.9 * min(1.0, (1 - min(pccs)) / 0.015)
+
+    def fewest_cycles(rows: list[Row]) -> tuple[str, float | None]:
+        found = [row["cycles"] for row in rows if row["cycles"] is not None]
+        if not found:
+            return "", None
+        share = _share(min(found) ** 0.5, min(known) ** 0.5, max(known) ** 0.5)
+        return f"{min(found):,}", 0.9 * share
+
+    def waste(rows: list[Row]) -> tuple[str, float | None]:
+        found = [row["padding_waste"] for row in rows if row["fits"] is not None]
+        return (f"{min(found):.0%}", 0.9 * min(found)) if found else ("", None)
+
+    correlation = "Lowest correlation with float64 by tt-metal's function; full tint "
+    correlation += "at 0.985."
+    bound = "Lower bound of one launch, the best of a cell; a chip takes longer."
+    maps: list[tuple[str, str, str, Callable]] = [
+        ("fits", "Fits L1", "Configurations that fit one core's L1.", fits),
+        ("pcc", "Worst PCC", correlation, worst_pcc),
+        ("cycles", "Cycle bounds", bound, fewest_cycles),
+        ("waste", "Padding waste", "Share of computed outputs that is padding.", waste),
+    ]
+    sections = []
+    for name, title, caption, value in maps:
+        cells = [
+            [
+                value(found[scheme]) if scheme in found else ("", None)
+                for scheme in schemes
+            ]
+            for found in layers.values()
+        ]
+        labels = [
+            _label(key, next(iter(found.values()))[0]["times"])
+            for key, found in layers.items()
+        ]
+        drawn = svg(
+            draw_heat(labels, schemes, cells), name, f"{title} by layer, scheme"
+        )
+        sections.append(html.Section(name, title, html.figure(drawn, caption)))
+    return sections
+
+
+def _rows_table(rows: Sequence[Row]) -> str:
+    shown = [
+        {name: "" if row[name] is None else _shown(row[name]) for name in _TABLE}
+        for row in rows
+    ]
+    return html.sortable_table("Press a heading to sort; again to turn round.", shown)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cards(layers: dict[tuple, dict[str, list[Row]]]) -> str:
+    cards = []
+    for number, (key, by_scheme) in enumerate(layers.items()):
+        best = best_scheme(by_scheme)
+        any_row = next(iter(by_scheme.values()))[0]
+        title = escape(_label(key, any_row["times"]))
+        if best is None:
+            cards.append(f"<h3>{title}</h3>\n<p>No configuration of it ran.</p>")
+            continue
+        runs = [row for row in by_scheme[best] if row["status"] in _RAN]
+        plan = plan_of_row(min(runs, key=lambda row: row["cycles"]))
+        cards.append(f"<h3>{title}</h3>\n" + _card(plan, f"layer{number}"))
+    return "\n".join(cards)
+
+
+def _card(plan: Plan, name: str) -> str:
+    conv, cycles = plan.conv, plan.cycles
+    facts = {
+        "layer": f"{conv.batch}x{conv.channels}x{conv.height}x{conv.width}, kernel "
+        f"{conv.kernel[0]}x{conv.kernel[1]}, stride {conv.stride[0]}x{conv.stride[1]}",
+        "best plan": f"{plan.scheme}, {plan.num_cores} cores, {plan.grid[0]}x"
+        f"{plan.grid[1]}",
+        "cycles at least": f"{cycles.total:,}, bound by {cycles.binding}",
+        "L1 free": f"{plan.l1.free_bytes:,} of {plan.l1.capacity_bytes:,} bytes",
+        "known defects": "; ".join(f"{f.code} {f.text}" for f in plan.findings)
+        or "none",
+    }
+    use = svg(draw_use(plan), f"{name}-use", f"{plan.num_cores} cores by use")
+    banks = svg(
+        draw_bank_balance(plan),
+        f"{name}-banks",
+        f"tiles read from each bank: {', '.join(map(str, plan.tiles_per_bank))}",
+    )
+    return (
+        html.facts("Best plan", facts)
+        + html.figure(use, "Cores of the chip; the stronger, the more is real work.")
+        + html.figure(banks, "Tiles of weights and bias read from each DRAM bank.")
+    )
+
+
+def plan_of_row(row: Row) -> Plan:
+    """Returns the plan that a row was made with."""
+
+    def sizes(text: str) -> tuple[int, ...]:
+        return tuple(map(int, text.split("x")))
+
+    conv = ConvConfig(
+        batch=row["batch"],
+        channels=row["channels"],
+        height=row["height"],
+        width=row["width"],
+        kernel=sizes(row["kernel"]),  # pyright: ignore[reportArgumentType]
+        stride=sizes(row["stride"]),  # pyright: ignore[reportArgumentType]
+        padding=sizes(row["padding"]),  # pyright: ignore[reportArgumentType]
+        bias=row["bias"],
+        activation=row["activation"],
+        weights_dtype=row["weights_dtype"],
+    )
+    limit = row["grid_limit"]
+    shard = ShardConfig(
+        scheme=row["scheme"],
+        grid=None if limit is None else sizes(limit),  # pyright: ignore[reportArgumentType]
+    )
+    compute = ComputeConfig(
+        arithmetic=row["arithmetic"],
+        math_fidelity=row["fidelity"],
+        fp32_dest_acc=row["fp32_dest_acc"],
+    )
+    return make_plan(conv, shard, compute, row["arch"], must_fit=False)

@@ -1,0 +1,100 @@
+import dataclasses
+import re
+
+import pytest
+from browser import Browser, chromium  # noqa: F401
+
+import jaxdw as jd
+from jaxdw.report import html
+from jaxdw.report.sweep_figures import core_use
+from jaxdw.report.sweep_page import plan_of_row, sweep_page
+from jaxdw.report.sweeps import best_scheme, grouped, summary_table
+from jaxdw.sweep.results import NAMES
+from jaxdw.sweep.runner import evaluate
+from jaxdw.sweep.space import Space
+
+SPACE = Space(models=("mobilenet_v2",), schemes=("height", "width", "block"))
+
+
+@pytest.fixture(scope="module", name="rows")
+def planned_rows() -> list[dict]:
+    rows = [
+        dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
+        for point in SPACE.points()
+    ]
+    rows[3] |= {"status": "pass", "pcc": 0.9987654, "max_ulp": 7}
+    return rows
+
+
+def test_a_row_gives_back_its_plan():
+    points = dataclasses.replace(SPACE, grids=((4, 3),), batches=(2,)).points()
+    for point in points[::5]:
+        row = dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
+        assert plan_of_row(row) == jd.make_plan(
+            point.conv, point.shard, point.compute, point.arch, must_fit=False
+        )
+
+
+def test_the_best_scheme_has_the_fewest_cycles_of_those_that_run(rows):
+    layers = grouped(rows)
+    assert len(layers) == 10
+    for by_scheme in layers.values():
+        best = best_scheme(by_scheme)
+        ran = {s: r[0]["cycles"] for s, r in by_scheme.items() if r[0]["fits"]}
+        assert ran[best] == min(ran.values())
+    nothing = {"height": [{"status": "refused", "cycles": 1}]}
+    assert best_scheme(nothing) is None
+
+
+def test_the_terminal_table_marks_best_and_refused(rows):
+    table = summary_table(rows)
+    cells = [cell for column in table.columns for cell in column.cells]
+    assert sum(str(cell).endswith(" *") for cell in cells) == 10
+    refused = sum(row["status"] == "refused" for row in rows)
+    assert sum(str(cell).rstrip().endswith(" -") for cell in cells) == refused > 0
+    assert "0.998765" in cells
+
+
+def test_cores_are_used_as_much_as_they_own():
+    conv = jd.ConvConfig(channels=48, height=8, width=5, padding=1)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", cores=(2, 2)))
+    assert core_use(plan) == [1.0, 0.5, 8 / 32, 8 / 64]
+
+
+def test_the_page_holds_every_row_and_layer(rows):
+    text = sweep_page(rows)
+    assert text.count("<tr><td>mobilenet_v2</td>") == 30
+    assert text.count("<h3>") == 10
+    assert text.count("<figure>") == 4 + 2 * 10
+    assert "0.998765" in text
+    assert "https://" not in re.sub(r'xmlns="[^"]*"', "", text)
+    assert "L1OutOfMemory" in text
+    with pytest.raises(jd.ConfigError, match="at least one row"):
+        sweep_page([])
+
+
+def test_the_same_rows_make_the_same_page(rows):
+    assert sweep_page(rows) == sweep_page(rows)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_opens_and_sorts_by_keyboard(rows, browser: Browser, tmp_path, scheme):
+    path = tmp_path / "page.html"
+    html.write(path, sweep_page(rows))
+    browser.open(path, scheme=scheme)
+    column = "[...document.querySelectorAll('table.sortable tbody tr')]"
+    column += ".map(row => parseFloat(row.cells[10].textContent.replaceAll(',', '')))"
+    before = browser.evaluate(column)
+    button = browser.driver.find_element("css selector", "th:nth-child(11) button")
+    button.send_keys("\n")
+    assert browser.evaluate(column) == sorted(before) != before
+    button.send_keys("\n")
+    assert browser.evaluate(column) == sorted(before, reverse=True)
+    drawings = "[...document.querySelectorAll('svg')]"
+    sizes = browser.evaluate(f"{drawings}.map(s => s.getBoundingClientRect().width)")
+    assert len(sizes) == 24
+    assert min(sizes) > 50
+    assert browser.complaints() == []
+    shot = browser.screenshot()
+    assert shot.std() > 5
+    assert (shot.mean() > 128) == (scheme == "light")
