@@ -21,33 +21,56 @@ if TYPE_CHECKING:
     from jaxdw.plan.l1 import L1OutOfMemory
     from jaxdw.plan.plan import Plan
     from jaxdw.plan.planner import make_plan, rank_plans
+    from jaxdw.sweep.results import read_rows
+    from jaxdw.sweep.runner import run_sweep
+    from jaxdw.sweep.space import Space
+    from jaxdw.verify.certificate import Certificate, certify
     from jaxdw.verify.compare import pcc, reference, ulp_distance
+    from jaxdw.verify.diagnose import Diagnosis, diagnose
+    from jaxdw.verify.laboratory import laboratory
+    from jaxdw.verify.misread import misread
+    from jaxdw.verify.prepared import identify
+    from jaxdw.verify.provenance import explain_weight
+    from jaxdw.verify.schedule import ScheduleVerdict, judge_schedule
 
 _ROOMS = {
     "Arch": "arch.arch",
     "BankTable": "maps.banks",
+    "Certificate": "verify.certificate",
     "ComputeConfig": "plan.config",
     "ConfigError": "errors",
     "ConvConfig": "plan.config",
+    "Diagnosis": "verify.diagnose",
     "Emulation": "machine.emulator",
     "Finding": "plan.findings",
     "L1OutOfMemory": "plan.l1",
     "Maps": "maps.maps",
     "Plan": "plan.plan",
+    "ScheduleVerdict": "verify.schedule",
     "ShardConfig": "plan.config",
+    "Space": "sweep.space",
     "UnsupportedError": "errors",
     "bank_table": "maps.banks",
+    "certify": "verify.certificate",
     "core_sticks": "machine.core",
+    "diagnose": "verify.diagnose",
     "emulate": "machine.emulator",
+    "explain_weight": "verify.provenance",
+    "identify": "verify.prepared",
+    "judge_schedule": "verify.schedule",
+    "laboratory": "verify.laboratory",
     "load_arch": "arch.arch",
     "make_maps": "maps.maps",
     "make_plan": "plan.planner",
+    "misread": "verify.misread",
     "pack": "numerics.formats",
     "pcc": "verify.compare",
     "prepare_weights": "machine.emulator",
     "rank_plans": "plan.planner",
+    "read_rows": "sweep.results",
     "reference": "verify.compare",
     "run": "machine.emulator",
+    "run_sweep": "sweep.runner",
     "tilize": "maps.tiles",
     "ulp_distance": "verify.compare",
     "unpack": "numerics.formats",
@@ -61,6 +84,9 @@ __all__ = [  # noqa: RUF022
     "Maps", "make_maps", "Emulation", "run", "emulate",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
     "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
+    "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
+    "identify", "misread", "laboratory", "diagnose", "Diagnosis",
+    "Space", "run_sweep", "read_rows",
 ]  # fmt: skip
 
 

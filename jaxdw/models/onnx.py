@@ -157,7 +157,7 @@ def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
 def _serve() -> None:
     """Answers one request of `_read_apart`, under its limits."""
     request = json.load(sys.stdin)
-    with contextlib.suppress(ImportError, OSError, ValueError):  # `_read` tells of paths
+    with contextlib.suppress(ImportError, OSError, ValueError):  # `_read` tells
         import resource
 
         size = min(os.path.getsize(request["path"]), MAX_FILE_BYTES)

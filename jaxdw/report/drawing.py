@@ -114,13 +114,11 @@ def svg(figure: Figure, name: str, label: str) -> str:
     stream = io.StringIO()
     salted: dict[Any, Any] = STYLE | {"svg.hashsalt": name}  # no salt: random ids
     with matplotlib.rc_context(salted):
-        figure.savefig(
-            stream, format="svg", bbox_inches="tight", metadata={"Date": None}
-        )
+        figure.savefig(stream, format="svg", bbox_inches="tight")
     text = stream.getvalue()
     text = text[text.index("<svg") :].strip()
     for dropped in (
-        r"\s*<metadata>.*?</metadata>",
+        r"\s*<metadata>.*?</metadata>",  # and the date in it
         r"<defs>\s*<style.*?</style>\s*</defs>",
         r' xmlns(:xlink)?="[^"]*"',
         r'(?<=<g) id="[^"]*"',  # of groups that nothing refers to

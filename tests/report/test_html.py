@@ -166,6 +166,27 @@ def test_faces_show_the_kernel_positions_where_the_weights_are():
     assert "tile 1, shard 1\nbank 1, slot 0" in shown
 
 
+def test_faces_lie_left_to_right_and_top_to_bottom():
+    places = {
+        text.get_text(): (text.get_position()[0] > 16, text.get_position()[1] > 16)
+        for text in figures.draw_faces(plan_of("width")).axes[0].texts
+        if text.get_text()[0] == "F" and text.get_position()[0] < 32
+    }
+    assert places == {
+        "F0": (False, False),
+        "F1": (True, False),
+        "F2": (False, True),
+        "F3": (True, True),
+    }
+
+
+def test_tiles_are_coloured_by_the_shard_that_reads_them():
+    plan = plan_of("block", channels=96, kernel=(1, 2))
+    assert figures.tile_roles(plan) == ["tint0", "tint1", "tint2"]
+    plan = plan_of("height")
+    assert figures.tile_roles(plan) == ["tint0", "empty", "empty", "empty"]
+
+
 def test_banks_show_every_tile_in_its_slot():
     plan = plan_of("width", channels=480)
     figure = figures.draw_banks(plan, 0x1D4DA0, 14)
@@ -220,7 +241,9 @@ def test_a_shard_that_starts_inside_an_image_row_is_drawn_from_there():
         if patch.get_fill()
     }
     # its first output is number 32 of 8x7: padded row 4, column 4 of 9
-    position = [divmod(4 + row, 9) for row in range(plan.halo_shard.rows)]
+    part = plan.shard_ranges[1]
+    rows = part.last_padded - part.first_padded + 1
+    position = [divmod(4 + row, 9) for row in range(rows)]
     assert cells == {(x, y) for y, x in position}
     assert outlined(axes.figure) == [(x, y) for y in range(3) for x in (4, 5, 6)]
     assert axes.get_yticklabels()[0].get_text() == "4"
