@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana"],  # as wide as each other
     "font.size": 8,
+    "text.parse_math": False,  # names of layers may hold a $
     "text.color": COLOURS["ink"],
     "axes.edgecolor": COLOURS["line"],
     "axes.labelcolor": COLOURS["ink"],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 _MARKS = {
@@ -49,7 +50,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     for (model, layer, batch), by_scheme in grouped(rows).items():
         if model != last:
             table.add_section()
-            table.add_row(f"[bold]{model}")
+            table.add_row(f"[bold]{escape(model)}")
             last = model
         any_row = next(iter(by_scheme.values()))[0]
         best = best_scheme(by_scheme)
@@ -65,7 +66,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             if row.get("pcc") is not None
         ]
         worst = f"{min(pccs):.6f}" if pccs else ""
-        table.add_row(layer, size, *cells, worst)
+        table.add_row(escape(layer), size, *cells, worst)
     return table
 
 

@@ -1,8 +1,10 @@
 import dataclasses
+import io
 import re
 
 import pytest
 from browser import Browser, chromium  # noqa: F401
+from rich.console import Console
 
 import jaxdw as jd
 from jaxdw.report import html
@@ -98,3 +100,15 @@ def test_the_page_opens_and_sorts_by_keyboard(rows, browser: Browser, tmp_path, 
     shot = browser.screenshot()
     assert shot.std() > 5
     assert (shot.mean() > 128) == (scheme == "light")
+
+
+def test_names_of_a_file_are_text_everywhere(rows):
+    name = "a[/bold]$_{<b>&"
+    odd = [row | {"model": name, "layer": name + "$"} for row in rows[:3]]
+    table = summary_table(odd)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    assert name in console.export_text()
+    text = sweep_page(odd)
+    assert "<b>&" not in text
+    assert "a[/bold]$_{&lt;b&gt;&amp;" in text
