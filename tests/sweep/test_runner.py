@@ -148,7 +148,8 @@ def test_a_killed_sweep_goes_on_without_loss_or_double(tmp_path):
 def test_an_interrupt_says_what_is_safe(tmp_path):
     command = [
         sys.executable, "-c", JAXDW,
-        "sweep", "--models", "efficientnet_b7,xception", "--out", str(tmp_path), "--processes", "1",
+        "sweep", "--models", "efficientnet_b7,xception", "--out", str(tmp_path),
+        "--processes", "1",
         "--arithmetics", "float32",
     ]  # fmt: skip
     path = tmp_path / "rows.jsonl"
