@@ -269,7 +269,8 @@ def _write_page(
     weight, tile = traced.get("weight"), traced.get("tile") or traced.get("page")
     core = inverse_of(plan).cores_at.get(args.core, 0)
     if args.core is None and weight is not None:
-        core = (weight.product or weight.holders[0]).core
+        users = [weight.product] if weight.product else weight.holders
+        core = users[0].core if users else core
     sections = [
         html.Section(
             f"answer-{answer.name}",

@@ -229,7 +229,7 @@ def _summarise(rows: list[dict[str, Any]]) -> None:
 
     from jaxdw.report.sweeps import summary_table
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(summary_table(rows))
     statuses = Counter(row["status"] for row in rows)
     compiled = sum(row["compilations"] for row in rows)

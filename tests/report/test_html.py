@@ -254,6 +254,14 @@ def test_a_shard_that_starts_inside_an_image_row_is_drawn_from_there():
     ]  # fmt: skip
 
 
+def test_the_window_drawn_is_that_of_the_output_asked_for(block_page):
+    plan = plan_of("block")
+    row = core_figures.draw_halo(plan, 3, (15,))  # output (0, 5, 7) is its row 15
+    other = core_figures.draw_halo(plan, 3, (14,))
+    drawn = [svg(figure, "halo", "").partition(">")[2] for figure in (row, other)]
+    assert [text in block_page for text in drawn] == [True, False]
+
+
 def test_what_is_too_much_to_draw_is_left_out_and_said():
     plan = plan_of("height", channels=640, height=60, width=60, kernel=5)
     rows, columns = plan.weight_tile_grid
@@ -318,11 +326,9 @@ def test_a_missing_folder_is_refused(tmp_path):
         html.write(tmp_path / "none" / "page.html", "x")
 
 
-@pytest.mark.parametrize(
-    ("scheme", "sees"), [("light", lambda p: p > 0.9), ("dark", lambda p: p < 0.2)]
-)
+@pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), ("dark", DARK)])
 def test_a_browser_shows_every_figure(
-    browser: Browser, tmp_path, block_page, scheme, sees
+    browser: Browser, tmp_path, block_page, scheme, colours
 ):
     target = tmp_path / "page.html"
     html.write(target, block_page)
@@ -334,7 +340,8 @@ def test_a_browser_shows_every_figure(
         "return [b.x, b.y + scrollY, b.width, b.height]})"
     )
     shot = browser.screenshot() / 255
-    assert sees(shot[2, 2].mean())
+    paper = [int(colours["paper"][i : i + 2], 16) for i in (1, 3, 5)]
+    assert (shot[2, 2] * 255).round().tolist() == paper
     assert len(boxes) == 5
     for box in boxes:
         x, y, width, height = (round(side) for side in box)
