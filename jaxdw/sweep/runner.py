@@ -1,7 +1,6 @@
 """Runs the points of a space, few compilations and many processes, into a folder."""
 
 import concurrent.futures
-import contextlib
 import functools
 import importlib.metadata
 import multiprocessing
@@ -26,7 +25,6 @@ Tensors = tuple[Any, Any, Any]  # x, w, bias or None
 
 TASK_POINTS = 24  # of one compiled program, handed out together
 _PLAN_TASK_POINTS = 500
-_RETRIES = 2  # after the loss of a whole pool
 
 
 def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
@@ -365,28 +363,48 @@ def _results(
             for point in task:
                 yield run_points([point], plan_only, seed, cache)
         return
-    for _ in range(_RETRIES + 1):
-        failed = []
-        with contextlib.ExitStack() as stack:
-            pool = executor
-            if pool is None:
-                context = multiprocessing.get_context("spawn")
-                pool = concurrent.futures.ProcessPoolExecutor(count, context)
-                stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            futures = {
-                pool.submit(run_points, task, plan_only, seed, cache): task
-                for task in tasks
-            }
-            for future in concurrent.futures.as_completed(futures):
-                try:
-                    yield future.result()
-                except concurrent.futures.BrokenExecutor:
-                    failed.append(futures[future])
-        if not failed:
+    if executor is not None:
+        yield from _shared(executor, tasks, (plan_only, seed, cache))
+        return
+    # a point that kills its worker takes the whole pool with it: go on with single
+    # points, then with a process for each
+    for size in (count, count, None):
+        lost = []
+        for batch in [[task] for task in tasks] if size is None else [tasks]:
+            pool = concurrent.futures.ProcessPoolExecutor(
+                size or 1, multiprocessing.get_context("spawn")
+            )
+            try:
+                yield from _shared(pool, batch, (plan_only, seed, cache), lost)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        tasks = [[point] for task in lost for point in task]
+        if not tasks:
             return
-        # whatever killed a worker hits one point at most the next time
-        tasks = [[point] for task in failed for point in task]
-    raise ConfigError(
-        f"{len(tasks)} points killed their worker {_RETRIES + 1} times, the first "
-        f"{tasks[0][0].facts()}; leave them out with a filter"
-    )
+    for (point,) in tasks:
+        yield [_lost_row(point, "the worker process died")]
+
+
+def _shared(
+    pool: Executor,
+    tasks: list[list[Point]],
+    options: tuple[bool, int, str],
+    lost: list[list[Point]] | None = None,
+) -> Iterator[list[Row]]:
+    """Yields the rows of each task as it ends; tasks of a broken pool go to `lost`."""
+    futures = {pool.submit(run_points, task, *options): task for task in tasks}
+    for future in concurrent.futures.as_completed(futures):
+        try:
+            yield future.result()
+        except concurrent.futures.BrokenExecutor as error:
+            if lost is None:
+                yield [_lost_row(p, _said(error)) for p in futures[future]]
+            else:
+                lost.append(futures[future])
+        except Exception as error:
+            yield [_lost_row(point, _said(error)) for point in futures[future]]
+
+
+def _lost_row(point: Point, why: str) -> Row:
+    row = _config_row(point) | {"status": "error", "error": why}
+    return row | {"compilations": 0, "seconds_compile": 0.0, "seconds_run": 0.0}

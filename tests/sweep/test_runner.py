@@ -173,6 +173,19 @@ def _die_once(points, plan_only, seed, cache):
     return runner_run_points(points, plan_only, seed, cache)
 
 
+def _die_of_one(points, plan_only, seed, cache):
+    """Kills its worker process whenever a certain point is in the task."""
+    if any(point.key == os.environ["JAXDW_TEST_KEY"] for point in points):
+        os._exit(1)
+    return runner_run_points(points, plan_only, seed, cache)
+
+
+def _raise_of_one(points, plan_only, seed, cache):
+    if any(point.key == os.environ["JAXDW_TEST_KEY"] for point in points):
+        raise RuntimeError("lost")
+    return runner_run_points(points, plan_only, seed, cache)
+
+
 runner_run_points = runner.run_points
 
 
@@ -185,6 +198,30 @@ def test_the_loss_of_a_worker_process_loses_no_row(tmp_path, monkeypatch):
     assert (tmp_path / "mark").exists()
     assert keys(rows) == keys_of(points)
     assert len(read_rows(tmp_path / "out")) == len(points)
+
+
+def test_a_point_that_kills_its_worker_is_a_row(tmp_path, monkeypatch):
+    points = Space(models=("mobilenet_v2",), schemes=("height",)).points()
+    monkeypatch.setenv("JAXDW_TEST_KEY", points[4].key)
+    monkeypatch.setattr(runner, "run_points", _die_of_one)
+    monkeypatch.setattr(runner, "_PLAN_TASK_POINTS", 3)
+    rows = run_sweep(points, tmp_path, processes=2, plan_only=True)
+    statuses = [row["status"] for row in rows]
+    assert statuses.count("error") == 1
+    assert (rows[4]["status"], rows[4]["error"]) == ("error", "the worker process died")
+    assert rows[4]["channels"] == points[4].conv.channels
+
+
+def test_a_task_that_an_executor_gives_up_is_rows(tmp_path, monkeypatch):
+    points = Space(models=("mobilenet_v2",), schemes=("height",)).points()
+    monkeypatch.setenv("JAXDW_TEST_KEY", points[4].key)
+    monkeypatch.setattr(runner, "run_points", _raise_of_one)
+    monkeypatch.setattr(runner, "_PLAN_TASK_POINTS", 3)
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        rows = run_sweep(points, tmp_path, executor=executor, plan_only=True)
+    errors = [row["error"] for row in rows]
+    assert errors[3:6] == ["RuntimeError: lost"] * 3
+    assert errors.count("RuntimeError: lost") == 3
 
 
 def test_any_executor_will_do(tmp_path):
