@@ -29,7 +29,7 @@ from jaxdw.report.drawing import (
 from jaxdw.verify.inverse import NOTHING, inverse_of
 from jaxdw.verify.places import weight_table
 
-MOST_FACE_TILES = 5  # drawn face by face, in one row
+MOST_FACE_TILES = 4  # drawn face by face, in one row
 MOST_TILE_ROWS = 8
 MOST_SLOTS = 16
 _LEAST_BAND = 7  # points, of a band that can be labelled
@@ -158,7 +158,7 @@ def _draw_tile(
                 kh, kw = divmod(tap, plan.conv.kernel[1])
                 axes.text(
                     x + lanes / 2, y + begin + rows / 2, f"{kh},{kw}",
-                    ha="center", va="center_baseline", size=7,
+                    ha="center", va="center", size=7,
                 )  # fmt: skip
         axes.text(
             x + FACE - 0.4, y + FACE - 0.4, f"F{face}",

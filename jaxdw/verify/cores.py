@@ -186,8 +186,8 @@ def _halo_runs(inverse: Inverse, core: int) -> tuple[HaloRun, ...]:
         return ()
     place = place[rows]
     source = np.where(place == halo.padding, NOTHING, place // plan.input_shard.rows)
+    # the shard is a range of padded positions: rows of one source follow each other
     follows = (np.diff(rows) == 1) & (np.diff(source) == 0)
-    follows &= (source[1:] == NOTHING) | (np.diff(place) == 1)
     begins = np.flatnonzero(np.concatenate([[True], ~follows]))
     runs = []
     for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
