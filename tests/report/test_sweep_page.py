@@ -11,8 +11,8 @@ from jaxdw.report import html
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import plan_of_row, sweep_page
 from jaxdw.report.sweeps import best_scheme, grouped, summary_table
+from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.results import NAMES
-from jaxdw.sweep.runner import evaluate
 from jaxdw.sweep.space import Space
 
 SPACE = Space(models=("mobilenet_v2",), schemes=("height", "width", "block"))

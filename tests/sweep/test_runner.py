@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
+from jaxdw.sweep import evaluate as evaluating
 from jaxdw.sweep import runner
+from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.results import read_rows
-from jaxdw.sweep.runner import evaluate, run_sweep, tasks_of
+from jaxdw.sweep.runner import run_sweep, tasks_of
 from jaxdw.sweep.space import Space
 
 FEW = Space(
@@ -70,7 +72,7 @@ def test_a_point_that_breaks_becomes_a_row(monkeypatch):
     def broken(plan, tensors):
         raise ZeroDivisionError("no\nmore")
 
-    monkeypatch.setattr(runner, "_run_row", broken)
+    monkeypatch.setattr(evaluating, "_run_row", broken)
     row = evaluate(FEW.points()[1])
     assert (row["status"], row["error"]) == ("error", "ZeroDivisionError: no")
     point = FEW.points()[1]
@@ -287,10 +289,10 @@ def test_an_onnx_file_runs_with_its_own_weights(tmp_path):
     (point,) = space.points()
     row = evaluate(point)
     assert (row["status"], row["layer"], row["channels"]) == ("pass", "stage/dw", 32)
-    taken = runner._tensors(point, jd.make_plan(point.conv), 0)[1]
+    taken = evaluating._tensors(point, jd.make_plan(point.conv), 0)[1]
     np.testing.assert_array_equal(
         taken, w.astype(ml_dtypes.bfloat16).astype(np.float32)
     )
     block = dataclasses.replace(point.conv, weights_dtype="bfloat8_b")
-    taken = runner._tensors(point, jd.make_plan(block), 0)[1]
+    taken = evaluating._tensors(point, jd.make_plan(block), 0)[1]
     np.testing.assert_array_equal(taken, w)
