@@ -26,7 +26,11 @@ FEW = Space(
 PLANNED = Space(models=("mobilenet_v2", "xception"))
 
 
-JAXDW = "import sys; from jaxdw.cli import main; sys.exit(main())"
+# a process started in the background may have been told to ignore interrupts
+JAXDW = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from jaxdw.cli import main; sys.exit(main())"
+)
 
 
 @pytest.fixture(autouse=True)
