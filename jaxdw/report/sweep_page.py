@@ -12,10 +12,9 @@ from jaxdw.plan.planner import make_plan
 from jaxdw.report import html
 from jaxdw.report.drawing import svg
 from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
-from jaxdw.report.sweeps import best_scheme, grouped
+from jaxdw.report.sweeps import best_row, grouped
 
 Row = dict[str, Any]
-_RAN = ("pass", "fail", "planned")
 _TABLE = (
     "model", "layer", "times", "scheme", "weights_dtype", "fidelity", "grid", "cores",
     "padding_waste", "l1_free_bytes", "cycles", "cycles_binding", "pcc", "max_ulp",
@@ -152,15 +151,14 @@ def _shown(value: Any) -> str:
 def _cards(layers: dict[tuple, dict[str, list[Row]]]) -> str:
     cards = []
     for number, (key, by_scheme) in enumerate(layers.items()):
-        best = best_scheme(by_scheme)
+        best = best_row(by_scheme)
         any_row = next(iter(by_scheme.values()))[0]
         title = escape(_label(key, any_row["times"]))
         if best is None:
             cards.append(f"<h3>{title}</h3>\n<p>No configuration of it ran.</p>")
             continue
-        runs = [row for row in by_scheme[best] if row["status"] in _RAN]
-        plan = plan_of_row(min(runs, key=lambda row: row["cycles"]))
-        cards.append(f"<h3>{title}</h3>\n" + _card(plan, f"layer{number}"))
+        card = _card(plan_of_row(best), f"layer{number}")
+        cards.append(f"<h3>{title}</h3>\n" + card)
     return "\n".join(cards)
 
 
@@ -203,6 +201,7 @@ def plan_of_row(row: Row) -> Plan:
         kernel=sizes(row["kernel"]),  # pyright: ignore[reportArgumentType]
         stride=sizes(row["stride"]),  # pyright: ignore[reportArgumentType]
         padding=sizes(row["padding"]),  # pyright: ignore[reportArgumentType]
+        dilation=sizes(row["dilation"]),  # pyright: ignore[reportArgumentType]
         bias=row["bias"],
         activation=row["activation"],
         weights_dtype=row["weights_dtype"],

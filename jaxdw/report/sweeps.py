@@ -23,16 +23,15 @@ def grouped(rows: list[dict[str, Any]]) -> dict[tuple, dict[str, list[dict[str, 
     return layers
 
 
-def best_scheme(by_scheme: dict[str, list[dict[str, Any]]]) -> str | None:
-    """Returns the scheme with the fewest cycles by their bound, of those that run."""
-    cycles = {
-        scheme: min(
-            row["cycles"] for row in rows if row["status"] in ("pass", "planned")
-        )
-        for scheme, rows in by_scheme.items()
-        if any(row["status"] in ("pass", "planned") for row in rows)
-    }
-    return min(cycles, key=lambda scheme: cycles[scheme]) if cycles else None
+def best_row(by_scheme: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
+    """Returns the row with the fewest cycles by their bound, of those that run."""
+    ran = (
+        row
+        for rows in by_scheme.values()
+        for row in rows
+        if row["status"] in ("pass", "planned")
+    )
+    return min(ran, key=lambda row: row["cycles"], default=None)
 
 
 def summary_table(rows: list[dict[str, Any]]) -> Table:
@@ -53,7 +52,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             table.add_row(f"[bold]{escape(model)}")
             last = model
         any_row = next(iter(by_scheme.values()))[0]
-        best = best_scheme(by_scheme)
+        best = (best_row(by_scheme) or {}).get("scheme")
         cells = [_cell(by_scheme.get(scheme, []), scheme == best) for scheme in schemes]
         size = f"{batch}x{any_row['channels']}x{any_row['height']}x{any_row['width']}"
         size += (

@@ -70,6 +70,7 @@ def config_row(point: Point) -> Row:
         "kernel": _x(conv.kernel),
         "stride": _x(conv.stride),
         "padding": _x(conv.padding),
+        "dilation": _x(conv.dilation),
         "bias": conv.bias,
         "activation": conv.activation,
         "weights_dtype": conv.weights_dtype,
@@ -157,7 +158,7 @@ def _tensors(point: Point, plan: Plan, seed: int) -> Tensors:
         return bf16(rng.standard_normal(shape, np.float32))
 
     conv = plan.conv
-    x, w = normal(*conv.input_shape), normal(*conv.weight_shape)
+    x = normal(*conv.input_shape)
     if is_onnx(point.model):
         layers = onnx_layers(point.model, point.inputs)
         layer = next(layer for layer in layers if layer.name == point.layer)
@@ -165,6 +166,7 @@ def _tensors(point: Point, plan: Plan, seed: int) -> Tensors:
         if conv.weights_dtype == "bfloat16":
             w, bias = bf16(w), None if bias is None else bf16(bias)
         return x, w, bias
+    w = normal(*conv.weight_shape)
     return x, w, normal(conv.channels) if conv.bias else None
 
 

@@ -27,6 +27,7 @@ COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("kernel", str, "height x width"),
     ("stride", str, "height x width"),
     ("padding", str, "top x bottom x left x right"),
+    ("dilation", str, "height x width"),
     ("bias", bool, ""),
     ("activation", str, ""),
     ("weights_dtype", str, ""),

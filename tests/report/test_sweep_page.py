@@ -10,7 +10,7 @@ import jaxdw as jd
 from jaxdw.report import html
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import plan_of_row, sweep_page
-from jaxdw.report.sweeps import best_scheme, grouped, summary_table
+from jaxdw.report.sweeps import best_row, grouped, summary_table
 from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.results import NAMES
 from jaxdw.sweep.space import Space
@@ -30,7 +30,8 @@ def planned_rows() -> list[dict]:
 
 def test_a_row_gives_back_its_plan():
     points = dataclasses.replace(SPACE, grids=((4, 3),), batches=(2,)).points()
-    for point in points[::5]:
+    dilated = dataclasses.replace(points[3].conv, dilation=(2, 1))
+    for point in (*points[::5], dataclasses.replace(points[3], conv=dilated)):
         row = dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
         assert plan_of_row(row) == jd.make_plan(
             point.conv, point.shard, point.compute, point.arch, must_fit=False
@@ -41,11 +42,11 @@ def test_the_best_scheme_has_the_fewest_cycles_of_those_that_run(rows):
     layers = grouped(rows)
     assert len(layers) == 10
     for by_scheme in layers.values():
-        best = best_scheme(by_scheme)
+        best = best_row(by_scheme)["scheme"]
         ran = {s: r[0]["cycles"] for s, r in by_scheme.items() if r[0]["fits"]}
         assert ran[best] == min(ran.values())
     nothing = {"height": [{"status": "refused", "cycles": 1}]}
-    assert best_scheme(nothing) is None
+    assert best_row(nothing) is None
 
 
 def test_the_terminal_table_marks_best_and_refused(rows):
