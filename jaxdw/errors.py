@@ -1,5 +1,8 @@
 """Typed refusals: what no device could run, and what jaxdw does not model."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class ConfigError(ValueError):
     """No real device could run this; the message names value, rule and way out."""
@@ -17,3 +20,20 @@ def refuse(problems: list[str]) -> None:
     """
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+@contextlib.contextmanager
+def needing(extra: str, module: str) -> Iterator[None]:
+    """Says which extra to install, of imports inside that lack its module.
+
+    Raises:
+      ConfigError: `module` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module:
+            raise
+        raise ConfigError(
+            f"this needs {module}; use `pip install 'jaxdw[{extra}]'`"
+        ) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli.options import add_layer_options, base_address, configs
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import ConfigError, needing, refuse
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -292,16 +292,9 @@ def _write_page(
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:
-    try:
+    with needing("html", "matplotlib"):
         from jaxdw.report import html
         from jaxdw.report.explain import explain_page
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise ConfigError(
-            "`--html` must have matplotlib to draw with; use "
-            "`pip install 'jaxdw[html]'`"
-        ) from error
     return explain_page, html
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
 from jaxdw.cli.options import dtype, sizes
+from jaxdw.errors import ConfigError, needing
 from jaxdw.plan.config import Fidelity, Scheme
 
 if TYPE_CHECKING:
@@ -153,14 +154,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _write_page(path: str, rows: list[dict[str, Any]]) -> None:
-    from jaxdw.errors import ConfigError
-
-    try:
+    with needing("html", "matplotlib"):
         from jaxdw.report import html, sweep_page
-    except ImportError as error:
-        raise ConfigError(
-            f"--report needs matplotlib ({error}); pip install 'jaxdw[html]'"
-        ) from error
     html.write(path, sweep_page.sweep_page(rows))
 
 
@@ -175,12 +170,8 @@ def _executor(address: str | None):
 def _dask(address: str):
     import contextlib
 
-    from jaxdw.errors import ConfigError
-
-    try:
+    with needing("cluster", "distributed"):
         from distributed import Client
-    except ImportError as error:
-        raise ConfigError("--dask needs Dask; pip install 'jaxdw[cluster]'") from error
 
     @contextlib.contextmanager
     def connected():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, needing
 
 SCHEMA = 1
 
@@ -202,12 +202,8 @@ def _quoted(path: Path) -> str:
 
 
 def _duckdb():
-    try:
+    with needing("parquet", "duckdb"):
         import duckdb
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet and SQL need duckdb; pip install 'jaxdw[parquet]'"
-        ) from error
     return duckdb
 
 

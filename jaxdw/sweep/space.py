@@ -226,12 +226,8 @@ def is_onnx(model: str) -> bool:
 @functools.lru_cache(maxsize=4)
 def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
     """Returns a file's layers, as `read_onnx`, which says what it refuses."""
-    try:
-        from jaxdw.models.onnx import read_onnx
-    except ImportError as error:
-        raise ConfigError(
-            f"{path} needs the onnx package; pip install 'jaxdw[onnx]'"
-        ) from error
+    from jaxdw.models.onnx import read_onnx
+
     return read_onnx(path, dict(inputs))
 
 
