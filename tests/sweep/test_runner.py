@@ -53,6 +53,9 @@ def test_a_point_that_passes_has_a_whole_row():
     assert row["outputs"] == row["height"] * row["width"] * row["channels"]
     assert row["pcc"] > row["pcc_needed"] == 0.985
     assert 0 <= row["padding_waste"] < 1
+    rows, channels = map(int, row["out_shard"].split("x"))
+    padded = row["cores"] * rows * channels - row["outputs"]
+    assert row["padding_waste"] == round(padded / (padded + row["outputs"]), 6) > 0
     again = evaluate(point)
     assert (again["compilations"], again["pcc"]) == (0, row["pcc"])
 
