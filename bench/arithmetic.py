@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.harness import environment, measure
-from jaxdw.machine import emulator
-from jaxdw.machine.core import core_sticks
+from jaxdw.machine.core import are_ordinary, by_operands, core_sticks
+from jaxdw.machine.grid import map_grid, program_of, streams
 from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
-from jaxdw.numerics import fpu_fast
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
 
@@ -43,24 +42,27 @@ def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
     maps = make_maps(plan).composed
     rng = np.random.default_rng(0)
     padded = plan.input_shard.channels
-    sticks = jnp.asarray(rng.standard_normal((plan.window.num_inputs, 1, padded)))
+    sticks = jnp.asarray(rng.standard_normal((plan.window.num_inputs, padded)))
     sticks = sticks.astype(jnp.bfloat16)
     tiles = rng.standard_normal((1, plan.effective_tiles, 1024))
     tiles = jnp.asarray(tiles).astype(jnp.bfloat16).astype(jnp.float32)
-    program = emulator.program_of(plan)
+    program = program_of(plan)
 
     def compute_grid(l1, index, weight_tiles):
-        ordinary = fpu_fast.is_ordinary(l1) & fpu_fast.is_ordinary(weight_tiles)
-        return emulator.map_grid(
-            l1, index, weight_tiles, None, None, None, ordinary, program
+        weights, _ = streams(weight_tiles, None, conv.taps, program)
+        return by_operands(
+            are_ordinary(l1, weights, compute=compute),
+            lambda exact: map_grid(
+                l1, index, weights, None, None, None, program, exact=exact
+            ),
         )
 
     output = compute_grid(sticks, maps.sticks.index, tiles)
-    source = np.concatenate([np.asarray(sticks[:, 0]), np.zeros((2, padded))])
+    source = np.concatenate([np.asarray(sticks), np.zeros((2, padded))])
     windows = source[np.asarray(maps.sticks.index[-1, :, :8])].swapaxes(0, 1)
     weights = np.asarray(tiles).ravel()[: conv.taps * padded].reshape(1, conv.taps, -1)
     want = core_sticks(windows.astype(np.float32), weights, compute=compute)
-    np.testing.assert_array_equal(output[-1, :8, 0], want)
+    np.testing.assert_array_equal(output[-1, :8], want)
     return measure(compute_grid, sticks, maps.sticks.index, tiles, runs=runs)
 
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, Shaped
 
-from jaxdw.machine.emulator import Program, map_grid, operands_ordinary, program_of
+from jaxdw.machine.core import are_ordinary, by_operands
+from jaxdw.machine.grid import Program, map_grid, program_of, streams
 from jaxdw.maps.indexmap import IndexMap
 from jaxdw.maps.maps import ComposedMaps, Maps, compose_maps
 from jaxdw.numerics import formats, fpu_fast
@@ -52,8 +53,7 @@ def _piece_program(plan: Plan) -> Program:
         program_of(plan),
         num_channel_shards=1,
         channels_per_core=SLICE,
-        channels=SLICE,
-        num_outputs=0,
+        output_shape=(),
         weights_dtype=weights_dtype,
     )
 
@@ -67,18 +67,29 @@ def _run_piece(
     program: Program,
     known_ordinary: bool,
 ) -> Float32[Array, "outputs slice"]:
-    ordinary = known_ordinary or operands_ordinary(l1, weight_tiles, program)
-    result = map_grid(
-        l1[:, None],
-        sticks[None],
+    weights, bias = streams(
         weight_tiles[None],
         None if bias_tiles is None else bias_tiles[None],
-        None,
-        None,
-        ordinary,
+        len(sticks),
         program,
     )
-    return result[0, :, 0]
+    ordinary = None
+    if not known_ordinary:
+        ordinary = are_ordinary(l1, weights, compute=program.compute)
+    result = by_operands(
+        ordinary,
+        lambda exact: map_grid(
+            l1,
+            sticks[None],
+            weights,
+            bias,
+            None,
+            None,
+            program,
+            exact=exact,
+        ),
+    )
+    return result[0]
 
 
 @functools.partial(jax.jit, static_argnames=("host_dtype", "dtype"))

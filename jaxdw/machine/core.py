@@ -51,25 +51,24 @@ def _fpu_dst(
     tap: Tap,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
-    ordinary: Bool[Array, ""] | bool,
     mantissa_bits: tuple[int, int],
     compute: ComputeConfig,
     arch: Arch,
+    exact: bool,
 ) -> Float32[Array, "sticks channels"]:
     fp32_dest = compute.fp32_dest_acc
-    exact, fast = (
-        functools.partial(
-            way.multiply_reduce,
-            tap,
-            weights,
-            phases=fpu.PHASES[compute.math_fidelity],
-            fp32_dest=fp32_dest,
-            arch=arch,
+    multiply_reduce = fpu.multiply_reduce
+    if not exact:
+        multiply_reduce = functools.partial(
+            fpu_fast.multiply_reduce, mantissa_bits=mantissa_bits
         )
-        for way in (fpu, fpu_fast)
+    dst = multiply_reduce(
+        tap,
+        weights,
+        phases=fpu.PHASES[compute.math_fidelity],
+        fp32_dest=fp32_dest,
+        arch=arch,
     )
-    fast = functools.partial(fast, mantissa_bits=mantissa_bits)
-    dst = fast() if ordinary is True else jax.lax.cond(ordinary, fast, exact)
     if bias is None:
         return dst
     added = jnp.broadcast_to(bias[None], dst.shape)
@@ -82,29 +81,53 @@ def compute_sticks(
     tap: Tap,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
-    ordinary: Bool[Array, ""] | bool,
     mantissa_bits: tuple[int, int] = (11, 11),
     *,
     activation: str | None,
     output_dtype: str,
     compute: ComputeConfig,
     arch: Arch,
+    exact: bool,
 ) -> Float32[Array, "sticks channels"]:
     """Multiplies windows with weights, reduces, adds the bias, activates, packs.
 
     Args:
       tap: gives the window elements of one kernel position.
-      ordinary: whether the operands' exponents allow the float32 forms of the matrix
-        unit (`fpu_fast.is_ordinary`); both ways give the same bits, and only one is
-        compiled if it is known to be True.
       mantissa_bits: those that windows and weights can have, hidden bit counted.
+      exact: use the matrix unit's integer form, which takes any operands, and not its
+        float32 form, which takes ordinary ones (`fpu_fast.is_ordinary`) and gives the
+        same bits. `by_operands` chooses.
     """
     if compute.arithmetic == "float32":
         total = sfpu.true_activation(_float32_dst(tap, weights, bias), activation)
         return formats.round_to(total, output_dtype)
-    dst = _fpu_dst(tap, weights, bias, ordinary, mantissa_bits, compute, arch)
+    dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, exact)
     dst = sfpu.activate(dst, activation, fp32_dest=compute.fp32_dest_acc)
     return formats.pack_output(dst, output_dtype, fp32_dest=compute.fp32_dest_acc)
+
+
+def by_operands(
+    ordinary: Bool[Array, ""] | None, way: Callable[[bool], Float32[Array, "*shape"]]
+) -> Float32[Array, "*shape"]:
+    """Computes `way(exact)` in the form that the operands allow.
+
+    Args:
+      ordinary: whether all operands are ordinary; None if that is known, in which case
+        the exact form is not even compiled.
+    """
+    if ordinary is None:
+        return way(False)
+    forms = (functools.partial(way, exact) for exact in (False, True))
+    return jax.lax.cond(ordinary, *forms)
+
+
+def are_ordinary(
+    *operands: Float[Array, "..."], compute: ComputeConfig
+) -> Bool[Array, ""] | None:
+    """Whether all operands are ordinary, as `by_operands` takes it."""
+    if compute.arithmetic != "fpu":
+        return None
+    return functools.reduce(jnp.logical_and, map(fpu_fast.is_ordinary, operands))
 
 
 def core_sticks(
@@ -154,9 +177,11 @@ def core_sticks(
 
 
 def _through(windows, weights, bias, program):
-    ordinary = fpu_fast.is_ordinary(windows) & fpu_fast.is_ordinary(weights)
     taps = weights.swapaxes(0, 1)
-    return program(lambda k: windows[:, k], taps, bias, ordinary)
+    return by_operands(
+        are_ordinary(windows, weights, compute=program.keywords["compute"]),
+        lambda exact: program(lambda k: windows[:, k], taps, bias, exact=exact),
+    )
 
 
 _ready_sticks = jax.custom_jvp(_through, nondiff_argnums=(3,))
@@ -174,45 +199,64 @@ def _ready_sticks_jvp(program, primals, tangents):
 def core_program(
     l1: Float[Array, "rows channels"],
     sticks: Int32[HostOrDevice, "taps outputs"],
-    weight_tiles: Float32[Array, "tiles 1024"],
-    bias_tiles: Float32[Array, "bias_tiles 1024"] | None,
+    weights: Float32[Array, "taps channels"],
+    bias: Float32[Array, " channels"] | None,
     channels_written: Bool[HostOrDevice, " channels"] | None,
     windows_written: Bool[HostOrDevice, " outputs"] | None,
-    ordinary: Bool[Array, ""] | bool,
     *,
     weights_dtype: str,
     activation: str | None,
     output_dtype: str,
     compute: ComputeConfig,
     arch: Arch,
+    exact: bool,
+    sticks_at_once: int,
 ) -> Float32[Array, "outputs channels"]:
     """Computes one core's output shard.
 
     Args:
       l1: rows that hold sticks; a row of `sticks` past them reads zeros.
       sticks: the row of each window element, one column for each output stick.
-      weight_tiles: those that compute multiplies, unpacked, in memory order.
+      weights, bias: the streams of the core's tiles (`weight_stream`, `bias_stream`).
       channels_written, windows_written: whether all weights and all window elements of
         an output were ever written; one that was not is poison. None for all.
-      ordinary: as for `compute_sticks`.
+      exact: as for `compute_sticks`.
+      sticks_at_once: output sticks computed together, one such part after the other.
     """
-    taps, channels = len(sticks), l1.shape[1]
-
-    def tap(k: int) -> Float32[Array, "outputs channels"]:
-        found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
-        return found.astype(jnp.float32)
-
-    result = compute_sticks(
-        tap,
-        weight_stream(weight_tiles, taps, channels)[:, None],
-        None if bias_tiles is None else bias_stream(bias_tiles),
-        ordinary,
-        (fpu_fast.MANTISSA_BITS[l1.dtype.name], fpu_fast.MANTISSA_BITS[weights_dtype]),
-        activation=activation,
-        output_dtype=output_dtype,
-        compute=compute,
-        arch=arch,
+    taps, channels = weights.shape
+    mantissa_bits = (
+        fpu_fast.MANTISSA_BITS[l1.dtype.name],
+        fpu_fast.MANTISSA_BITS[weights_dtype],
     )
+
+    def part(
+        sticks: Int32[HostOrDevice, "taps part"],
+    ) -> Float32[Array, "part channels"]:
+        def tap(k: int) -> Float32[Array, "part channels"]:
+            found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
+            return found.astype(jnp.float32)
+
+        return compute_sticks(
+            tap,
+            weights[:, None],
+            bias,
+            mantissa_bits,
+            activation=activation,
+            output_dtype=output_dtype,
+            compute=compute,
+            arch=arch,
+            exact=exact,
+        )
+
+    num_sticks = sticks.shape[1]
+    if sticks_at_once >= num_sticks:
+        result = part(sticks)
+    else:
+        num_parts = -(-num_sticks // sticks_at_once)
+        past = [(0, 0), (0, num_parts * sticks_at_once - num_sticks)]
+        parts = jnp.pad(sticks, past, constant_values=len(l1))
+        parts = parts.reshape(taps, num_parts, sticks_at_once).swapaxes(0, 1)
+        result = jax.lax.map(part, parts).reshape(-1, channels)[:num_sticks]
     if channels_written is not None:
         result = jnp.where(channels_written[None], result, jnp.nan)
     if windows_written is not None:

@@ -88,6 +88,7 @@ class ComposedMaps:
       sticks: `[shards, taps, output rows]` from NHW sticks.
       channels_written: `[(shards,) channel shards, channels]`, whether all weights of
         a core's channel were ever written; None if all were.
+      no_poison: whether all weights that cores multiply hold values of the host's.
       windows_written: `[shards, output rows]`, the same of a window's elements; None if
         that holds for every output the user sees.
       collect: as in `Maps`, or None if shards in a row begin with the output.
@@ -99,6 +100,7 @@ class ComposedMaps:
     channels_written: Bool[HostOrDevice, "*grid channels"] | None
     windows_written: Bool[HostOrDevice, "shards rows"] | None
     collect: IndexMap | None
+    no_poison: bool = dataclasses.field(metadata={"static": True})
 
 
 def make_maps(plan: Plan) -> Maps:
@@ -201,8 +203,9 @@ def compose_maps(maps: Maps) -> ComposedMaps:
     windows_written = (sticks.index != sticks.poison).all(axis=1)
     seen = maps.collect.index[maps.collect.index < maps.collect.size]
     in_order = np.array_equal(maps.collect.index, np.arange(len(maps.collect.index)))
+    weights = _per_core_elements(maps.weights, weight_pages)
     return ComposedMaps(
-        weights=_per_core_elements(maps.weights, weight_pages),
+        weights=weights,
         bias=bias,
         sticks=sticks,
         channels_written=None if channels_written.all() else channels_written,
@@ -210,4 +213,5 @@ def compose_maps(maps: Maps) -> ComposedMaps:
         if windows_written.ravel()[seen].all()
         else windows_written,
         collect=None if in_order else maps.collect,
+        no_poison=bool((weights.index != weights.poison).all()),
     )

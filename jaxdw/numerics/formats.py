@@ -203,8 +203,8 @@ def pack(
 
 def hold(tiles: Float[Array, "tiles 1024"], dtype: str) -> Float32[Array, "tiles 1024"]:
     """Returns the values of tiles after they were packed by the host."""
-    if dtype == "float32":
-        return tiles.astype(jnp.float32)  # its bytes are its values
+    if dtype not in MAGNITUDE_BITS:
+        return round_to(tiles, dtype)  # the bytes are the values
     return unpack(pack(tiles, dtype), dtype)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
-from jaxdw.machine import emulator
+from jaxdw.machine import composed, grid
 from jaxdw.maps.banks import bank_table, deal_map
 from jaxdw.maps.indexmap import IndexMap, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
@@ -198,13 +198,14 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
     """Runs the emulator's own program."""
     maps = even_shapes(launch.maps.composed, launch.plan)
     bias = None if laid.bias is None else jnp.asarray(laid.bias)
-    return emulator.run_composed(
+    output = composed.trace_composed(
         maps,
         jnp.asarray(laid.x),
         jnp.asarray(laid.w),
         bias,
-        emulator.program_of(launch.plan),
+        grid.program_of(launch.plan),
     )
+    return output.reshape(-1, output.shape[-1])
 
 
 def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
@@ -233,4 +234,5 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
         ),
         windows_written=or_all(maps.windows_written, (shards, rows)),
         collect=maps.collect or IndexMap(outputs, shards * rows),
+        no_poison=False,
     )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdw as jd
-from jaxdw.machine import emulator
+from jaxdw.machine import composed, emulator
 from jaxdw.maps.banks import read_map
 from jaxdw.maps.indexmap import make_index_map
 
@@ -335,7 +335,7 @@ def test_one_trace_serves_every_call_of_a_shape():
 
 
 def test_plans_of_one_shape_share_one_compiled_program():
-    programs = emulator.run_composed._cache_size
+    programs = composed._compiled("cpu")._cache_size
     x, w, _ = draw(jd.ConvConfig(channels=32, height=12, width=8))
     before = programs()
     for padding in [(0, 2, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0)]:

@@ -8,7 +8,7 @@ import pytest
 from fault_examples import EXAMPLES, FAULTS, example, plan_of
 
 import jaxdw as jd
-from jaxdw.machine import emulator
+from jaxdw.machine import composed
 from jaxdw.verify.faults import CATALOGUE
 from jaxdw.verify.laboratory import draw, laboratory, ranges
 from jaxdw.verify.launch import lay_out, run_launch
@@ -72,11 +72,11 @@ def test_faults_of_one_plan_share_a_compiled_program():
     plan = plan_of("block", bias=True, channels=96, width=9)
     operands = draw(plan.conv, "random", 0)
     launch = lay_out(plan)
-    before = emulator.run_composed._cache_size()
+    before = composed.trace_composed._cache_size()
     for fault in CATALOGUE:
         if fault.applies(plan) and fault.stage not in ("compute", "output"):
             run_launch(fault.inject(launch), operands)
-    assert emulator.run_composed._cache_size() - before == 1
+    assert composed.trace_composed._cache_size() - before == 1
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
