@@ -54,14 +54,16 @@ def host_sticks(
 
 
 @functools.partial(jax.jit, static_argnames="program")
-def load(
+def load_weights(
     maps: ComposedMaps,
-    x: Float[Array, "..."],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     program: Program,
-) -> Operands:
-    """Does the host's part: rounds and pads the input, packs and deals weights."""
+) -> tuple[
+    Float32[Array, "*weight_nhw taps channels"],
+    Float32[Array, "*bias_nhw channels"] | None,
+]:
+    """Packs weights and bias, deals them and returns the streams that cores read."""
 
     def tiles(host: Float[Array, "..."], index_map: IndexMap) -> Float32[Array, "..."]:
         found = gather(host_tensor(host, program), index_map)
@@ -72,8 +74,19 @@ def load(
     if bias is not None and maps.bias is not None:
         bias_tiles = tiles(bias, maps.bias)
     taps = maps.sticks.index.shape[1]
-    weights, biases = streams(tiles(w, maps.weights), bias_tiles, taps, program)
-    return Operands(host_sticks(x, program), weights, biases)
+    return streams(tiles(w, maps.weights), bias_tiles, taps, program)
+
+
+@functools.partial(jax.jit, static_argnames="program")
+def load(
+    maps: ComposedMaps,
+    x: Float[Array, "..."],
+    w: Float[Array, "c one kh kw"],
+    bias: Float[Array, " c"] | None,
+    program: Program,
+) -> Operands:
+    """Does the host's part, weights and input."""
+    return Operands(host_sticks(x, program), *load_weights(maps, w, bias, program))
 
 
 def compute(
@@ -101,13 +114,19 @@ def compute(
             program,
             exact=exact,
         )
-        rows = shards.reshape(-1, shards.shape[-1])
-        if maps.collect is not None:
-            rows = gather(rows, maps.collect)
-        *image, channels = program.output_shape
-        return rows[: math.prod(image), :channels].reshape(program.output_shape)
+        return collected(maps, shards.reshape(-1, shards.shape[-1]), program)
 
     return by_operands(ordinary, way)
+
+
+def collected(
+    maps: ComposedMaps, rows: Float32[Array, "rows channels"], program: Program
+) -> Float32[Array, "n ho wo c"]:
+    """Returns the output that the user sees from the rows of all shards."""
+    if maps.collect is not None:
+        rows = gather(rows, maps.collect)
+    *image, channels = program.output_shape
+    return rows[: math.prod(image), :channels].reshape(program.output_shape)
 
 
 def _whole(

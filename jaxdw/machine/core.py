@@ -16,7 +16,7 @@ from jaxdw.plan.config import ComputeConfig, OutputDtype, output_problems
 from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import TILE_ELEMS
 
-Tap = Callable[[int], Float32[Array, "sticks channels"]]
+Windows = Callable[[fpu.Tap], Float32[Array, "sticks channels"]]
 
 
 def weight_stream(
@@ -37,7 +37,7 @@ def bias_stream(tiles: Float32[Array, "tiles 1024"]) -> Float32[Array, " channel
 
 
 def _float32_dst(
-    tap: Tap,
+    tap: Windows,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
 ) -> Float32[Array, "sticks channels"]:
@@ -48,7 +48,7 @@ def _float32_dst(
 
 
 def _fpu_dst(
-    tap: Tap,
+    tap: Windows,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
     mantissa_bits: tuple[int, int],
@@ -78,7 +78,7 @@ def _fpu_dst(
 
 
 def compute_sticks(
-    tap: Tap,
+    tap: Windows,
     weights: Float32[Array, "taps sticks_or_1 channels"],
     bias: Float32[Array, " channels"] | None,
     mantissa_bits: tuple[int, int] = (11, 11),
@@ -232,7 +232,7 @@ def core_program(
     def part(
         sticks: Int32[HostOrDevice, "taps part"],
     ) -> Float32[Array, "part channels"]:
-        def tap(k: int) -> Float32[Array, "part channels"]:
+        def tap(k: fpu.Tap) -> Float32[Array, "part channels"]:
             found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
             return found.astype(jnp.float32)
 

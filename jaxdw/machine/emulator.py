@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import refuse
+from jaxdw.errors import UnsupportedError, refuse
 from jaxdw.machine.composed import host_tensor, run_composed, trace_composed
 from jaxdw.machine.grid import program_of
+from jaxdw.machine.mesh import mesh_problems, run_on_mesh
 from jaxdw.machine.staged import MEMORIES, run_staged
 from jaxdw.maps.indexmap import HostOrDevice, gather
 from jaxdw.maps.maps import Maps, make_maps
@@ -57,6 +59,7 @@ def run(
     bias: Shaped[HostOrDevice, "..."] | None = None,
     *,
     keep: tuple[str, ...] = (),
+    mesh: Mesh | None = None,
 ) -> Emulation:
     """Emulates one launch: every byte through the maps, one core's program on each.
 
@@ -71,22 +74,33 @@ def run(
       x: `[N, H, W, C]`, rounded to the activations' dtype as the host does.
       w: `[C, 1, kh, kw]`; bias: `[C]`, if and only if `plan.conv.bias`.
       keep: names of `MEMORIES` to hold on to.
+      mesh: devices to spread the core grid over, the same bits on any number: one axis
+        takes NHW shards (channel shards if there is one NHW shard), a second takes
+        channel shards. The output lies whole on each device.
 
     Raises:
       ConfigError: an array of another shape than planned, a bias missing or not
-        planned, an unknown name in `keep`.
-      UnsupportedError: a derivative with `keep` or with traced maps.
+        planned, an unknown name in `keep`, `keep` with a mesh, a mesh of more axes.
+      UnsupportedError: a derivative with `keep` or with traced maps, or anything
+        traced with a mesh.
     """
     keep = tuple(keep)
     ordinary_on_host = all(map(fpu_fast.surely_ordinary, (x, w)))
     x, w = _real(x), _real(w)
     bias = None if bias is None else _real(bias)
-    refuse(_problems(plan, x, w, bias, keep))
+    refuse(_problems(plan, x, w, bias, keep, mesh))
     program = program_of(plan)
     memories = {}
-    if keep or isinstance(maps.shard.index, Tracer):
+    traced = any(isinstance(v, Tracer) for v in (maps.shard.index, x, w, bias))
+    if mesh is not None:
+        if traced:
+            raise UnsupportedError(
+                "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
+            )
+        output = run_on_mesh(plan, maps, x, w, bias, mesh)
+    elif keep or isinstance(maps.shard.index, Tracer):
         output, memories = run_staged(maps, x, w, bias, program, keep)
-    elif any(isinstance(values, Tracer) for values in (x, w, bias)):
+    elif traced:
         output = trace_composed(maps.composed, x, w, bias, program)
     else:
         known_ordinary = ordinary_on_host and maps.composed.no_poison
@@ -105,7 +119,9 @@ def _is_floating(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, jnp.floating)
 
 
-def _problems(plan: Plan, x, w, bias, keep: tuple[str, ...]) -> list[str]:
+def _problems(
+    plan: Plan, x, w, bias, keep: tuple[str, ...], mesh: Mesh | None
+) -> list[str]:
     conv = plan.conv
     found = []
     if x.shape != conv.input_shape:
@@ -134,6 +150,13 @@ def _problems(plan: Plan, x, w, bias, keep: tuple[str, ...]) -> list[str]:
             f"`keep` (={', '.join(unknown)}) must name memories; "
             f"use any of {', '.join(MEMORIES)}"
         )
+    if mesh is not None:
+        found += mesh_problems(mesh)
+        if keep:
+            found.append(
+                f"`keep` (={', '.join(keep)}) must be empty with a mesh; run on one "
+                f"device to look at memories"
+            )
     return found
 
 

@@ -86,7 +86,7 @@ def map_grid(
     sticks: Int32[HostOrDevice, "nhw taps outputs"],
     weights: Float32[Array, "*weight_nhw taps channels"],
     bias: Float32[Array, "*bias_nhw channels"] | None,
-    channels_written: Bool[HostOrDevice, "*nhw_shards channel_shards own"] | None,
+    channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None,
     windows_written: Bool[HostOrDevice, "nhw outputs"] | None,
     program: Program,
     *,
@@ -115,9 +115,6 @@ def map_grid(
         exact=exact,
         sticks_at_once=exact_sticks if exact else num_sticks,
     )
-    if channels_written is not None:
-        *nhw, _, _ = channels_written.shape
-        channels_written = channels_written.reshape(*nhw, -1)
     arguments = (l1, sticks, weights, bias, channels_written, windows_written)
     shared_ndims = (2, None, 2, 1, 1, None)
     in_axes = tuple(

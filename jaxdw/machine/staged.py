@@ -117,7 +117,7 @@ def run_staged(
         bias_written,
         taps=len(maps.taps),
         channels=program.channels_per_core,
-    )
+    ).reshape(num_nhw_shards, -1)
     weights, biases = made(
         _streams(
             by_grid(weight_tiles)[:, :, multiplied],

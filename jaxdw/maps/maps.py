@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -74,6 +75,11 @@ class Maps:
         with jax.ensure_compile_time_eval():
             return jax.tree.map(jax.numpy.asarray, compose_maps(self))
 
+    @functools.cached_property
+    def spread(self) -> dict[Any, Any]:
+        """What `machine.mesh` laid out on devices, for each mesh."""
+        return {}
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,8 +92,8 @@ class ComposedMaps:
       weights: `[(shards,) channel shards, effective tiles, 1024]` from OIHW weights.
       bias: `[(shards,) channel shards, tiles, 1024]` from the bias, or None.
       sticks: `[shards, taps, output rows]` from NHW sticks.
-      channels_written: `[(shards,) channel shards, channels]`, whether all weights of
-        a core's channel were ever written; None if all were.
+      channels_written: `[(shards,) channels]`, of channel shards in a row, whether all
+        weights of a channel were ever written; None if all were.
       no_poison: whether all weights that cores multiply hold values of the host's.
       windows_written: `[shards, output rows]`, the same of a window's elements; None if
         that holds for every output the user sees.
@@ -97,7 +103,7 @@ class ComposedMaps:
     weights: IndexMap
     bias: IndexMap | None
     sticks: IndexMap
-    channels_written: Bool[HostOrDevice, "*grid channels"] | None
+    channels_written: Bool[HostOrDevice, "*nhw channels"] | None
     windows_written: Bool[HostOrDevice, "shards rows"] | None
     collect: IndexMap | None
     no_poison: bool = dataclasses.field(metadata={"static": True})
@@ -198,6 +204,7 @@ def compose_maps(maps: Maps) -> ComposedMaps:
         taps=len(maps.taps),
         channels=maps.channels_per_core,
     )
+    channels_written = channels_written.reshape(*channels_written.shape[:-2], -1)
     windows = offset_shards(window_map(maps.top_left, maps.taps))
     sticks = compose(windows, compose(maps.halo, maps.shard))
     windows_written = (sticks.index != sticks.poison).all(axis=1)

@@ -29,6 +29,10 @@ PHASE_STEP = (0, -5, -7, -12)
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 
 
+Tap = int | Int32[Array, ""]
+Dst = Float32[Array, "..."]
+
+
 class Term(NamedTuple):
     """Signed magnitudes in units of 2**-23 of their biased exponent; all int32."""
 
@@ -231,7 +235,7 @@ def elwadd(
 
 
 def multiply_reduce(
-    a: Callable[[int], Float32[Array, "..."]],
+    a: Callable[[Tap], Float32[Array, "..."]],
     b: Float32[Array, "taps ..."],
     *,
     phases: int,
@@ -249,16 +253,33 @@ def multiply_reduce(
     Returns:
       Dst.
     """
-    dst = jnp.zeros((), jnp.int32)
-    for first in range(0, len(b), LANES):
-        weights = b[first : first + LANES]
-        windows = jnp.stack([a(first + lane) for lane in range(len(weights))])
-        lanes = _read_source(_products(windows, weights, phases, fp32_dest, arch))
+
+    def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
+        windows = jnp.stack([a(first + lane) for lane in range(lanes)])
+        weights = jnp.stack([b[first + lane] for lane in range(lanes)])
+        products = _read_source(_products(windows, weights, phases, fp32_dest, arch))
         ones = _read_source(jnp.ones(()))
+        bits = jnp.zeros((), jnp.int32) if dst is None else bits_of(dst)
         for phase in range(phases):
-            terms = _gapool_terms(lanes, ones, phase)
-            dst = add_to_dst(terms, dst, fp32_dest=fp32_dest, arch=arch)
-    return floats_of(dst)
+            terms = _gapool_terms(products, ones, phase)
+            bits = add_to_dst(terms, bits, fp32_dest=fp32_dest, arch=arch)
+        return floats_of(bits)
+
+    return over_blocks(add_block, len(b))
+
+
+def over_blocks(add_block: Callable[[Tap, int, Dst | None], Dst], taps: int) -> Dst:
+    """Adds blocks of 16 taps to Dst, `add_block(first tap, taps, Dst)`, in order.
+
+    Whole blocks after the first are a loop, so that many taps take little compiling.
+    """
+    whole, rest = divmod(taps, LANES)
+    dst = add_block(0, min(taps, LANES), None)
+    if whole > 1:
+        dst = jax.lax.fori_loop(
+            1, whole, lambda n, dst: add_block(n * LANES, LANES, dst), dst
+        )
+    return add_block(whole * LANES, rest, dst) if whole and rest else dst
 
 
 def _products(

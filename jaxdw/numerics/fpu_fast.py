@@ -18,12 +18,14 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, UInt32
 from jaxdw.arch.arch import Arch
 from jaxdw.numerics.fpu import (
     GROUP_LANES,
-    LANES,
     PHASE_STEP,
+    Dst,
+    Tap,
     Term,
     add_to_dst,
     bits_of,
     floats_of,
+    over_blocks,
 )
 
 ORDINARY_LEAST, ORDINARY_BEYOND = 84, 164  # biased exponents of operands
@@ -222,7 +224,7 @@ def _terms(groups: Sequence[_Group], phase: int) -> list[Term]:
 
 
 def multiply_reduce(
-    a: Callable[[int], Float32[Array, "..."]],
+    a: Callable[[Tap], Float32[Array, "..."]],
     b: Float32[Array, "taps ..."],
     *,
     phases: int,
@@ -237,23 +239,21 @@ def multiply_reduce(
         zero; fewer save phases (`MANTISSA_BITS`).
     """
     product_phases = effective_phases(phases, fp32_dest, mantissa_bits)
-    weights = jax.lax.optimization_barrier(
-        _parts(b, 7, 11)
-    )  # split once, not per stick
-    dst = None
-    for first in range(0, len(b), LANES):
+    weights = _parts(b, 7, 11)
+
+    def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [
             _product(
-                _parts(a(tap), 5, 10),
-                [part[tap] for part in weights],
+                _parts(a(first + lane), 5, 10),
+                [part[first + lane] for part in weights],
                 phases=product_phases,
                 fp32_dest=fp32_dest,
             )
-            for tap in range(first, min(first + LANES, len(b)))
+            for lane in range(lanes)
         ]
         groups = [
             _group(products[lane : lane + GROUP_LANES], phases)
-            for lane in range(0, len(products), GROUP_LANES)
+            for lane in range(0, lanes, GROUP_LANES)
         ]
         for phase in range(phases):
             if fp32_dest:
@@ -262,5 +262,7 @@ def multiply_reduce(
                 dst = floats_of(add_to_dst(terms, old, fp32_dest=True, arch=arch))
             else:
                 dst = _accumulate(groups, dst, phase)
-    assert dst is not None
-    return dst
+        assert dst is not None
+        return dst
+
+    return over_blocks(add_block, len(b))

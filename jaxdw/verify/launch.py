@@ -230,7 +230,8 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
         bias=None if maps.bias is None else over_grid(maps.bias),
         sticks=maps.sticks,
         channels_written=or_all(
-            maps.channels_written, (*grid, plan.input_shard.channels)
+            maps.channels_written,
+            (shards, plan.num_channel_shards * plan.input_shard.channels),
         ),
         windows_written=or_all(maps.windows_written, (shards, rows)),
         collect=maps.collect or IndexMap(outputs, shards * rows),

@@ -1,0 +1,67 @@
+"""Runs layers on meshes and compares them with one device, bit for bit.
+
+`python mesh_worker.py CASES [PROCESS PROCESSES PORT]`: the cases as JSON; prints one
+JSON line for each.
+"""
+
+import dataclasses
+import json
+import sys
+
+import jax
+import numpy as np
+
+import jaxdw as jd
+from jaxdw.maps.indexmap import make_index_map
+
+PROCESS, PROCESSES, PORT = map(int, sys.argv[2:] or (0, 1, 0))
+
+
+def poisoned(maps: jd.Maps, fault: str) -> jd.Maps:
+    """Spoils maps so that outputs, or the weights of one core, are never written."""
+    if fault == "multicast":
+        few = maps.multicast.num_dests - (maps.multicast.num_dests > 1)
+        rect = maps.multicast.rect[:, [1, 0, 3, 2]]
+        spoiled = dataclasses.replace(maps.multicast, num_dests=few, rect=rect)
+        return dataclasses.replace(maps, multicast=spoiled)
+    index = maps.halo.index.copy()
+    index[-1, 3] = maps.halo.poison
+    index[0, 2] = maps.halo.size - 1  # a stick of the last shard, far away
+    return dataclasses.replace(maps, halo=make_index_map(index, maps.halo.size))
+
+
+def run(case: dict) -> dict:
+    conv = jd.ConvConfig(**case["conv"])
+    compute = jd.ComputeConfig(arithmetic=case["arithmetic"])
+    shard = jd.ShardConfig(scheme=case["scheme"])
+    plan = jd.make_plan(conv, shard, compute, must_fit=False)
+    maps = jd.make_maps(plan)
+    if case["fault"]:
+        maps = poisoned(maps, case["fault"])
+    rng = np.random.default_rng(0)
+    x, w, bias = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in (conv.input_shape, conv.weight_shape, (conv.channels,))
+    )
+    x[0, 0, 0, 0] = case.get("first", 1.0)
+    shape = tuple(case["mesh"])
+    devices = np.array(jax.devices()[: np.prod(shape)]).reshape(shape)
+    mesh = jax.sharding.Mesh(devices, ("first", "second")[: len(shape)])
+    got = jd.run(plan, maps, x, w, bias, mesh=mesh).output
+    want = np.asarray(jd.run(plan, maps, x, w, bias).output)
+    (exchange,) = (laid.exchange for laid in maps.spread.values())
+    return {
+        "equal": bool(np.array_equal(np.asarray(got), want, equal_nan=True)),
+        "nan": int(np.isnan(want).sum()),
+        "devices": len(got.sharding.device_set),
+        "exchanged": int((exchange.send.index < exchange.send.size).sum())
+        if PROCESSES == 1
+        else None,
+    }
+
+
+if PROCESSES > 1:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"localhost:{PORT}", PROCESSES, PROCESS)
+for case in json.loads(sys.argv[1]):
+    print(json.dumps(run(case)), flush=True)
