@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -323,3 +325,19 @@ def test_a_base_address_off_the_chips_alignment_is_refused(capsys, command):
     assert "multiple of the chip's 32 bytes; try 0x1d4da0" in capsys.readouterr().err
     assert cli.main([*line, "-64"]) == 2
     capsys.readouterr()
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    command = Path(sys.executable).with_name("jaxdw")
+    kept = []
+    for _ in range(2):
+        done = subprocess.run(
+            [command, *EXAMPLE, "--scheme", "block"],
+            env=os.environ | {"JAXDW_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        kept.append({file.name for file in tmp_path.glob("*-cache")})
+    assert kept[0]
+    assert kept[0] == kept[1]

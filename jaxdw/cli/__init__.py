@@ -1,6 +1,7 @@
 """The command `jaxdw`. JAX is imported after the arguments are parsed."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.machine.cache import cache_directory, cache_settings
 
 REFUSED = 2
 
@@ -29,6 +31,13 @@ def make_parser() -> argparse.ArgumentParser:
     for room in (run, plan, sweep, results, explain, certify, diff, faults):
         room.add(commands)
     return parser
+
+
+def command() -> int:
+    """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
+    for name, value in cache_settings(cache_directory()).items():
+        os.environ.setdefault(name.upper(), str(value))
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

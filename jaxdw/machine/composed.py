@@ -129,7 +129,7 @@ def collected(
     return rows[: math.prod(image), :channels].reshape(program.output_shape)
 
 
-def _whole(
+def whole(
     maps: ComposedMaps,
     x: Float[Array, "..."],
     w: Float[Array, "c one kh kw"],
@@ -137,6 +137,11 @@ def _whole(
     program: Program,
     known_ordinary: bool,
 ) -> Float32[Array, "n ho wo c"]:
+    """Does the host's part and then the chip's.
+
+    Args:
+      known_ordinary: that the matrix unit's float32 form holds is known beforehand.
+    """
     operands = made(load(maps, x, w, bias, program))
     ordinary = None
     if not known_ordinary:
@@ -147,14 +152,14 @@ def _whole(
 
 
 @functools.cache
-def _compiled(backend: str):
+def compiled(backend: str):
     """Returns the whole chip as one compiled program.
 
     On a CPU with 512-bit vectors it uses their full width (measured: 1.5 times faster
     than the 256 bits that XLA chooses itself).
     """
     return jax.jit(
-        _whole,
+        whole,
         static_argnames=("program", "known_ordinary"),
         compiler_options={"xla_cpu_prefer_vector_width": "512"}
         if backend == "cpu"
@@ -171,8 +176,8 @@ def run_composed(
     known_ordinary: bool = False,
 ) -> Float32[Array, "n ho wo c"]:
     """Runs the chip on arrays at hand."""
-    compiled = _compiled(jax.default_backend())
-    return compiled(maps, x, w, bias, program, known_ordinary)
+    run = compiled(jax.default_backend())
+    return run(maps, x, w, bias, program, known_ordinary)
 
 
 @functools.partial(jax.jit, static_argnames="program")
@@ -198,12 +203,12 @@ def trace_composed(
 
     @jax.custom_jvp
     def rounded(leaves, x, w, bias):
-        return _whole(structure.unflatten(leaves), x, w, bias, program, False)
+        return whole(structure.unflatten(leaves), x, w, bias, program, False)
 
     @rounded.defjvp
     def rounded_jvp(primals, tangents):
         def smoothly(x, w, bias):
-            return _whole(structure.unflatten(primals[0]), x, w, bias, smooth, False)
+            return whole(structure.unflatten(primals[0]), x, w, bias, smooth, False)
 
         tangent = jax.jvp(smoothly, primals[1:], tangents[1:])[1]
         return rounded(*primals), tangent

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,8 @@ def run(
 
 def _real(values: Shaped[HostOrDevice, "*shape"]) -> Float[Array, "*shape"]:
     if not isinstance(values, jax.Array):
-        values = jnp.asarray(values)
+        # compiles nothing, where `jnp.asarray` may
+        values = cast(Array, jax.device_put(values))
     return values if _is_floating(values.dtype) else values.astype(jnp.float32)
 
 

@@ -47,8 +47,10 @@ def mesh_problems(mesh: Mesh) -> list[str]:
         return []
     shape = dict(mesh.shape)
     return [
-        (f"`mesh` (={shape}) must have one axis or two, for NHW and channel shards; "
-        "reshape its devices")
+        (
+            f"`mesh` (={shape}) must have one axis or two, for NHW and channel shards; "
+            "reshape its devices"
+        )
     ]
 
 

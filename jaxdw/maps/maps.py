@@ -73,7 +73,7 @@ class Maps:
     def composed(self) -> "ComposedMaps":
         """The same moves with every chain of maps run together, made once."""
         with jax.ensure_compile_time_eval():
-            return jax.tree.map(jax.numpy.asarray, compose_maps(self))
+            return jax.device_put(compose_maps(self))
 
     @functools.cached_property
     def spread(self) -> dict[Any, Any]:

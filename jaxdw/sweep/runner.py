@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdw.errors import ConfigError
+from jaxdw.machine.cache import cache_directory, cache_settings
 from jaxdw.plan.planner import make_plan
 from jaxdw.sweep.evaluate import config_row, evaluate, said
 from jaxdw.sweep.results import ResultStore, Row
@@ -34,16 +35,8 @@ def run_points(
 def _use_cache(cache: str) -> None:
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def cache_directory() -> Path:
-    """Returns where compiled programs are kept between runs: `$JAXDW_CACHE`, or
-    `jaxdw` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("JAXDW_CACHE") or Path(base) / "jaxdw")
+    for name, value in cache_settings(cache).items():
+        jax.config.update(name, value)
 
 
 def tasks_of(points: Sequence[Point], plan_only: bool) -> list[list[Point]]:

@@ -335,7 +335,7 @@ def test_one_trace_serves_every_call_of_a_shape():
 
 
 def test_plans_of_one_shape_share_one_compiled_program():
-    programs = composed._compiled("cpu")._cache_size
+    programs = composed.compiled("cpu")._cache_size
     x, w, _ = draw(jd.ConvConfig(channels=32, height=12, width=8))
     before = programs()
     for padding in [(0, 2, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0)]:

@@ -1,0 +1,104 @@
+"""What a run costs, counted and not timed: programs, kernels, gathers, bytes, flops."""
+
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdw as jd
+from jaxdw.machine import composed
+from jaxdw.machine.grid import program_of
+from jaxdw.models import zoo
+
+FLOAT32 = jd.ComputeConfig(arithmetic="float32")
+WAYS = {  # flops to a kernel position of an output
+    "float32": (FLOAT32, 9.5),
+    "LoFi": (jd.ComputeConfig(math_fidelity="LoFi"), 32),
+    "HiFi4": (jd.ComputeConfig(math_fidelity="HiFi4"), 92),
+}
+
+
+@pytest.fixture
+def compilations():
+    """Counts what XLA compiles, one entry for each program."""
+    found = []
+
+    def listen(event: str, duration: float, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def planned(scheme: str, compute: jd.ComputeConfig, **layer):
+    conv = jd.ConvConfig(**({"channels": 144, "height": 56, "width": 56} | layer))
+    return jd.make_plan(conv, jd.ShardConfig(scheme=scheme), compute, must_fit=False)
+
+
+def lowered(plan: jd.Plan, known_ordinary: bool):
+    x, w = jnp.ones(plan.conv.input_shape), jnp.ones(plan.conv.weight_shape)
+    leaves, structure = jax.tree.flatten(jd.make_maps(plan).composed)
+    program = program_of(plan)
+
+    def run(leaves, x, w):
+        maps = structure.unflatten(leaves)
+        return composed.whole(maps, x, w, None, program, known_ordinary)
+
+    return jax.jit(run).lower(leaves, x, w).compile()
+
+
+@pytest.mark.parametrize("scheme", ["height", "width", "block"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_is_three_kernels_and_one_gather_for_each_tap(way, scheme):
+    compute, most_flops = WAYS[way]
+    plan = planned(scheme, compute, padding=1)
+    done = lowered(plan, known_ordinary=True)
+    text, cost = done.as_text(), done.cost_analysis()
+    assert len(re.findall(r"= \S+ gather\(", text)) == plan.conv.taps + 1  # and weights
+    assert len(re.findall(r"= \S+ fusion\(", text)) <= 4
+    outputs = math.prod(plan.output_shape)
+    user_bytes = 4 * (math.prod(plan.conv.input_shape) + outputs)
+    assert cost["bytes accessed"] < 1.7 * user_bytes
+    assert cost["flops"] < most_flops * outputs * plan.conv.taps
+    assert done.memory_analysis().temp_size_in_bytes < 0.4 * user_bytes
+
+
+def test_the_exact_form_takes_memory_for_a_part_of_the_outputs_only():
+    few, many = (
+        lowered(planned("height", WAYS["LoFi"][0], batch=n), known_ordinary=False)
+        for n in (1, 8)
+    )
+    outputs = 4 * 144 * 54 * 54  # bytes of one image
+    growth = [r.memory_analysis().temp_size_in_bytes for r in (few, many)]
+    assert growth[1] - growth[0] < 4 * 7 * outputs
+
+
+def test_many_taps_at_high_fidelity_do_not_multiply():
+    flops = [
+        lowered(
+            planned("height", WAYS["HiFi4"][0], kernel=k, padding=k // 2, height=14),
+            known_ordinary=True,
+        ).cost_analysis()["flops"]
+        for k in (3, 7)
+    ]
+    assert flops[1] < flops[0] * 49 / 9 * 1.1
+
+
+def test_a_layer_is_one_program_and_a_second_run_compiles_nothing(compilations):
+    for conv in list(zoo.distinct("mobilenet_v2"))[-3:]:
+        conv = dataclasses.replace(conv, channels=conv.channels + 1)
+        plan = jd.make_plan(conv, jd.ShardConfig(scheme="block"), FLOAT32)
+        maps = jd.make_maps(plan)
+        x, w = np.ones(conv.input_shape, "f4"), np.ones(conv.weight_shape, "f4")
+        bias = np.ones(conv.channels, "f4") if conv.bias else None
+        compilations.clear()
+        jd.run(plan, maps, x, w, bias)
+        assert len(compilations) == 1
+        jd.run(plan, jd.make_maps(plan), x, w, bias)
+        assert len(compilations) == 1
