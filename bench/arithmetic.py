@@ -1,39 +1,19 @@
 """What bit-exact arithmetic costs: the matrix unit over float32, core compute only."""
 
+import argparse
 import dataclasses
-import json
-from collections import Counter
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from bench.harness import environment, measure
+from bench.harness import console, environment, measure, write_lines
+from bench.layers import WAYS, bare_layers, name_of
 from jaxdw.machine.core import are_ordinary, by_operands, core_sticks
 from jaxdw.machine.grid import map_grid, program_of, streams
 from jaxdw.maps.maps import make_maps
-from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
-
-WAYS = (
-    ComputeConfig(arithmetic="float32"),
-    *(ComputeConfig(math_fidelity=f) for f in ("LoFi", "HiFi2", "HiFi3", "HiFi4")),
-)
-
-
-def name_of(compute: ComputeConfig) -> str:
-    fidelity = "" if compute.arithmetic == "float32" else f" {compute.math_fidelity}"
-    return compute.arithmetic + fidelity
-
-
-def bare_layers(model: str) -> Counter[ConvConfig]:
-    """Returns the distinct layers without bias and activation, and their counts."""
-    return Counter(
-        dataclasses.replace(layer.conv, bias=False, activation=None)
-        for layer in zoo.layers(model)
-    )
 
 
 def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
@@ -66,9 +46,9 @@ def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
     return measure(compute_grid, sticks, maps.sticks.index, tiles, runs=runs)
 
 
-def main(runs: int) -> None:
+def main(args: argparse.Namespace) -> None:
     """Prints a table, the ratios, and a JSON line for each layer and way."""
-    console = Console()
+    records = []
     layers = bare_layers("mobilenet_v2")
     table = Table(
         title=f"Core compute of {sum(layers.values())} MobileNetV2 layers, ms"
@@ -79,16 +59,17 @@ def main(runs: int) -> None:
     for conv, count in layers.items():
         cells = []
         for compute in WAYS:
-            timing = layer(conv, compute, runs)
+            timing = layer(conv, compute, args.runs)
             totals[name_of(compute)] += count * timing.median
             cells.append(f"{timing.median * 1e3:.2f}")
             record = {"bench": "arithmetic", "layer": dataclasses.asdict(conv)}
             record |= {"way": name_of(compute), **dataclasses.asdict(timing)}
-            print(json.dumps(record | environment()))
+            records.append(record | environment())
         size = f"{conv.channels}x{conv.height}x{conv.width} s{conv.stride[0]}"
         table.add_row(size, str(count), *cells)
     table.add_section()
     table.add_row("sum", "", *(f"{v * 1e3:.2f}" for v in totals.values()))
     base = totals["float32"]
     table.add_row("over float32", "", *(f"{v / base:.2f}" for v in totals.values()))
-    console.print(table)
+    write_lines(records, args.json)
+    console().print(table)

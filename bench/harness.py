@@ -1,14 +1,34 @@
 """Times work, not dispatch: checked first, compiled apart, medians of blocked runs."""
 
+import argparse
+import concurrent.futures
 import dataclasses
+import importlib.metadata
+import json
+import multiprocessing
 import os
+import platform
+import resource
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
+from rich.console import Console
+
+T = TypeVar("T")
+Record = dict[str, Any]  # one JSON line
+
+FEWEST_RUNS = 7
+LEAST_SECONDS = 0.1  # short calls are run more often than asked, for so long
+WARM_UPS = 3
+DISTURBED = 3  # times the fastest run: a median that says nothing
+BUSY = 0.5  # load of the last minute
+_CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
+_ASSUMED_CACHE_BYTES = 32 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,39 +38,165 @@ class Timing:
     compile: float
     median: float
     spread: float
+    fastest: float
     runs: int
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether most runs waited for something else, other work on the cores say."""
+        return self.median > DISTURBED * self.fastest
 
-def measure(function: Callable[..., Any], *arrays: Any, runs: int = 9) -> Timing:
-    """Compiles a jitted function for these arrays and times it, blocked, `runs` times.
 
-    The first run after compiling is left out.
-    """
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*arrays).compile()
-    compile_seconds = time.perf_counter() - start
-    jax.block_until_ready(compiled(*arrays))
+def _timing(
+    call: Callable[[], Any], compile_seconds: float, runs: int, least_seconds: float
+) -> Timing:
     seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*arrays))
-        seconds.append(time.perf_counter() - start)
+    while len(seconds) < runs or sum(seconds) < least_seconds:
+        seconds.append(timed(call)[1])
     quarters = statistics.quantiles(seconds, n=4)
     return Timing(
         compile=compile_seconds,
         median=statistics.median(seconds),
         spread=quarters[2] - quarters[0],
-        runs=runs,
+        fastest=min(seconds),
+        runs=len(seconds),
     )
 
 
-def environment() -> dict[str, object]:
-    """Returns what a figure depends on: device, cores, versions."""
+def measure(
+    function: Callable[..., Any],
+    *arrays: Any,
+    runs: int = 9,
+    least_seconds: float = 0.0,
+) -> Timing:
+    """Compiles a jitted function for these arrays and times it, blocked.
+
+    It runs `runs` times, or more often until `least_seconds` have passed. The first run
+    after compiling is left out.
+    """
+    compiled, compile_seconds = timed(
+        lambda: jax.jit(function).lower(*arrays).compile()
+    )
+
+    def call() -> None:
+        jax.block_until_ready(compiled(*arrays))
+
+    call()
+    return _timing(call, compile_seconds, runs, least_seconds)
+
+
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """Returns what one call gives, and its seconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
+
+
+def measure_call(
+    call: Callable[[], Any], first_seconds: float, *, runs: int = 9
+) -> Timing:
+    """Times a call that waits for its result, at least `runs` times, `LEAST_SECONDS`.
+
+    Args:
+      first_seconds: of the very first call, which compiled; made and checked before.
+    """
+    for _ in range(WARM_UPS):
+        call()
+    timing = _timing(call, 0.0, runs, LEAST_SECONDS)
+    compile_seconds = max(0.0, first_seconds - timing.median)
+    return dataclasses.replace(timing, compile=compile_seconds)
+
+
+def cpu_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def environment(*libraries: str) -> Record:
+    """Returns what a figure depends on: device, cores, load, versions."""
     device = jax.devices()[0]
+    distributions = ("jaxdw", "jax", "jaxlib", "numpy", *libraries)
     return {
         "device": device.device_kind,
         "platform": device.platform,
-        "cpu_cores": len(os.sched_getaffinity(0)),
-        "jax": jax.__version__,
-        "numpy": np.__version__,
+        "processor": _processor(),
+        "cpu_cores": cpu_cores(),
+        "load": os.getloadavg()[0],
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in distributions},
     }
+
+
+def _lines_of(path: Path, key: str) -> list[str]:
+    """Returns the values of the lines `key: value` of a file, none if it is missing."""
+    if not path.exists():
+        return []
+    pairs = (line.partition(":") for line in path.read_text().splitlines())
+    return [value.strip() for name, _, value in pairs if name.strip() == key]
+
+
+def _processor() -> str:
+    found = _lines_of(Path("/proc/cpuinfo"), "model name")
+    return found[0] if found else platform.machine()
+
+
+def cache_bytes() -> tuple[int, str]:
+    """Returns the size of the last-level cache, and how it is known."""
+    sizes = [
+        int(path.read_text().strip().removesuffix("K")) * 2**10
+        for path in _CACHE.glob("index*/size")
+    ]
+    return (max(sizes), "sysfs") if sizes else (_ASSUMED_CACHE_BYTES, "assumed")
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process ever had resident.
+
+    Linux starts a process's `ru_maxrss` with that of the one that started it, so its
+    own high-water mark is read where there is one.
+    """
+    marks = _lines_of(Path("/proc/self/status"), "VmHWM")
+    if marks:
+        return int(marks[0].split()[0]) * 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 2**10
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns what a function of a module returns in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def write_lines(records: Iterable[Record], path: str | None) -> None:
+    """Writes JSON lines to a file, or to stdout if None."""
+    lines = "".join(f"{json.dumps(record)}\n" for record in records)
+    if path is None:
+        print(lines, end="")
+    else:
+        Path(path).write_text(lines)
+
+
+def warn_of_load() -> None:
+    """Says that other work runs here: threads that wait for each other suffer most."""
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        print(
+            f"load {load:.1f} on {cpu_cores()} cores before the start", file=sys.stderr
+        )
+
+
+def console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def enough_runs(text: str) -> int:
+    """Returns a number of runs whose median says something."""
+    if not text.isdigit() or int(text) < FEWEST_RUNS:
+        raise argparse.ArgumentTypeError(f"(={text}) must be at least {FEWEST_RUNS}")
+    return int(text)

@@ -1,15 +1,14 @@
 """How many plans a second: what sweeps of whole models live on."""
 
-import json
+import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 
-from bench.harness import environment
+from bench.harness import console, environment, write_lines
 from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
@@ -47,7 +46,7 @@ def per_second(
     return statistics.median(rates)
 
 
-def main(runs: int) -> None:
+def main(args: argparse.Namespace) -> None:
     """Prints rates over the zoo's distinct layers in three schemes, one process."""
     convs = list({conv: None for model in zoo.MODELS for conv in zoo.distinct(model)})
     cases = [
@@ -57,8 +56,8 @@ def main(runs: int) -> None:
     ]
     few = cases[:: max(1, len(cases) // 60)]
     rates = {
-        "plan": per_second(plan_only, cases, runs),
-        "plan and maps": per_second(plan_and_maps, few, runs),
+        "plan": per_second(plan_only, cases, args.runs),
+        "plan and maps": per_second(plan_and_maps, few, args.runs),
         "ranking of all plans": per_second(
             lambda conv, _: rank_plans(conv, ShardConfig(scheme="auto")),
             few[:: max(1, len(few) // 12)],
@@ -68,9 +67,11 @@ def main(runs: int) -> None:
     table = Table(title=f"{len(convs)} distinct layers of the zoo, one process")
     for column in ("work", "per second", "at least"):
         table.add_column(column, justify="right")
+    records = []
     for name, rate in rates.items():
         least = LEAST_PER_SECOND.get(name)
         table.add_row(name, f"{rate:,.0f}", "" if least is None else f"{least:,}")
         record = {"bench": "plans", "work": name, "per_second": rate}
-        print(json.dumps(record | environment()))
-    Console().print(table)
+        records.append(record | environment())
+    write_lines(records, args.json)
+    console().print(table)

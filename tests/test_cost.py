@@ -16,7 +16,7 @@ from jaxdw.models import zoo
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 WAYS = {  # flops to a kernel position of an output
-    "float32": (FLOAT32, 9.5),
+    "float32": (FLOAT32, 10.5),
     "LoFi": (jd.ComputeConfig(math_fidelity="LoFi"), 32),
     "HiFi4": (jd.ComputeConfig(math_fidelity="HiFi4"), 92),
 }

@@ -104,7 +104,13 @@ def compute(
     """
 
     def way(exact: bool) -> Float32[Array, "n ho wo c"]:
-        shards = map_grid(
+        run_grid = functools.partial(map_grid, exact=exact)
+        if program.pallas and not exact:
+            from jaxdw.machine.pallas_core import pallas_grid
+
+            interpret = jax.default_backend() == "cpu"
+            run_grid = functools.partial(pallas_grid, interpret=interpret)
+        shards = run_grid(
             operands.sticks,
             maps.sticks.index,
             operands.weights,
@@ -112,7 +118,6 @@ def compute(
             maps.channels_written,
             maps.windows_written,
             program,
-            exact=exact,
         )
         return collected(maps, shards.reshape(-1, shards.shape[-1]), program)
 
@@ -198,6 +203,7 @@ def trace_composed(
         weights_dtype="float32",
         output_dtype="float32",
         compute=ComputeConfig(arithmetic="float32"),
+        pallas=False,
     )
     leaves, structure = jax.tree.flatten(maps)
 

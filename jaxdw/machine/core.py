@@ -38,7 +38,7 @@ def bias_stream(tiles: Float32[Array, "tiles 1024"]) -> Float32[Array, " channel
 
 def _float32_dst(
     tap: Windows,
-    weights: Float32[Array, "taps sticks_or_1 channels"],
+    weights: fpu.ByTap,
     bias: Float32[Array, " channels"] | None,
 ) -> Float32[Array, "sticks channels"]:
     total = jnp.zeros((), jnp.float32)
@@ -49,7 +49,7 @@ def _float32_dst(
 
 def _fpu_dst(
     tap: Windows,
-    weights: Float32[Array, "taps sticks_or_1 channels"],
+    weights: fpu.ByTap,
     bias: Float32[Array, " channels"] | None,
     mantissa_bits: tuple[int, int],
     compute: ComputeConfig,
@@ -79,7 +79,7 @@ def _fpu_dst(
 
 def compute_sticks(
     tap: Windows,
-    weights: Float32[Array, "taps sticks_or_1 channels"],
+    weights: fpu.ByTap,
     bias: Float32[Array, " channels"] | None,
     mantissa_bits: tuple[int, int] = (11, 11),
     *,
@@ -99,9 +99,24 @@ def compute_sticks(
         same bits. `by_operands` chooses.
     """
     if compute.arithmetic == "float32":
-        total = sfpu.true_activation(_float32_dst(tap, weights, bias), activation)
-        return formats.round_to(total, output_dtype)
-    dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, exact)
+        dst = _float32_dst(tap, weights, bias)
+    else:
+        dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, exact)
+    return finish(
+        dst, activation=activation, output_dtype=output_dtype, compute=compute
+    )
+
+
+def finish(
+    dst: Float32[Array, "sticks channels"],
+    *,
+    activation: str | None,
+    output_dtype: str,
+    compute: ComputeConfig,
+) -> Float32[Array, "sticks channels"]:
+    """Activates and packs Dst. No activation and `float32` leave it as it is."""
+    if compute.arithmetic == "float32":
+        return formats.round_to(sfpu.true_activation(dst, activation), output_dtype)
     dst = sfpu.activate(dst, activation, fp32_dest=compute.fp32_dest_acc)
     return formats.pack_output(dst, output_dtype, fp32_dest=compute.fp32_dest_acc)
 
@@ -221,9 +236,13 @@ def core_program(
       channels_written, windows_written: whether all weights and all window elements of
         an output were ever written; one that was not is poison. None for all.
       exact: as for `compute_sticks`.
-      sticks_at_once: output sticks computed together, one such part after the other.
+      sticks_at_once: output sticks computed together, one such part after the other; a
+        divisor of their number.
     """
-    taps, channels = weights.shape
+    channels = weights.shape[1]
+    bits = l1
+    if l1.dtype == jnp.bfloat16:
+        bits = jax.lax.bitcast_convert_type(l1, jnp.uint16)
     mantissa_bits = (
         fpu_fast.MANTISSA_BITS[l1.dtype.name],
         fpu_fast.MANTISSA_BITS[weights_dtype],
@@ -233,8 +252,10 @@ def core_program(
         sticks: Int32[HostOrDevice, "taps part"],
     ) -> Float32[Array, "part channels"]:
         def tap(k: fpu.Tap) -> Float32[Array, "part channels"]:
-            found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
-            return found.astype(jnp.float32)
+            found = bits.at[sticks[k]].get(mode="fill", fill_value=0)
+            if bits is l1:
+                return found.astype(jnp.float32)
+            return fpu.floats_of(found.astype(jnp.int32) << 16)
 
         return compute_sticks(
             tap,
@@ -249,14 +270,24 @@ def core_program(
         )
 
     num_sticks = sticks.shape[1]
-    if sticks_at_once >= num_sticks:
+    if sticks_at_once == num_sticks:
         result = part(sticks)
     else:
-        num_parts = -(-num_sticks // sticks_at_once)
-        past = [(0, 0), (0, num_parts * sticks_at_once - num_sticks)]
-        parts = jnp.pad(sticks, past, constant_values=len(l1))
-        parts = parts.reshape(taps, num_parts, sticks_at_once).swapaxes(0, 1)
-        result = jax.lax.map(part, parts).reshape(-1, channels)[:num_sticks]
+        result = jax.lax.fori_loop(
+            0,
+            num_sticks // sticks_at_once,
+            lambda n, done: jax.lax.dynamic_update_slice_in_dim(
+                done,
+                part(
+                    jax.lax.dynamic_slice_in_dim(
+                        sticks, n * sticks_at_once, sticks_at_once, axis=1
+                    )
+                ),
+                n * sticks_at_once,
+                axis=0,
+            ),
+            jnp.zeros((num_sticks, channels), jnp.float32),
+        )
     if channels_written is not None:
         result = jnp.where(channels_written[None], result, jnp.nan)
     if windows_written is not None:

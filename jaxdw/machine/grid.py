@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 
 import jax
@@ -31,6 +32,7 @@ class Program:
     activation: str | None
     compute: ComputeConfig
     arch: Arch
+    pallas: bool = False  # the grid as a Pallas kernel
 
     @property
     def channels(self) -> int:
@@ -38,7 +40,10 @@ class Program:
 
 
 def program_of(plan: Plan) -> Program:
-    """Returns the static part of a plan."""
+    """Returns the static part of a plan.
+
+    `JAXDW_PALLAS=1` in the environment has the float32 forms run as a Pallas kernel.
+    """
     conv = plan.conv
     return Program(
         num_channel_shards=plan.num_channel_shards,
@@ -50,6 +55,7 @@ def program_of(plan: Plan) -> Program:
         activation=conv.activation,
         compute=plan.compute,
         arch=plan.arch,
+        pallas=os.environ.get("JAXDW_PALLAS") == "1",
     )
 
 
@@ -104,7 +110,11 @@ def map_grid(
       exact: as for `core.compute_sticks`.
     """
     num_shards, _, num_sticks = sticks.shape
-    exact_sticks = max(1, EXACT_OUTPUTS // (num_shards * l1.shape[-1]))
+    at_once = num_sticks
+    if exact:
+        most = EXACT_OUTPUTS // (num_shards * l1.shape[-1])
+        even = (n for n in range(1, num_sticks + 1) if num_sticks % n == 0)
+        at_once = max((n for n in even if n <= most), default=1)
     core = functools.partial(
         core_program,
         weights_dtype=program.weights_dtype,
@@ -113,7 +123,7 @@ def map_grid(
         compute=program.compute,
         arch=program.arch,
         exact=exact,
-        sticks_at_once=exact_sticks if exact else num_sticks,
+        sticks_at_once=at_once,
     )
     arguments = (l1, sticks, weights, bias, channels_written, windows_written)
     shared_ndims = (2, None, 2, 1, 1, None)

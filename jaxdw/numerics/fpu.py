@@ -11,7 +11,7 @@ ELWADD (tests/golden/fpu.npz), against the library's own low-level kernels
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,14 @@ PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 
 Tap = int | Int32[Array, ""]
 Dst = Float32[Array, "..."]
+
+
+@runtime_checkable
+class ByTap(Protocol):
+    """What has an entry for each tap: an array, or a kernel's reference to one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, k: Tap, /) -> Float32[Array, "..."]: ...
 
 
 class Term(NamedTuple):
@@ -236,7 +244,7 @@ def elwadd(
 
 def multiply_reduce(
     a: Callable[[Tap], Float32[Array, "..."]],
-    b: Float32[Array, "taps ..."],
+    b: ByTap,
     *,
     phases: int,
     fp32_dest: bool,

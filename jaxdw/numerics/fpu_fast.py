@@ -19,6 +19,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.numerics.fpu import (
     GROUP_LANES,
     PHASE_STEP,
+    ByTap,
     Dst,
     Tap,
     Term,
@@ -225,7 +226,7 @@ def _terms(groups: Sequence[_Group], phase: int) -> list[Term]:
 
 def multiply_reduce(
     a: Callable[[Tap], Float32[Array, "..."]],
-    b: Float32[Array, "taps ..."],
+    b: ByTap,
     *,
     phases: int,
     fp32_dest: bool,
@@ -239,13 +240,12 @@ def multiply_reduce(
         zero; fewer save phases (`MANTISSA_BITS`).
     """
     product_phases = effective_phases(phases, fp32_dest, mantissa_bits)
-    weights = _parts(b, 7, 11)
 
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [
             _product(
                 _parts(a(first + lane), 5, 10),
-                [part[first + lane] for part in weights],
+                _parts(b[first + lane], 7, 11),
                 phases=product_phases,
                 fp32_dest=fp32_dest,
             )

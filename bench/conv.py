@@ -1,0 +1,325 @@
+"""One layer or whole models: jaxdw against the libraries that compute the same.
+
+From an NHWC image and OIHW weights to an NHWC image, steady state: plans, maps,
+sessions and other layouts are made ready before. Each contender has a process of its
+own; jaxdw's schemes take turns in one.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import get_args
+
+from rich.table import Table
+
+from bench import plots
+from bench.contenders import (
+    Contender,
+    contend,
+    jaxdw,
+    lax_conv,
+    numpy_sticks,
+    onnxruntime_conv,
+    torch_conv,
+)
+from bench.harness import (
+    DISTURBED,
+    Record,
+    console,
+    environment,
+    in_fresh_process,
+    names,
+    write_lines,
+)
+from bench.layers import (
+    DEFAULT_LAYER,
+    WAYS,
+    bare_layers,
+    layer_name,
+    layer_of,
+    name_of,
+)
+from jaxdw.errors import refuse
+from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
+
+TORCH = "torch channels_last"
+LAX = "lax.conv_general_dilated"
+SYNCHRONOUS = "float32 height, synchronous dispatch"
+
+Suites = Mapping[str, Counter[ConvConfig]]  # layers and their counts, by model
+Seconds = Mapping[tuple[str, ConvConfig], float]  # medians, by contender and layer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A ratio of two contenders' sums, and what is asked of it for MobileNetV2."""
+
+    what: str
+    over: str
+    asked: float
+    aimed: float | None = None
+    at_least: bool = False
+
+    def text(self, bound: float | None) -> str:
+        if bound is None:
+            return ""
+        return f"at {'least' if self.at_least else 'most'} {bound:g}"
+
+    def met(self, ratio: float) -> bool:
+        return ratio >= self.asked if self.at_least else ratio <= self.asked
+
+
+GOALS = (
+    Goal(what="float32 height", over=TORCH, asked=3.5, aimed=1.5),
+    Goal(what="fpu LoFi height", over=TORCH, asked=9, aimed=4),
+    Goal(what="fpu HiFi4 height", over=TORCH, asked=18, aimed=8),
+    Goal(what=LAX, over="fpu LoFi height", asked=6, at_least=True),
+    *(
+        Goal(what=f"{way} {scheme}", over=f"{way} height", asked=1.5)
+        for way in map(name_of, WAYS)
+        for scheme in ("block", "width")
+    ),
+)
+
+
+def contenders(schemes: Sequence[Scheme]) -> list[Contender]:
+    """Returns all contenders, those of one process next to each other."""
+    found = [
+        Contender(
+            name=f"{name_of(compute)} {scheme}",
+            process=name_of(compute),
+            prepare=functools.partial(
+                jaxdw, compute=compute, shard=ShardConfig(scheme=scheme)
+            ),
+            compute=compute,
+        )
+        for compute in WAYS
+        for scheme in schemes
+    ]
+    synchronous = functools.partial(
+        jaxdw, compute=WAYS[0], shard=ShardConfig(), synchronous=True
+    )
+    libraries = (
+        (TORCH, functools.partial(torch_conv, channels_last=True), ("torch",)),
+        ("torch", functools.partial(torch_conv, channels_last=False), ("torch",)),
+        ("onnxruntime", onnxruntime_conv, ("onnxruntime", "onnx")),
+        (LAX, lax_conv, ()),
+        ("numpy stick loop", numpy_sticks, ()),
+    )
+    return [
+        *found,
+        Contender(
+            name=SYNCHRONOUS,
+            process=SYNCHRONOUS,
+            prepare=synchronous,
+            compute=WAYS[0],
+        ),
+        *(
+            Contender(name=name, process=name, prepare=prepare, libraries=needed)
+            for name, prepare, needed in libraries
+        ),
+    ]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--layer", type=layer_of, metavar="CxHxW[kK][sS][nN]")
+    what.add_argument("--models", type=names, default=(), help="joined by commas")
+    parser.add_argument("--schemes", type=names, default=("height",))
+    parser.add_argument(
+        "--only", type=names, default=(), metavar="PARTS",
+        help="contenders whose name holds one of these, joined by commas",
+    )  # fmt: skip
+    plots.add_option(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the layers, the sums and what was asked of them; writes the records."""
+    refuse(
+        [
+            f"`--schemes` (={scheme}) must be among {', '.join(get_args(Scheme))}"
+            for scheme in args.schemes
+            if scheme not in get_args(Scheme)
+        ]
+    )
+    suites: Suites = {model: bare_layers(model) for model in args.models}
+    if not suites:
+        layer = args.layer or layer_of(DEFAULT_LAYER)
+        suites = {layer_name(layer): Counter([layer])}
+    convs = list(dict.fromkeys(itertools.chain.from_iterable(suites.values())))
+    found = contenders(args.schemes)
+    if args.only:
+        found = [c for c in found if any(part in c.name for part in args.only)]
+        refuse([] if found else [f"`--only` (={args.only}) must name a contender"])
+    records = compete(found, convs, args.runs)
+    seconds = {(r["contender"], ConvConfig(**r["layer"])): r["median"] for r in records}
+    disturbed = {r["contender"] for r in records if r["disturbed"]}
+    ratios = [
+        ratio
+        for model in suites
+        for ratio in goals(model, sums(suites[model], seconds), disturbed)
+    ]
+    here = in_fresh_process(environment)
+    for model, layers in suites.items():
+        for name, total in sums(layers, seconds).items():
+            line = {"bench": "conv", "model": model, "contender": name, "sum": total}
+            records.append(here | line)
+    write_lines([*records, *(here | ratio for ratio in ratios)], args.json)
+    _print(suites, seconds, records, ratios)
+    if args.plot:
+        _plot(args.plot, convs, seconds)
+
+
+def compete(
+    found: Iterable[Contender], convs: Sequence[ConvConfig], runs: int
+) -> list[Record]:
+    """Runs each process's contenders on all layers; those not installed are named."""
+    records = []
+    for _, group in itertools.groupby(found, lambda contender: contender.process):
+        together = list(group)
+        missing = [contender.name for contender in together if not contender.installed]
+        if missing:
+            print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+            continue
+        records += in_fresh_process(contend, together, convs, runs)
+    return [{"bench": "conv"} | record for record in records]
+
+
+def sums(layers: Counter[ConvConfig], seconds: Seconds) -> dict[str, float]:
+    """Returns each contender's sum of medians over a model's layers, as often as it
+    has them."""
+    found = dict.fromkeys((name for name, _ in seconds), 0.0)
+    for name in found:
+        found[name] = sum(seconds[name, conv] * n for conv, n in layers.items())
+    return found
+
+
+def goals(
+    model: str, totals: Mapping[str, float], disturbed: Collection[str]
+) -> list[Record]:
+    """Returns the ratios of the goals whose two contenders ran."""
+    return [
+        {
+            "bench": "conv",
+            "model": model,
+            **dataclasses.asdict(goal),
+            "reached": totals[goal.what] / totals[goal.over],
+            "disturbed": sorted({goal.what, goal.over} & set(disturbed)),
+        }
+        for goal in GOALS
+        if goal.what in totals and goal.over in totals
+    ]
+
+
+def _print(
+    suites: Suites, seconds: Seconds, records: list[Record], ratios: list[Record]
+) -> None:
+    for model, layers in suites.items():
+        totals = sums(layers, seconds)
+        if len(layers) > 1:
+            console().print(_layers_table(model, layers, seconds, list(totals)))
+        console().print(_sums_table(model, layers, totals, records))
+        goals_table = _goals_table(model, [r for r in ratios if r["model"] == model])
+        if goals_table.row_count:
+            console().print(goals_table)
+
+
+def _layers_table(
+    model: str, layers: Counter[ConvConfig], seconds: Seconds, contenders: list[str]
+) -> Table:
+    table = Table(title=f"{model}, ms of each layer, median")
+    table.add_column("layer")
+    for name in ("times", *(c for c in contenders if not _sharded_other(c))):
+        table.add_column(name, justify="right")
+    for conv, count in layers.items():
+        cells = [
+            f"{seconds[name, conv] * 1e3:.3f}"
+            for name in contenders
+            if not _sharded_other(name)
+        ]
+        table.add_row(layer_name(conv), str(count), *cells)
+    return table
+
+
+def _sharded_other(name: str) -> bool:
+    return name.endswith((" block", " width"))
+
+
+def _sums_table(
+    model: str,
+    layers: Counter[ConvConfig],
+    totals: Mapping[str, float],
+    records: list[Record],
+) -> Table:
+    table = Table(
+        title=f"{model}, {layers.total()} layers, sum of medians",
+        caption=f"disturbed: layers whose median is over {DISTURBED} times the fastest "
+        "run; measure again when nothing else runs here",
+    )
+    table.add_column("contender")
+    heads = (
+        "ms",
+        f"over {TORCH}",
+        "compile s",
+        "threads",
+        "PCC at least",
+        "peak MB",
+        "disturbed",
+    )
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, total in totals.items():
+        own = [r for r in records if r["contender"] == name and "layer" in r]
+        ratio = f"{total / totals[TORCH]:.2f}" if TORCH in totals else ""
+        table.add_row(
+            name,
+            f"{total * 1e3:.3f}",
+            ratio,
+            f"{sum(r['compile'] for r in own):.1f}",
+            str(own[0]["threads"]),
+            f"{min(r['pcc'] for r in own):.6f}",
+            f"{max(r['peak_bytes'] for r in own) / 1e6:.0f}",
+            str(sum(r["disturbed"] for r in own) or ""),
+        )
+    return table
+
+
+def _goals_table(model: str, ratios: list[Record]) -> Table:
+    table = Table(title=f"{model}, what is asked of mobilenet_v2 on 8x8")
+    for head in ("ratio of sums", "asked", "aimed", "reached", ""):
+        table.add_column(head, justify="left" if "sums" in head else "right")
+    for ratio in ratios:
+        goal = Goal(**{f.name: ratio[f.name] for f in dataclasses.fields(Goal)})
+        table.add_row(
+            f"{goal.what} over {goal.over}",
+            goal.text(goal.asked),
+            goal.text(goal.aimed),
+            f"{ratio['reached']:.2f}",
+            _verdict(goal, ratio),
+        )
+    return table
+
+
+def _verdict(goal: Goal, ratio: Record) -> str:
+    """Judges, unless the contender was disturbed whose slowness flatters the ratio."""
+    flattering = goal.what if goal.at_least else goal.over
+    if flattering in ratio["disturbed"]:
+        return f"not judged, disturbed: {flattering}"
+    return "met" if goal.met(ratio["reached"]) else "missed"
+
+
+def _plot(path: str, convs: Sequence[ConvConfig], seconds: Seconds) -> None:
+    layers = [layer_name(conv) for conv in convs]
+    plots.draw_lines(
+        path,
+        {
+            name: (layers, [seconds[name, conv] for conv in convs])
+            for name in dict.fromkeys(name for name, _ in seconds)
+        },
+        across="layer",
+        title="Depthwise layers",
+    )

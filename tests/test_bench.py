@@ -1,0 +1,241 @@
+"""The benchmarks check before they time, and count what they say they count."""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdw as jd
+from bench import contenders, conv, harness, layers, scale, stages, sweep
+from bench.__main__ import make_parser
+from bench.contenders import Contender, Prepared, contend
+from bench.layers import layer_name, layer_of
+
+TINY = layer_of("32x6x6")
+FLOAT32 = layers.WAYS[0]
+HERE = {"device", "platform", "processor", "cpu_cores", "load", "python", "jax"}
+TIMED = {"compile", "median", "spread", "fastest", "runs", "disturbed", "prepare"}
+
+
+@pytest.fixture(autouse=True)
+def few_repeats(monkeypatch):
+    monkeypatch.setattr(harness, "LEAST_SECONDS", 0.0)
+
+
+def entrant(name: str) -> Contender:
+    (found,) = [c for c in conv.contenders(("height",)) if c.name == name]
+    return found
+
+
+def needs(*libraries: str):
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{missing} not installed")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "float32 height",
+        "fpu LoFi height",
+        conv.LAX,
+        "numpy stick loop",
+        pytest.param(conv.TORCH, marks=needs("torch")),
+        pytest.param("torch", marks=needs("torch")),
+        pytest.param("onnxruntime", marks=needs("onnxruntime", "onnx")),
+    ],
+)
+def test_contenders_compute_the_same_layers(name):
+    uneven = dataclasses.replace(
+        layer_of("32x7x6s2n2"), padding=(0, 1, 1, 0), dilation=(1, 2), kernel=(2, 3)
+    )
+    convs = [TINY] if name.startswith("fpu") else [TINY, uneven]
+    records = contend([entrant(name)], convs, 7)
+    assert [jd.ConvConfig(**record["layer"]) for record in records] == convs
+    for record in records:
+        assert HERE | TIMED | {"threads", "peak_bytes"} <= record.keys()
+        assert record["runs"] >= 7
+        assert 0 < record["fastest"] <= record["median"]
+        assert record["threads"] >= 1
+        assert record["pcc"] > 0.999
+        json.dumps(record)
+
+
+def spoiled(conv, x, w, *, by) -> Prepared:
+    """Prepares what leaves out a tap of one channel, or shifts the image."""
+    output = jd.reference(conv, x, w)
+    if by == "tap":
+        output[..., 3] -= jd.reference(conv, x, w * (np.arange(9) == 4).reshape(3, 3))[
+            ..., 3
+        ]
+    else:
+        output = np.roll(output, 1, axis=2)
+    return Prepared(lambda: output, np.asarray, {"threads": 1})
+
+
+@pytest.mark.parametrize("by", ["tap", "shift"])
+@pytest.mark.parametrize("compute", [None, FLOAT32])
+def test_a_wrong_contender_is_not_timed(by, compute, monkeypatch):
+    monkeypatch.setattr(contenders, "measure_call", None)
+    prepare = functools.partial(spoiled, by=by)
+    cheat = Contender(name="cheat", process="cheat", prepare=prepare, compute=compute)
+    with pytest.raises(AssertionError, match="cheat is wrong on 32x6x6k3s1"):
+        contend([cheat], [TINY], 7)
+
+
+def test_the_command_writes_a_line_for_each_figure(tmp_path):
+    lines = tmp_path / "lines.jsonl"
+    picture = tmp_path / "plot.png"
+    command = [
+        *(sys.executable, "-m", "bench", "conv", "--layer", "32x6x6", "--runs", "7"),
+        *("--schemes", "height,width", "--only", "float32 width,stick"),
+        *("--json", str(lines), "--plot", str(picture)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    timed = {r["contender"]: r for r in records if "layer" in r}
+    totals = {r["contender"]: r["sum"] for r in records if "sum" in r}
+    assert list(timed) == ["float32 width", "numpy stick loop"]
+    assert totals == {name: record["median"] for name, record in timed.items()}
+    assert all(HERE <= r.keys() and r["bench"] == "conv" for r in records)
+    assert "numpy stick loop" in done.stdout
+    assert "{" not in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_sums_count_a_layer_as_often_as_the_model_has_it():
+    other = layer_of("64x6x6")
+    seconds = {("a", TINY): 1.0, ("a", other): 10.0}
+    seconds |= {("b", TINY): 2.0, ("b", other): 3.0}
+    assert conv.sums(Counter({TINY: 3, other: 1}), seconds) == {"a": 13.0, "b": 9.0}
+
+
+def test_goals_say_who_was_disturbed_instead_of_judging():
+    totals = {conv.TORCH: 2.0, "float32 height": 3.0, "fpu LoFi height": 20.0}
+    ratios = conv.goals("mobilenet_v2", totals, {conv.TORCH})
+    assert [ratio["reached"] for ratio in ratios] == [1.5, 10.0]
+    assert all(ratio["disturbed"] == [conv.TORCH] for ratio in ratios)
+    goal = conv.GOALS[0]
+    assert goal.met(3.5)
+    assert not goal.met(3.6)
+    assert conv._verdict(goal, ratios[0]) == f"not judged, disturbed: {conv.TORCH}"
+    assert conv._verdict(goal, {"reached": 3.6, "disturbed": []}) == "missed"
+    slow = {"reached": 3.4, "disturbed": ["float32 height"]}  # met all the same
+    assert conv._verdict(goal, slow) == "met"
+
+
+def test_a_median_far_from_the_fastest_run_is_disturbed():
+    timing = harness.Timing(compile=0, median=3.1, spread=1, fastest=1, runs=7)
+    assert timing.disturbed
+    assert not dataclasses.replace(timing, median=2.9).disturbed
+
+
+def test_layers_are_read_as_they_are_named():
+    for text in ("144x56x56k3s1", "32x7x5k4s2n8"):
+        assert layer_name(layer_of(text)) == text
+    shape = layers.output_shape(layer_of("32x7x5k4s1n8"))
+    assert shape == (8, 7, 5, 32)
+    assert layers.multiplications(layer_of("32x8x8s2")) == 32 * 4 * 4 * 9
+    assert layers.tensor_bytes(layer_of("32x8x8s2")) == 4 * 32 * (64 + 16)
+    assert sum(layers.bare_layers("mobilenet_v2").values()) == 17
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["conv", "--runs", "6"], r"\(=6\) must be at least 7"),
+        (["conv", "--layer", "32x8"], "'32x8' must be CxHxW"),
+        (["stages", "--way", "lofi2"], "'lofi2' must be one of float32, LoFi"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(options)
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_exponent_is_the_power_of_growth():
+    sizes = np.array([1, 2, 4, 8, 16])
+    assert scale.exponent(sizes, 0.3 * sizes**1.5) == pytest.approx(1.5)
+
+
+def test_exponents_of_batch_are_fitted_beyond_the_cache():
+    points = scale.batch_points()
+    seconds = [1.0 if p.num_bytes <= 32 * 2**20 else p.size / 10 for p in points]
+    found = scale.fit("batch", points, seconds, 32 * 2**20)
+    assert found["fitted"] == [16, 32, 64]
+    assert found["exponent"] == pytest.approx(1)
+    assert scale.fit("batch", points, seconds, 2**40)["exponent"] is None
+    assert scale.fit("cores", points, seconds, 2**40)["fitted"] == list(scale.BATCHES)
+
+
+def test_an_axis_is_timed_at_each_of_its_points():
+    points = [scale.one(n, dataclasses.replace(TINY, batch=n)) for n in (1, 2)]
+    cores = scale.one(130, TINY, shard=jd.ShardConfig(cores=130), arch="blackhole")
+    records = scale.measure_axis("batch", [*points, cores], FLOAT32, 7)
+    assert [record["size"] for record in records] == [1, 2, 130]
+    assert [record["cores"] for record in records] == [2, 3, 130]
+    medians = [record["median"] for record in records]
+    assert scale.seconds_of([*points, cores], records) == medians
+
+
+def test_the_largest_layers_are_those_of_efficientnet_b7_with_a_batch():
+    first, *others = scale.large_layers()
+    assert (first.batch, first.channels, first.height) == (8, 192, 300)
+    assert layers.tensor_bytes(first) == 4 * 8 * 192 * (300**2 + 150**2)
+    assert all(layers.tensor_bytes(o) <= layers.tensor_bytes(first) for o in others)
+
+
+def test_a_footprint_counts_what_one_layer_adds():
+    large = layer_of("64x128x128n4")  # 34 MB in and out
+    record = harness.in_fresh_process(scale.footprint, large, FLOAT32)
+    added = record["peak_bytes"] - record["start_bytes"]
+    assert record["tensor_bytes"] == 2 * 4 * 4 * 64 * 128 * 128
+    assert added >= record["tensor_bytes"]
+    assert record["ratio"] == added / record["tensor_bytes"]
+
+
+def test_stages_count_the_bytes_of_their_arrays_and_end_in_the_output():
+    plan = jd.make_plan(TINY, jd.ShardConfig(), FLOAT32)
+    maps = jd.make_maps(plan)
+    x, w = map(jnp.asarray, contenders.tensors(TINY))
+    found = {stage.name: stage for stage in stages.stages_of(plan, maps, x, w)}
+    rows, columns = plan.weight_layout.rows, plan.weight_layout.columns
+    size = rows * columns
+    # bf16 weights of 9 taps; int32 places; float32 in, bf16 out
+    assert found["prepare"].num_bytes == 32 * 9 * 4 + size * 4 + size * 2
+    assert found["tilize"].num_bytes == size * 2 + size // 16 * 4 + size * 2
+    assert found["round"].num_bytes == 36 * 32 * 4 + 36 * 32 * 2
+    last = found["gather"]
+    np.testing.assert_array_equal(last.result, jd.run(plan, maps, x, w).output)
+    assert last.result.nbytes == 36 * 32 * 4
+    assert list(found)[-3:] == ["halo", "core", "gather"]
+
+
+def test_stages_share_the_whole():
+    arguments = (TINY, jd.ShardConfig(), FLOAT32, 7)
+    records = harness.in_fresh_process(stages.measure_stages, *arguments)
+    shares = [record["share"] for record in records if "stage" in record]
+    assert sum(shares) == pytest.approx(1)
+    assert [r["whole"] for r in records if "whole" in r] == ["run, keep", "run"]
+    assert all(HERE <= record.keys() for record in records)
+    assert set(stages.ceilings(2**16, 7)) == {"in place", "new memory"}
+
+
+def test_a_warm_sweep_compiles_nothing():
+    points = jd.Space(
+        models=("mobilenet_v2",), schemes=("height",), filter="channels == 32"
+    ).points()
+    found = sweep.measure_sweeps(points, 1, 1)
+    (cold,), (warm,), (planned,) = (found[way] for way in ("cold", "warm", "plan only"))
+    assert cold.compilations > 0
+    assert (warm.compilations, planned.compilations) == (0, 0)
+    assert cold.statuses == warm.statuses == {"pass": 1}
+    assert planned.statuses == {"planned": 1}
