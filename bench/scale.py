@@ -1,7 +1,7 @@
 """How time and memory grow: with batch, channels, cores, kernel and model.
 
 Exponents are slopes of least squares in log-log. Of batch and channels only points
-whose input and output together are larger than the last-level cache count. Peak memory
+whose input and output would not fit two last-level caches count. Peak memory
 is that of a process which runs one layer, less what it held after a tiny one.
 """
 
@@ -46,8 +46,10 @@ from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
-CHANNELS = (32, 64, 128, 256, 384, 512, 768, 1024)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CHANNELS = (32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 4096)
+MEMORY_BATCH = 64
+BEYOND = 2  # caches that an input and output must not fit, to be beyond them
 CORES = (1, 2, 4, 8, 13, 26, 52, 78, 104, 130)
 KERNELS = (3, 4, 5, 6, 7)
 MODELS = ("mobilenet_v3_small", "mobilenet_v2", "mobilenet_v1", "efficientnet_b0")
@@ -127,7 +129,7 @@ def beyond(axis: str, points: Sequence[Point], cache: int) -> list[Point]:
     """Returns the points that an exponent is fitted to."""
     if axis not in ASKED:
         return list(points)
-    return [point for point in points if point.num_bytes > cache]
+    return [point for point in points if point.num_bytes > BEYOND * cache]
 
 
 def measure_axis(
@@ -273,7 +275,7 @@ def main(args: argparse.Namespace) -> None:
 
 def measure_memory(ways: Sequence[ComputeConfig], most: int | None) -> list[Record]:
     """Returns the footprints of the largest batch and of the largest layers."""
-    batch = min(BATCHES[-1], most or BATCHES[-1])
+    batch = min(MEMORY_BATCH, most or MEMORY_BATCH)
     convs = [dataclasses.replace(LAYER, batch=batch)]
     if most is None:
         convs += large_layers()
@@ -293,7 +295,9 @@ def _axis_table(
     caption = f"fitted to {', '.join(map(str, some['fitted'])) or 'no points'}"
     if axis in ASKED:
         cache = some["cache_bytes"] / 1e6
-        caption += f": input and output beyond the cache of {cache:.0f} MB ({known})"
+        caption += (
+            f": input and output over {BEYOND} caches of {cache:.0f} MB ({known})"
+        )
     layers = {layer_name(conv) for point in points for conv in point.layers}
     of = layers.pop() if len(layers) == 1 else layer_name(next(iter(points[0].layers)))
     title = "models" if axis == "model" else f"{axis}, from {of}"

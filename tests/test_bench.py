@@ -168,9 +168,9 @@ def test_an_exponent_is_the_power_of_growth():
 
 def test_exponents_of_batch_are_fitted_beyond_the_cache():
     points = scale.batch_points()
-    seconds = [1.0 if p.num_bytes <= 32 * 2**20 else p.size / 10 for p in points]
+    seconds = [1.0 if p.num_bytes <= 64 * 2**20 else p.size / 10 for p in points]
     found = scale.fit("batch", points, seconds, 32 * 2**20)
-    assert found["fitted"] == [16, 32, 64]
+    assert found["fitted"] == [32, 64, 128, 256]
     assert found["exponent"] == pytest.approx(1)
     assert scale.fit("batch", points, seconds, 2**40)["exponent"] is None
     assert scale.fit("cores", points, seconds, 2**40)["fitted"] == list(scale.BATCHES)
