@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdw.arch.arch import load_arch
-from jaxdw.numerics import fpu, fpu_fast
+from jaxdw.numerics import formats, fpu, fpu_fast
 
 
 def ordinary_operands(seed: int, taps: int, zeros: float) -> tuple:
@@ -115,3 +115,40 @@ def test_a_term_14_places_down_is_rounded_twice(small, large, want):
             arch=load_arch("wormhole_b0"),
         )
         assert float(dst[0]) == want * 16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bfloat8_b", "bfloat4_b"])
+@pytest.mark.parametrize(
+    ("edge", "sure"),
+    [
+        (0.0, True),
+        (-(2.0**-43), True),
+        (2.0**36 * (1 - 2.0**-24), True),  # bf16 makes it 2**36
+        (np.nextafter(np.float32(2.0**-43), np.float32(0)), False),
+        (-(2.0**36), False),
+        (np.inf, False),
+        (np.nan, False),
+    ],
+)
+def test_what_is_sure_on_the_host_is_ordinary_however_it_is_rounded(edge, sure, dtype):
+    values = np.ones(48, np.float32)
+    values[17] = edge
+    assert fpu_fast.surely_ordinary(values) == sure
+    if sure:
+        assert fpu_fast.is_ordinary(formats.cast(jnp.asarray(values), dtype))
+
+
+def test_nothing_is_sure_of_an_array_elsewhere_or_too_large_for_float32():
+    assert not fpu_fast.surely_ordinary(jnp.ones(3))
+    assert not fpu_fast.surely_ordinary(np.array([1e300]))
+    assert fpu_fast.surely_ordinary(np.ones((0, 3)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 33])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_one_value_at_any_place_is_seen(size, dtype):
+    for place in range(size):
+        values = np.ones(size, np.float32)
+        assert fpu_fast.is_ordinary(jnp.asarray(values, dtype))
+        values[place] = 2.0**40
+        assert not fpu_fast.is_ordinary(jnp.asarray(values, dtype))
