@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import math
 import re
 from collections import Counter
 
 from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig
+from jaxdw.plan.window import Window
 
 WAYS = (
     ComputeConfig(arithmetic="float32"),
@@ -79,21 +81,14 @@ def layer_name(conv: ConvConfig) -> str:
 
 def output_shape(conv: ConvConfig) -> tuple[int, int, int, int]:
     """Returns `[N, Ho, Wo, C]`."""
-    sizes = []
-    for axis, size in enumerate((conv.height, conv.width)):
-        padded = size + sum(conv.padding[2 * axis : 2 * axis + 2])
-        reach = conv.dilation[axis] * (conv.kernel[axis] - 1) + 1
-        sizes.append((padded - reach) // conv.stride[axis] + 1)
-    return conv.batch, sizes[0], sizes[1], conv.channels
+    window = Window(conv)
+    return conv.batch, window.out_height, window.out_width, conv.channels
 
 
 def multiplications(conv: ConvConfig) -> int:
-    batch, height, width, channels = output_shape(conv)
-    return batch * height * width * channels * conv.taps
+    return math.prod(output_shape(conv)) * conv.taps
 
 
 def tensor_bytes(conv: ConvConfig) -> int:
     """Returns the bytes of input and output as `run` takes and gives them: float32."""
-    batch, height, width, channels = output_shape(conv)
-    inputs = conv.batch * conv.height * conv.width * conv.channels
-    return 4 * (inputs + batch * height * width * channels)
+    return 4 * (math.prod(conv.input_shape) + math.prod(output_shape(conv)))

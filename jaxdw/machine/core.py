@@ -216,8 +216,6 @@ def core_program(
     sticks: Int32[HostOrDevice, "taps outputs"],
     weights: Float32[Array, "taps channels"],
     bias: Float32[Array, " channels"] | None,
-    channels_written: Bool[HostOrDevice, " channels"] | None,
-    windows_written: Bool[HostOrDevice, " outputs"] | None,
     *,
     weights_dtype: str,
     activation: str | None,
@@ -233,8 +231,6 @@ def core_program(
       l1: rows that hold sticks; a row of `sticks` past them reads zeros.
       sticks: the row of each window element, one column for each output stick.
       weights, bias: the streams of the core's tiles (`weight_stream`, `bias_stream`).
-      channels_written, windows_written: whether all weights and all window elements of
-        an output were ever written; one that was not is poison. None for all.
       exact: as for `compute_sticks`.
       sticks_at_once: output sticks computed together, one such part after the other; a
         divisor of their number.
@@ -271,25 +267,12 @@ def core_program(
 
     num_sticks = sticks.shape[1]
     if sticks_at_once == num_sticks:
-        result = part(sticks)
-    else:
-        result = jax.lax.fori_loop(
-            0,
-            num_sticks // sticks_at_once,
-            lambda n, done: jax.lax.dynamic_update_slice_in_dim(
-                done,
-                part(
-                    jax.lax.dynamic_slice_in_dim(
-                        sticks, n * sticks_at_once, sticks_at_once, axis=1
-                    )
-                ),
-                n * sticks_at_once,
-                axis=0,
-            ),
-            jnp.zeros((num_sticks, channels), jnp.float32),
-        )
-    if channels_written is not None:
-        result = jnp.where(channels_written[None], result, jnp.nan)
-    if windows_written is not None:
-        result = jnp.where(windows_written[:, None], result, jnp.nan)
-    return result
+        return part(sticks)
+
+    def add_part(n, done: Float32[Array, "outputs channels"]):
+        first = n * sticks_at_once
+        own = jax.lax.dynamic_slice_in_dim(sticks, first, sticks_at_once, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(done, part(own), first, axis=0)
+
+    none_done = jnp.zeros((num_sticks, channels), jnp.float32)
+    return jax.lax.fori_loop(0, num_sticks // sticks_at_once, add_part, none_done)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxdw.arch.arch import Arch
@@ -107,6 +108,7 @@ def map_grid(
     Args:
       l1: rows of all channel shards, for each NHW shard or the same for all, as are
         weights, bias and `channels_written`.
+      channels_written, windows_written: as for `poisoned`.
       exact: as for `core.compute_sticks`.
     """
     num_shards, _, num_sticks = sticks.shape
@@ -125,10 +127,30 @@ def map_grid(
         exact=exact,
         sticks_at_once=at_once,
     )
-    arguments = (l1, sticks, weights, bias, channels_written, windows_written)
-    shared_ndims = (2, None, 2, 1, 1, None)
+    arguments = (l1, sticks, weights, bias)
+    shared_ndims = (2, None, 2, 1)
     in_axes = tuple(
         None if values is None or values.ndim == ndim else 0
         for values, ndim in zip(arguments, shared_ndims, strict=True)
     )
-    return jax.vmap(core, in_axes)(*arguments)
+    result = jax.vmap(core, in_axes)(*arguments)
+    return poisoned(result, channels_written, windows_written)
+
+
+def poisoned(
+    result: Float32[Array, "nhw outputs channels"],
+    channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None,
+    windows_written: Bool[HostOrDevice, "nhw outputs"] | None,
+) -> Float32[Array, "nhw outputs channels"]:
+    """Returns NaN for outputs of which a weight or a window element is poison.
+
+    Args:
+      channels_written, windows_written: whether all weights and all window elements of
+        an output were ever written; None for all.
+    """
+    if channels_written is not None:
+        written = channels_written.reshape(-1, 1, result.shape[-1])
+        result = jnp.where(written, result, jnp.nan)
+    if windows_written is not None:
+        result = jnp.where(windows_written[:, :, None], result, jnp.nan)
+    return result

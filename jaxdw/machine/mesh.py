@@ -1,5 +1,6 @@
 """The core grid spread over several JAX devices, with a halo exchange between them."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -8,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Float32, Shaped
+from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.machine.composed import collected, load_weights
 from jaxdw.machine.core import are_ordinary, by_operands
 from jaxdw.machine.grid import Program, map_grid, program_of
 from jaxdw.machine.memory import made
-from jaxdw.maps.exchange import Exchange, make_exchange
+from jaxdw.maps.exchange import make_exchange
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps, Maps
 from jaxdw.numerics import formats
@@ -25,14 +26,12 @@ class Spread(NamedTuple):
     """Maps as they lie on the devices of a mesh.
 
     Attributes:
-      channels_written, windows_written: as in `ComposedMaps`, for all shards of all
-        devices, or None.
+      send: as in `Exchange`.
+      composed: with the sticks of `Exchange`, and flags for all shards of all devices.
     """
 
-    exchange: Exchange
+    send: IndexMap
     composed: ComposedMaps
-    channels_written: Bool[Array, "*nhw channels"] | None
-    windows_written: Bool[Array, "nhw outputs"] | None
 
 
 class Axes(NamedTuple):
@@ -98,24 +97,28 @@ def _spread(plan: Plan, maps: Maps, mesh: Mesh, axes: Axes) -> Spread:
         composed.sticks, plan.input_shard.rows, _size(mesh, axes.nhw)
     )
     shards, _, outputs = exchange.sticks.index.shape
-    channels = composed.channels_written
-    if channels is not None:
-        whole = (shards, _channels(plan, mesh, axes))
-        channels = _padded(channels, whole[-channels.ndim :], True)
-    windows = composed.windows_written
-    if windows is not None:
-        windows = _padded(windows, (shards, outputs), True)
+    channels, windows = composed.channels_written, composed.windows_written
 
     def put(values, *spec):
         return jax.device_put(values, NamedSharding(mesh, P(*spec)))
 
+    if channels is not None:
+        whole = (shards, _channels(plan, mesh, axes))
+        channels = _padded(channels, whole[-channels.ndim :], True)
+        channels = put(channels, *(axes.nhw,) * (channels.ndim - 1), axes.channels)
+    if windows is not None:
+        windows = put(_padded(windows, (shards, outputs), True), axes.nhw)
     return Spread(
-        exchange=jax.tree.map(lambda index: put(index, axes.nhw), exchange),
-        composed=jax.tree.map(put, composed),
-        channels_written=None
-        if channels is None
-        else put(channels, *(axes.nhw,) * (channels.ndim - 1), axes.channels),
-        windows_written=None if windows is None else put(windows, axes.nhw),
+        send=put(exchange.send, axes.nhw),
+        composed=dataclasses.replace(
+            composed,
+            weights=put(composed.weights),
+            bias=put(composed.bias),
+            sticks=put(exchange.sticks, axes.nhw),
+            channels_written=channels,
+            windows_written=windows,
+            collect=put(composed.collect),
+        ),
     )
 
 
@@ -136,7 +139,7 @@ def run_on_mesh(
     mesh = Mesh(mesh.devices, mesh.axis_names)  # axes that the compiler may shard over
     axes = _axes(plan, mesh)
     laid = spread(plan, maps, mesh)
-    rows = laid.exchange.own_sticks * _size(mesh, axes.nhw)
+    rows = laid.send.size * _size(mesh, axes.nhw)
     sticks = x.reshape(-1, plan.conv.channels)
     sticks = _padded(sticks, (rows, _channels(plan, mesh, axes)), 0)
     everywhere = NamedSharding(mesh, P())
@@ -164,14 +167,14 @@ def _run(
     mesh: Mesh,
     axes: Axes,
 ) -> Float32[Array, "n ho wo c"]:
-    shards, _, outputs = laid.exchange.sticks.index.shape
-    channels = sticks.shape[1]
+    maps = laid.composed
+    shards, channels = len(maps.sticks.index), sticks.shape[1]
 
     def whole(values: Float32[Array, "..."], of_nhw: int):
         shape = (shards, *values.shape[1:]) if values.ndim == of_nhw else values.shape
         return _padded(values, (*shape[:-1], channels), 0)
 
-    weights, biases = made(load_weights(laid.composed, w, bias, program))
+    weights, biases = made(load_weights(maps, w, bias, program))
     operands = {"sticks": sticks, "weights": whole(weights, 3)}
     specs = {
         "sticks": P(axes.nhw, axes.channels),
@@ -179,29 +182,31 @@ def _run(
     }
     for name, values in (
         ("bias", None if biases is None else whole(biases, 2)),
-        ("channels_written", laid.channels_written),
+        ("channels_written", maps.channels_written),
     ):
         if values is not None:
             operands[name] = values
             specs[name] = P(*(axes.nhw,) * (values.ndim - 1), axes.channels)
-    if laid.windows_written is not None:
-        operands["windows_written"] = laid.windows_written
+    if maps.windows_written is not None:
+        operands["windows_written"] = maps.windows_written
         specs["windows_written"] = P(axes.nhw)
 
     of_shards = jax.shard_map(
         functools.partial(_one_device, program=program, axes=axes),
         mesh=mesh,
-        in_specs=(P(axes.nhw), specs),
+        in_specs=(P(axes.nhw), P(axes.nhw), specs),
         out_specs=P(axes.nhw, None, axes.channels),
         check_vma=False,
-    )(laid.exchange, operands)
-    num_shards = laid.composed.sticks.index.shape[0]
-    rows = of_shards.reshape(-1, channels)[: num_shards * outputs]
-    return collected(laid.composed, rows, program)
+    )(laid.send, maps.sticks, operands)
+    rows = of_shards.reshape(-1, channels)
+    if maps.collect is not None:
+        rows = rows[: maps.collect.size]  # those of the chip's own shards
+    return collected(maps, rows, program)
 
 
 def _one_device(
-    exchange: Exchange,
+    send: IndexMap,
+    sticks: IndexMap,
     operands: dict[str, Shaped[Array, "..."]],
     *,
     program: Program,
@@ -209,8 +214,8 @@ def _one_device(
 ) -> Float32[Array, "nhw outputs channels"]:
     """Sends and gets the sticks at the borders and runs its own cores."""
     l1 = made(_cast(operands["sticks"], program.dtype))
-    if exchange.send.index.size:
-        own = IndexMap(exchange.send.index[0], exchange.send.size)
+    if send.index.size:
+        own = IndexMap(send.index[0], send.size)
         received = jax.lax.all_to_all(gather(l1, own), axes.nhw, 0, 0)
         l1 = made(_append(l1, received))
     weights = operands["weights"]
@@ -218,7 +223,7 @@ def _one_device(
         are_ordinary(l1, weights, compute=program.compute),
         lambda exact: map_grid(
             l1,
-            exchange.sticks.index,
+            sticks.index,
             weights,
             operands.get("bias"),
             operands.get("channels_written"),

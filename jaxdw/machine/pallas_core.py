@@ -14,7 +14,7 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from jaxdw.machine.core import compute_sticks, finish
-from jaxdw.machine.grid import Program
+from jaxdw.machine.grid import Program, poisoned
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.numerics import formats, fpu, fpu_fast
 
@@ -145,9 +145,4 @@ def pallas_grid(
             compute=program.compute,
         )
     result = result.reshape(num_shards, outputs, channels)
-    if channels_written is not None:
-        written = channels_written.reshape(-1, 1, channels)
-        result = jnp.where(written, result, jnp.nan)
-    if windows_written is not None:
-        result = jnp.where(windows_written[:, :, None], result, jnp.nan)
-    return result
+    return poisoned(result, channels_written, windows_written)

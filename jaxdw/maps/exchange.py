@@ -25,10 +25,6 @@ class Exchange:
     send: IndexMap
     sticks: IndexMap
 
-    @property
-    def own_sticks(self) -> int:
-        return self.send.size
-
 
 def make_exchange(sticks: IndexMap, shard_rows: int, num_devices: int) -> Exchange:
     """Deals NHW shards to devices and finds what each must get from each other.

@@ -18,7 +18,7 @@ def test_every_window_finds_its_stick_on_its_own_device(data):
     exchange = make_exchange(make_index_map(index, size), rows, devices)
 
     per_device = -(-shards // devices)
-    own = exchange.own_sticks
+    own = exchange.send.size
     assert own == per_device * rows
     held = [
         [g if g < size else "past" for g in range(device * own, (device + 1) * own)]
