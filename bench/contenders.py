@@ -1,9 +1,10 @@
 """The contenders: each prepares a call for a layer, checked before it is timed."""
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -15,7 +16,7 @@ from bench.harness import (
     Record,
     cpu_cores,
     environment,
-    measure_call,
+    measure_calls,
     peak_bytes,
     timed,
 )
@@ -269,44 +270,61 @@ def check(
     return found
 
 
+@functools.lru_cache(maxsize=1)
+def _case(conv: ConvConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns a layer's tensors and its float64 output."""
+    x, w = tensors(conv)
+    return x, w, reference(conv, x, w)
+
+
+class Ready(NamedTuple):
+    """A contender whose first call on a layer was right, and what is known so far."""
+
+    call: Callable[[], Any]
+    first_seconds: float
+    record: Record
+
+
 def contend(
-    contenders: Sequence[Contender], convs: Sequence[ConvConfig], runs: int
+    entries: Iterable[tuple[Contender, ConvConfig]],
+    runs: int,
+    *,
+    in_turns: bool = False,
 ) -> list[Record]:
-    """Checks and times contenders on layers, one after the other, in this process.
+    """Checks and times contenders on layers in this process.
+
+    Args:
+      in_turns: make all ready, then time them round by round. What else the machine
+        does falls on all alike, but each finds the caches as another left them.
 
     Raises:
       AssertionError: from `check`; nothing of that contender is timed on that layer.
     """
+    entries = list(entries)
     records = []
-    for conv in convs:
-        x, w = tensors(conv)
-        want = reference(conv, x, w)
-        for contender in contenders:
-            records.append(_contend(contender, conv, x, w, want, runs))
-    libraries = {name for contender in contenders for name in contender.libraries}
+    for together in [entries] if in_turns else [[entry] for entry in entries]:
+        ready = [_ready(contender, conv) for contender, conv in together]
+        calls, first_seconds, known = zip(*ready, strict=True)
+        timings = measure_calls(calls, first_seconds, runs=runs)
+        for record, timing in zip(known, timings, strict=True):
+            disturbed = {"disturbed": timing.disturbed}
+            records.append(record | dataclasses.asdict(timing) | disturbed)
+    libraries = {name for contender, _ in entries for name in contender.libraries}
     here = environment(*sorted(libraries)) | {"peak_bytes": peak_bytes()}
     return [here | record for record in records]
 
 
-def _contend(
-    contender: Contender,
-    conv: ConvConfig,
-    x: np.ndarray,
-    w: np.ndarray,
-    want: np.ndarray,
-    runs: int,
-) -> Record:
+def _ready(contender: Contender, conv: ConvConfig) -> Ready:
+    x, w, want = _case(conv)
     prepared, prepare_seconds = timed(lambda: contender.prepare(conv, x, w))
     call, image, facts = prepared
     output, first_seconds = timed(call)
     found = check(contender.name, conv, contender.compute, image(output), want)
-    timing = measure_call(call, first_seconds, runs=runs)
-    return {
+    record = {
         "contender": contender.name,
         "layer": dataclasses.asdict(conv),
         "prepare": prepare_seconds,
-        **dataclasses.asdict(timing),
-        "disturbed": timing.disturbed,
         **found,
         **facts,
     }
+    return Ready(call, first_seconds, record)

@@ -12,7 +12,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ Record = dict[str, Any]  # one JSON line
 
 FEWEST_RUNS = 7
 LEAST_SECONDS = 0.1  # short calls are run more often than asked, for so long
-WARM_UPS = 3
+WARM_UPS = 10  # so many calls can pass until freed memory is used again
 DISTURBED = 3  # times the fastest run: a median that says nothing
 BUSY = 0.5  # load of the last minute
 _CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -47,15 +47,21 @@ class Timing:
         return self.median > DISTURBED * self.fastest
 
 
-def _timing(
-    call: Callable[[], Any], compile_seconds: float, runs: int, least_seconds: float
-) -> Timing:
-    seconds = []
-    while len(seconds) < runs or sum(seconds) < least_seconds:
-        seconds.append(timed(call)[1])
+def _in_turns(
+    calls: Sequence[Callable[[], Any]], runs: int, least_seconds: float
+) -> list[Timing]:
+    """Times calls round by round until each had its runs and its seconds."""
+    seconds = [[] for _ in calls]
+    while any(len(own) < runs or sum(own) < least_seconds for own in seconds):
+        for call, own in zip(calls, seconds, strict=True):
+            own.append(timed(call)[1])
+    return [_timing(own) for own in seconds]
+
+
+def _timing(seconds: Sequence[float]) -> Timing:
     quarters = statistics.quantiles(seconds, n=4)
     return Timing(
-        compile=compile_seconds,
+        compile=0.0,
         median=statistics.median(seconds),
         spread=quarters[2] - quarters[0],
         fastest=min(seconds),
@@ -82,7 +88,8 @@ def measure(
         jax.block_until_ready(compiled(*arrays))
 
     call()
-    return _timing(call, compile_seconds, runs, least_seconds)
+    (timing,) = _in_turns([call], runs, least_seconds)
+    return dataclasses.replace(timing, compile=compile_seconds)
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:
@@ -92,19 +99,24 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def measure_call(
-    call: Callable[[], Any], first_seconds: float, *, runs: int = 9
-) -> Timing:
-    """Times a call that waits for its result, at least `runs` times, `LEAST_SECONDS`.
+def measure_calls(
+    calls: Sequence[Callable[[], Any]], first_seconds: Sequence[float], *, runs: int = 9
+) -> list[Timing]:
+    """Times calls that wait for their results, in turns.
+
+    Each is made at least `runs` times, and for `LEAST_SECONDS`.
 
     Args:
-      first_seconds: of the very first call, which compiled; made and checked before.
+      first_seconds: of the very first calls, which compiled; made and checked before.
     """
-    for _ in range(WARM_UPS):
-        call()
-    timing = _timing(call, 0.0, runs, LEAST_SECONDS)
-    compile_seconds = max(0.0, first_seconds - timing.median)
-    return dataclasses.replace(timing, compile=compile_seconds)
+    for call in calls:
+        for _ in range(WARM_UPS):
+            call()
+    timings = _in_turns(calls, runs, LEAST_SECONDS)
+    return [
+        dataclasses.replace(timing, compile=max(0.0, first - timing.median))
+        for timing, first in zip(timings, first_seconds, strict=True)
+    ]
 
 
 def cpu_cores() -> int:
@@ -121,7 +133,7 @@ def environment(*libraries: str) -> Record:
         "processor": _processor(),
         "cpu_cores": cpu_cores(),
         "load": os.getloadavg()[0],
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+        "malloc": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in distributions},
     }
@@ -162,11 +174,16 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 2**10
 
 
+def fresh_process() -> concurrent.futures.Executor:
+    """Returns a process that shares nothing with this one, to submit functions to."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(1, context)
+
+
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Returns what a function of a module returns in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(function, *arguments).result()
+    with fresh_process() as process:
+        return process.submit(function, *arguments).result()
 
 
 def write_lines(records: Iterable[Record], path: str | None) -> None:

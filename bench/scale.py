@@ -1,8 +1,9 @@
 """How time and memory grow: with batch, channels, cores, kernel and model.
 
 Exponents are slopes of least squares in log-log. Of batch and channels only points
-whose input and output would not fit two last-level caches count. Peak memory
-is that of a process which runs one layer, less what it held after a tiny one.
+whose input and output would not fit two last-level caches count, and these are timed in
+turns. Peak memory is that of a process which runs one layer, less what it held after a
+tiny one.
 """
 
 import argparse
@@ -60,6 +61,11 @@ WIDE = layer_of("32x112x112")
 TINY = layer_of("32x8x8")
 LARGE_MODEL, LARGE_BATCH, LARGE_LAYERS = "efficientnet_b7", 8, 3
 
+KEPT_MEMORY = {  # of glibc: never map a buffer of its own, never give memory back
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**62),
+    "MALLOC_ARENA_MAX": "1",  # other arenas than the first cannot hold large buffers
+}
 ASKED = {"batch": (0.9, 1.1), "channels": (0.9, 1.1)}
 ASKED_PEAK_RATIO = 4  # over input plus output
 ASKED_PEAK_BYTES = 8 * 10**9  # of the process, for the largest layers
@@ -133,21 +139,33 @@ def beyond(axis: str, points: Sequence[Point], cache: int) -> list[Point]:
 
 
 def measure_axis(
-    axis: str, points: Sequence[Point], compute: ComputeConfig, runs: int
+    axis: str, points: Sequence[Point], compute: ComputeConfig, runs: int, cache: int
 ) -> list[Record]:
-    """Checks and times each point, all in this process."""
+    """Checks and times each point, all in this process.
+
+    Those that an asked exponent is fitted to take turns; no cache would hold them.
+    """
+    large = beyond(axis, points, cache) if axis in ASKED else []
+    small = [point for point in points if point not in large]
     records = []
-    for point in points:
-        prepare = functools.partial(
-            jaxdw, compute=compute, shard=point.shard, arch=point.arch
-        )
-        way = name_of(compute)
-        contender = Contender(name=way, process=way, prepare=prepare, compute=compute)
-        found = contend([contender], list(point.layers), runs)
-        fixed = {"bench": "scale", "axis": axis, "size": point.size}
-        fixed |= {"label": point.label}
-        records += [fixed | line for line in found]
+    for group in (small, large):
+        entries, fixed = [], []
+        for point in group:
+            contender = _contender(point, compute)
+            entries += [(contender, conv) for conv in point.layers]
+            own = {"axis": axis, "size": point.size, "label": point.label}
+            fixed += [{"bench": "scale"} | own] * len(point.layers)
+        found = contend(entries, runs, in_turns=group is large) if entries else []
+        records += [own | line for own, line in zip(fixed, found, strict=True)]
     return records
+
+
+def _contender(point: Point, compute: ComputeConfig) -> Contender:
+    name = name_of(compute)
+    prepare = functools.partial(
+        jaxdw, compute=compute, shard=point.shard, arch=point.arch
+    )
+    return Contender(name=name, process=name, prepare=prepare, compute=compute)
 
 
 def seconds_of(points: Sequence[Point], records: Sequence[Record]) -> list[float]:
@@ -218,10 +236,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--most", type=int, help="leave out larger batches, channels, cores, kernels"
     )
     parser.add_argument(
-        "--huge-pages",
+        "--keep-memory",
         action="store_true",
-        help="have glibc ask for huge pages: without, buffers past 32 MB are mapped "
-        "anew at each call, page by page, whatever library makes them",
+        help="have glibc keep what is freed: else buffers past 32 MB are mapped anew "
+        "at each call, page by page, whatever library makes them",
     )
     plots.add_option(parser)
 
@@ -236,8 +254,8 @@ def main(args: argparse.Namespace) -> None:
             if axis not in legal
         ]
     )
-    if args.huge_pages:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # read by new processes
+    if args.keep_memory:
+        os.environ.update(KEPT_MEMORY)  # read by new processes
     cache, known = cache_bytes()
     here = in_fresh_process(environment)
     records, lines = [], {}
@@ -249,7 +267,9 @@ def main(args: argparse.Namespace) -> None:
         ]
         columns, fits = {}, {}
         for compute in args.ways:
-            found = in_fresh_process(measure_axis, axis, points, compute, args.runs)
+            found = in_fresh_process(
+                measure_axis, axis, points, compute, args.runs, cache
+            )
             way = name_of(compute)
             columns[way] = seconds_of(points, found)
             fits[way] = fit(axis, points, columns[way], cache)

@@ -29,7 +29,7 @@ from bench.harness import (
     environment,
     in_fresh_process,
     measure,
-    measure_call,
+    measure_calls,
     timed,
     write_lines,
 )
@@ -154,7 +154,7 @@ def ceilings(num_bytes: int, runs: int) -> dict[str, float]:
         nonlocal held
         held = jax.block_until_ready(in_place(held))
 
-    own = measure_call(call, timed(call)[1], runs=runs)
+    (own,) = measure_calls([call], [timed(call)[1]], runs=runs)
     moved = 2 * 4 * count
     return {"in place": moved / own.median, "new memory": moved / new.median}
 
@@ -191,7 +191,7 @@ def measure_stages(
 
         output, first = timed(call)
         check(name, conv, compute, np.asarray(output), want)
-        timing = measure_call(call, first, runs=runs)
+        (timing,) = measure_calls([call], [first], runs=runs)
         line = {"whole": name, "bytes": x.nbytes + w.nbytes + output.nbytes}
         records.append(line | dataclasses.asdict(timing))
     fixed = {

@@ -4,7 +4,10 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import os
+import platform
 import re
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -57,7 +60,7 @@ def test_contenders_compute_the_same_layers(name):
         layer_of("32x7x6s2n2"), padding=(0, 1, 1, 0), dilation=(1, 2), kernel=(2, 3)
     )
     convs = [TINY] if name.startswith("fpu") else [TINY, uneven]
-    records = contend([entrant(name)], convs, 7)
+    records = contend([(entrant(name), conv) for conv in convs], 7)
     assert [jd.ConvConfig(**record["layer"]) for record in records] == convs
     for record in records:
         assert HERE | TIMED | {"threads", "peak_bytes"} <= record.keys()
@@ -83,11 +86,34 @@ def spoiled(conv, x, w, *, by) -> Prepared:
 @pytest.mark.parametrize("by", ["tap", "shift"])
 @pytest.mark.parametrize("compute", [None, FLOAT32])
 def test_a_wrong_contender_is_not_timed(by, compute, monkeypatch):
-    monkeypatch.setattr(contenders, "measure_call", None)
+    monkeypatch.setattr(contenders, "measure_calls", None)
     prepare = functools.partial(spoiled, by=by)
     cheat = Contender(name="cheat", process="cheat", prepare=prepare, compute=compute)
     with pytest.raises(AssertionError, match="cheat is wrong on 32x6x6k3s1"):
-        contend([cheat], [TINY], 7)
+        contend([(cheat, TINY)], 7)
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+def test_contenders_are_timed_in_turns_or_one_by_one(in_turns):
+    made = []
+
+    def prepare(conv, x, w, *, name) -> Prepared:
+        output = jd.reference(conv, x, w)
+        return Prepared(lambda: made.append(name) or output, np.asarray, {"threads": 1})
+
+    prepares = {name: functools.partial(prepare, name=name) for name in "ab"}
+    entries = [
+        (Contender(name=name, process="p", prepare=own), TINY)
+        for name, own in prepares.items()
+    ]
+    records = contend(entries, 7, in_turns=in_turns)
+    assert [record["contender"] for record in records] == ["a", "b"]
+    warm_ups = harness.WARM_UPS
+    if in_turns:
+        calls = "ab" + "a" * warm_ups + "b" * warm_ups + "ab" * 7
+    else:
+        calls = "a" * (1 + warm_ups + 7) + "b" * (1 + warm_ups + 7)
+    assert "".join(made) == calls
 
 
 def test_the_command_writes_a_line_for_each_figure(tmp_path):
@@ -176,14 +202,42 @@ def test_exponents_of_batch_are_fitted_beyond_the_cache():
     assert scale.fit("cores", points, seconds, 2**40)["fitted"] == list(scale.BATCHES)
 
 
-def test_an_axis_is_timed_at_each_of_its_points():
+@pytest.mark.parametrize("cache", [0, 10_000, 2**30])
+def test_an_axis_is_timed_at_each_of_its_points(cache):
     points = [scale.one(n, dataclasses.replace(TINY, batch=n)) for n in (1, 2)]
     cores = scale.one(130, TINY, shard=jd.ShardConfig(cores=130), arch="blackhole")
-    records = scale.measure_axis("batch", [*points, cores], FLOAT32, 7)
+    records = scale.measure_axis("batch", [*points, cores], FLOAT32, 7, cache)
     assert [record["size"] for record in records] == [1, 2, 130]
     assert [record["cores"] for record in records] == [2, 3, 130]
     medians = [record["median"] for record in records]
     assert scale.seconds_of([*points, cores], records) == medians
+
+
+FAULTS = """
+import resource
+import jax, jax.numpy as jnp
+x = jnp.zeros(2**24)  # 64 MiB
+call = jax.jit(lambda x: x + 1)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    jax.block_until_ready(call(x))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(30):  # until all that is ever needed has been mapped
+    faults()
+print(sum(faults() for _ in range(10)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+@pytest.mark.parametrize("kept", [True, False])
+def test_kept_memory_is_not_mapped_anew(kept):
+    settings = os.environ | (scale.KEPT_MEMORY if kept else {})
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(
+        command, env=settings, capture_output=True, text=True, check=True
+    )
+    pages = 10 * 2**26 // resource.getpagesize()
+    assert (int(done.stdout) < pages / 5) == kept
 
 
 def test_the_largest_layers_are_those_of_efficientnet_b7_with_a_batch():
