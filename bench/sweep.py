@@ -35,7 +35,7 @@ class Sweep:
 
     seconds: float
     compilations: int
-    compile_seconds: float  # of all processes together
+    compile_seconds: float  # making or loading programs, all processes together
     statuses: dict[str, int]
 
 
@@ -139,7 +139,12 @@ def _table(records: list[Record], points: int) -> Table:
         f"medians of {first['runs']} sweeps"
     )
     table.add_column("sweep")
-    heads = ("seconds", "points a second", "compilations", "compile s, all processes")
+    heads = (
+        "seconds",
+        "points a second",
+        "compilations",
+        "s making programs",
+    )
     for head in heads:
         table.add_column(head, justify="right")
     for record in records:

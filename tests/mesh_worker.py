@@ -18,12 +18,21 @@ PROCESS, PROCESSES, PORT = map(int, sys.argv[2:] or (0, 1, 0))
 
 
 def poisoned(maps: jd.Maps, fault: str) -> jd.Maps:
-    """Spoils maps so that outputs, or the weights of one core, are never written."""
+    """Spoils maps so that outputs, or the weights of one core, are never written.
+
+    Of `collect`, one output is never written and another is padding.
+    """
     if fault == "multicast":
         few = maps.multicast.num_dests - (maps.multicast.num_dests > 1)
         rect = maps.multicast.rect[:, [1, 0, 3, 2]]
         spoiled = dataclasses.replace(maps.multicast, num_dests=few, rect=rect)
         return dataclasses.replace(maps, multicast=spoiled)
+    if fault == "collect":
+        index = maps.collect.index.copy()
+        index[3], index[4] = maps.collect.poison, maps.collect.size
+        return dataclasses.replace(
+            maps, collect=make_index_map(index, maps.collect.size)
+        )
     index = maps.halo.index.copy()
     index[-1, 3] = maps.halo.poison
     index[0, 2] = maps.halo.size - 1  # a stick of the last shard, far away

@@ -202,15 +202,31 @@ def test_exponents_of_batch_are_fitted_beyond_the_cache():
     assert scale.fit("cores", points, seconds, 2**40)["fitted"] == list(scale.BATCHES)
 
 
-@pytest.mark.parametrize("cache", [0, 10_000, 2**30])
-def test_an_axis_is_timed_at_each_of_its_points(cache):
+@pytest.mark.parametrize(
+    ("cache", "one_by_one", "in_turns"),
+    [(0, [], [1, 2, 130]), (6_000, [1, 130], [2]), (2**30, [1, 2, 130], [])],
+)
+def test_an_axis_is_timed_at_each_of_its_points(
+    cache, one_by_one, in_turns, monkeypatch
+):
+    groups = {}
+
+    def spy(entries, runs, *, in_turns):
+        groups[in_turns] = len(entries)
+        return contend(entries, runs, in_turns=in_turns)
+
+    monkeypatch.setattr(scale, "contend", spy)
     points = [scale.one(n, dataclasses.replace(TINY, batch=n)) for n in (1, 2)]
     cores = scale.one(130, TINY, shard=jd.ShardConfig(cores=130), arch="blackhole")
     records = scale.measure_axis("batch", [*points, cores], FLOAT32, 7, cache)
-    assert [record["size"] for record in records] == [1, 2, 130]
-    assert [record["cores"] for record in records] == [2, 3, 130]
-    medians = [record["median"] for record in records]
-    assert scale.seconds_of([*points, cores], records) == medians
+    assert [record["size"] for record in records] == one_by_one + in_turns
+    found = {False: len(one_by_one), True: len(in_turns)}
+    assert groups == {way: count for way, count in found.items() if count}
+    cores_at = {record["size"]: record["cores"] for record in records}
+    assert cores_at == {1: 2, 2: 3, 130: 130}
+    medians = {record["size"]: record["median"] for record in records}
+    seconds = scale.seconds_of([*points, cores], records)
+    assert seconds == [medians[1], medians[2], medians[130]]
 
 
 FAULTS = """

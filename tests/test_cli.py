@@ -161,7 +161,6 @@ def test_every_flag_reaches_its_config():
         arithmetic="float32", math_fidelity="HiFi4", fp32_dest_acc=True
     )
     assert options.configs(args) == (conv, shard, compute)
-    assert run_command.draw(conv, args)[2].std() > 5  # ten times the inputs'
 
 
 def report_of(capsys, line: str) -> dict:

@@ -8,6 +8,7 @@ import jaxdw
 PACKAGE = Path(jaxdw.__file__).parent
 FLOORS = [
     "errors",
+    "files",
     "arch",
     "plan",
     "maps",

@@ -15,12 +15,14 @@ _NATURAL = "an integer >= 0"
 _ANY_INT = "an integer"
 _INTS = "a list of integers"
 _PAIRS = "a list of [x, y]"
+_BOOL = "true or false"
 _TABLES = {
     "grid": {"x": _POSITIVE, "y": _POSITIVE},
     "noc": {
         "id_bits": _POSITIVE,
         "local_address_bits": _POSITIVE,
         "link_bytes_per_cycle": _POSITIVE,
+        "ordered_writes": _BOOL,
         "worker_x": _INTS,
         "worker_y": _INTS,
     },
@@ -58,6 +60,7 @@ class Arch:
     noc_id_bits: int  # bits of one NoC coordinate
     noc_local_address_bits: int  # bits of an address inside one NoC endpoint
     noc_link_bytes_per_cycle: int  # of one NoC, in each direction
+    noc_ordered_writes: bool  # whether a core's writes leave as issued, without a flush
     worker_x: tuple[int, ...]  # NoC column of each logical column, translated
     worker_y: tuple[int, ...]  # NoC row of each logical row, translated
     clock_hz: int
@@ -194,6 +197,7 @@ def _parse(tables: dict, arch: str) -> Arch:
         noc_id_bits=noc["id_bits"],
         noc_local_address_bits=noc["local_address_bits"],
         noc_link_bytes_per_cycle=noc["link_bytes_per_cycle"],
+        noc_ordered_writes=noc["ordered_writes"],
         worker_x=tuple(noc["worker_x"]),
         worker_y=tuple(noc["worker_y"]),
         clock_hz=tables["clock"]["hz"],
@@ -212,6 +216,8 @@ def _parse(tables: dict, arch: str) -> Arch:
 
 
 def _follows(rule: str, value: object) -> bool:
+    if rule == _BOOL:
+        return type(value) is bool
     if rule == _PAIRS:
         return isinstance(value, list) and all(
             _follows(_INTS, pair) and len(pair) == 2 for pair in value

@@ -105,13 +105,9 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
 
 
 def _schedule_problems(plan: "Plan") -> list[str]:
-    from jaxdw.verify.protocol import BLACKHOLE_PROTOCOL, READERS_PROTOCOL
     from jaxdw.verify.schedule import judge_schedule
 
-    is_blackhole = plan.arch.worker_x[0] < 18
-    protocol = BLACKHOLE_PROTOCOL if is_blackhole else READERS_PROTOCOL
-    verdict = judge_schedule(plan, protocol=protocol)
     return [
         " ".join(f"{name}={value}" for name, value in dataclasses.asdict(p).items())
-        for p in verdict.problems
+        for p in judge_schedule(plan).problems
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli.options import add_layer_options, base_address, configs
 from jaxdw.errors import ConfigError, needing, refuse
+from jaxdw.files import whole_file
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -288,7 +289,8 @@ def _write_page(
         tile=None if tile is None else tile.page.tile,
         weight=weight,
     )
-    html.write(args.html, drawn)
+    with whole_file(args.html) as draft:
+        draft.write_text(drawn, "utf-8")
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:

@@ -6,7 +6,6 @@ import json
 import sys
 
 from jaxdw.cli.options import add_layer_options, configs, load_array
-from jaxdw.cli.run import draw
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -50,7 +49,7 @@ def add(commands) -> None:
     diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
     diagnose.add_argument("--seed", type=int, default=0)
     diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
-    diagnose.set_defaults(command=_diagnose, weights="random")
+    diagnose.set_defaults(command=_diagnose)
 
 
 def _faults(args: argparse.Namespace) -> int:
@@ -83,10 +82,11 @@ def _faults(args: argparse.Namespace) -> int:
 def _diagnose(args: argparse.Namespace) -> int:
     from jaxdw.plan.planner import make_plan
     from jaxdw.verify.diagnose import diagnose
+    from jaxdw.verify.operands import draw
 
     conv, shard, compute = configs(args)
     plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
-    x, w, bias = draw(conv, args)
+    x, w, bias = draw(conv, "random", args.seed)
     x = x if args.x is None else load_array("--x", args.x)
     w = w if args.w is None else load_array("--w", args.w)
     if args.bias_values is not None:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import add_layer_options, base_address, configs
 from jaxdw.plan import config
@@ -57,13 +57,14 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.maps.banks import bank_table
     from jaxdw.maps.maps import make_maps
     from jaxdw.verify.compare import judge, reference
+    from jaxdw.verify.operands import draw
 
     rows, columns = plan.weight_tile_grid
     page_bytes = config.TILE_BYTES[conv.weights_dtype]
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = draw(conv, args)
+    x, w, bias = draw(conv, args.weights, args.seed)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     result = run(plan, make_maps(plan), x, w, bias, keep=kept)
@@ -84,27 +85,6 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print_tables(plan, addresses, verdict, result, args.dump)
     return PASS if verdict.passed else FAIL
-
-
-def draw(conv: config.ConvConfig, args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """Draws values that bf16 holds, as tt-metal's own test does."""
-    import ml_dtypes
-    import numpy as np
-
-    rng = np.random.default_rng(args.seed)
-
-    def normal(*shape: int):
-        values = rng.standard_normal(shape).astype(ml_dtypes.bfloat16)
-        return values.astype(np.float32)
-
-    x, w, bias = normal(*conv.input_shape), normal(*conv.weight_shape), None
-    if conv.bias:
-        bias = (normal(conv.channels) * 10).astype(ml_dtypes.bfloat16)
-        bias = bias.astype(np.float32)
-    if args.weights == "pattern":
-        position = np.arange(1, conv.taps + 1, dtype=np.float32).reshape(conv.kernel)
-        w = np.broadcast_to(position, conv.weight_shape)
-    return x, w, bias
 
 
 def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:

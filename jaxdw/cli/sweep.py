@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from jaxdw.cli.options import dtype, sizes
 from jaxdw.errors import ConfigError, needing
+from jaxdw.files import whole_file
 from jaxdw.plan.config import Fidelity, Scheme
 
 if TYPE_CHECKING:
@@ -155,8 +156,10 @@ def _sweep(args: argparse.Namespace) -> int:
 
 def _write_page(path: str, rows: list[dict[str, Any]]) -> None:
     with needing("html", "matplotlib"):
-        from jaxdw.report import html, sweep_page
-    html.write(path, sweep_page.sweep_page(rows))
+        from jaxdw.report import sweep_page
+    page = sweep_page.sweep_page(rows)
+    with whole_file(path) as draft:
+        draft.write_text(page, "utf-8")
 
 
 def _executor(address: str | None):
@@ -228,7 +231,7 @@ def _summarise(rows: list[dict[str, Any]]) -> None:
     console.print(
         f"{len(rows)} points: "
         + ", ".join(f"{count} {status}" for status, count in statuses.items())
-        + f"; {compiled} compilations, {seconds:.1f} s of them"
+        + f"; {compiled} compilations; {seconds:.1f} s making or loading programs"
     )
     for row in rows:
         if row["status"] in ("fail", "error"):

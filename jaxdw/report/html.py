@@ -7,14 +7,10 @@ if it has sortable tables, is named by its hash in the page's own security polic
 import base64
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from pathlib import Path
 from string import Template
-
-from jaxdw.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,27 +98,6 @@ def _rows(rows: Sequence[Mapping[str, object]]) -> str:
         for row in rows
     )
     return f"\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
-
-
-def write(path: str | Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-      ConfigError: the file cannot be written.
-    """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            draft.write_text(text, "utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"`{path}` must be a file that can be written: {error.strerror}; use "
-            "another path"
-        ) from error
 
 
 def _words(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdw.errors import ConfigError, needing
+from jaxdw.files import whole_file
 
 SCHEMA = 1
 
@@ -68,7 +69,7 @@ COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("mean_ulp", float, ""),
     ("pcc", float, "by tt-metal's definition"),
     ("pcc_needed", float, "by tt-metal's own test"),
-    ("seconds_compile", float, "spent in XLA for this row"),
+    ("seconds_compile", float, "tracing, compiling or loading programs for this row"),
     ("compilations", int, "by XLA for this row, those from the cache left out"),
     ("seconds_run", float, "maps, launch and comparison, less compiling"),
     ("jaxdw", str, "version"),
@@ -169,28 +170,25 @@ class ResultStore:
     def export(self) -> tuple[Path, ...]:
         """Writes `rows.csv`, and `rows.parquet` if duckdb is installed."""
         table = self.directory / "rows.csv"
-        scratch = table.with_suffix(".csv.part")
-        try:
-            with scratch.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, NAMES, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(self.rows.values())
-            scratch.replace(table)
-        except OSError as error:
-            scratch.unlink(missing_ok=True)
-            raise ConfigError(f"{table} cannot be written: {error}") from error
+        with (
+            whole_file(table) as draft,
+            draft.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, NAMES, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows.values())
         try:
             duckdb = _duckdb()
         except ConfigError:
             return self.path, table
         parquet = self.directory / "rows.parquet"
-        scratch = parquet.with_suffix(".parquet.part")
         types = ", ".join(f"{name}: '{_SQL[kind]}'" for name, kind, _ in COLUMNS)
-        duckdb.connect().execute(
-            f"COPY (SELECT * FROM read_json({_quoted(self.path)}, columns={{{types}}}, "
-            f"format='newline_delimited')) TO {_quoted(scratch)} (FORMAT parquet)"
-        )
-        scratch.replace(parquet)
+        with whole_file(parquet) as draft:
+            duckdb.connect().execute(
+                f"COPY (SELECT * FROM read_json({_quoted(self.path)}, "
+                f"columns={{{types}}}, format='newline_delimited')) "
+                f"TO {_quoted(draft)} (FORMAT parquet)"
+            )
         return self.path, table, parquet
 
 

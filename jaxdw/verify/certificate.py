@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +17,7 @@ import numpy as np
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
+from jaxdw.files import whole_file
 from jaxdw.maps.indexmap import IndexMap
 from jaxdw.maps.maps import Maps, make_maps
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
@@ -214,19 +214,9 @@ def write_lock(path: str | Path, entries: Digests) -> None:
     Raises:
       ConfigError: the folder does not exist or cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     lock = {"schema": LOCK_SCHEMA, "layouts": {k: dict(v) for k, v in entries.items()}}
-    try:
-        partial.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise ConfigError(
-            f"`path` (={str(path)!r}) must be a file in a folder that can be written "
-            f"({error.strerror}); make the folder or name another"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n")
 
 
 def check_lock(path: str | Path, entries: Digests) -> list[LayoutChange]:

@@ -17,7 +17,8 @@ from jaxdw.plan.config import ConvConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.verify.compare import ulp_distance
 from jaxdw.verify.faults import CATALOGUE
-from jaxdw.verify.launch import Operands, lay_out, run_launch
+from jaxdw.verify.launch import lay_out, run_launch
+from jaxdw.verify.operands import Operands
 
 Match = Literal["exact", "1 ULP", "near", "other weights", "none"]
 

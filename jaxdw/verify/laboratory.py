@@ -1,33 +1,26 @@
 """The fault laboratory: what each mistake does to the result, and which check sees it.
 
-Each fault runs on three sets of host tensors. `random` is what tt-metal's own test
-draws. `pattern` has the plans' weights, all equal to their kernel position + 1, which
-are the same for every channel. `witness` gives every element a value that no other
-element of its tensor has and that bf16 does not hold, so that each one's origin and
-each rounding show. A weight that meets nothing but padding leaves no trace.
+Each fault runs on the three sets of host tensors of `jaxdw.verify.operands`. A weight
+that meets nothing but padding leaves no trace.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import ml_dtypes
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxdw.arch.arch import Arch
-from jaxdw.numerics.formats import BLOCK
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.verify.compare import pcc, reference, ulp_distance
 from jaxdw.verify.faults import CATALOGUE
-from jaxdw.verify.launch import Operands, lay_out, run_launch
-
-Values = Literal["random", "pattern", "witness"]
+from jaxdw.verify.launch import lay_out, run_launch
+from jaxdw.verify.operands import draw
 
 RTOL, ATOL = 1e-2, 1e-1  # of the allclose check
-WITNESS_REACH = 4.0  # witness values lie within; past 2.0, where block formats saturate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,39 +56,6 @@ class FaultRow:
     ulp: bool
     pattern: bool
     witness: bool
-
-
-def draw(conv: ConvConfig, values: Values, seed: int) -> Operands:
-    """Draws the host tensors of one set of values.
-
-    `random` and `pattern` hold bf16 values; the bias is ten times as wide.
-    """
-    rng = np.random.default_rng(seed)
-    shapes = (conv.input_shape, conv.weight_shape, (conv.channels,))
-    if values == "witness":
-        x, w, bias = (_distinct(rng, shape) for shape in shapes)
-        odd_block = np.arange(conv.channels) // BLOCK % 2 == 1
-        w = np.where(odd_block[:, None, None, None], w / 2, w)  # other block exponents
-    else:
-        x, w, bias = (
-            (rng.standard_normal(shape) * scale)
-            .astype(ml_dtypes.bfloat16)
-            .astype(np.float32)
-            for shape, scale in zip(shapes, (1, 1, 10), strict=True)
-        )
-    if values == "pattern":
-        position = np.arange(1, conv.taps + 1, dtype=np.float32).reshape(conv.kernel)
-        w = np.broadcast_to(position, conv.weight_shape)
-    return Operands(x, w, bias if conv.bias else None)
-
-
-def _distinct(
-    rng: np.random.Generator, shape: tuple[int, ...]
-) -> Float32[np.ndarray, "..."]:
-    """Returns evenly spread values in random places, each with all its bits in use."""
-    size = int(np.prod(shape))
-    place = (rng.permutation(size) + rng.uniform(0.25, 0.75, size)) / size * 2 - 1
-    return (place * WITNESS_REACH).astype(np.float32).reshape(shape)
 
 
 def laboratory(

@@ -8,7 +8,6 @@ it. A fault changes the maps, the plan, the host's conversion or the core's prog
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,14 +20,7 @@ from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
 from jaxdw.maps.tiles import tilize_map
 from jaxdw.plan.grid import round_up
 from jaxdw.plan.plan import Plan
-
-
-class Operands(NamedTuple):
-    """Host tensors of one launch, float32."""
-
-    x: Float32[np.ndarray, "n h w c"]
-    w: Float32[np.ndarray, "c one kh kw"]
-    bias: Float32[np.ndarray, " c"] | None
+from jaxdw.verify.operands import Operands
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

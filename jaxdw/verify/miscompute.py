@@ -16,7 +16,8 @@ from jaxdw.maps.maps import ComposedMaps
 from jaxdw.numerics import formats, fpu, fpu_fast
 from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype
 from jaxdw.plan.plan import TILE_ELEMS, Plan
-from jaxdw.verify.launch import Launch, Operands, emulate_sticks, even_shapes
+from jaxdw.verify.launch import Launch, emulate_sticks, even_shapes
+from jaxdw.verify.operands import Operands
 
 REDUCE_ROWS = 32  # that unpack_tilizeA_B reads for more than 16 kernel positions
 

@@ -25,6 +25,7 @@ import enum
 
 import numpy as np
 
+from jaxdw.arch.arch import Arch
 from jaxdw.errors import refuse
 from jaxdw.maps.multicast import NO_CORE, Multicast
 
@@ -107,7 +108,7 @@ READERS_PROTOCOL = Protocol(
         Step.PUSH,
     ),
 )
-# The same reader built for Blackhole, whose writes may leave in another order.
+# The same reader built for a chip whose writes may leave in another order.
 BLACKHOLE_PROTOCOL = dataclasses.replace(
     READERS_PROTOCOL,
     sender=(
@@ -117,6 +118,11 @@ BLACKHOLE_PROTOCOL = dataclasses.replace(
     ),
     in_order=False,
 )
+
+
+def protocol_of(arch: Arch) -> Protocol:
+    """Returns what the readers of a chip do."""
+    return READERS_PROTOCOL if arch.noc_ordered_writes else BLACKHOLE_PROTOCOL
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from jaxdw.verify.protocol import (
     Schedule,
     Step,
     Wait,
+    protocol_of,
 )
 
 Kind = Literal["race", "deadlock", "unserved", "stray write", "acknowledgement"]
@@ -72,7 +73,7 @@ def judge_schedule(
     plan: Plan | Multicast,
     *,
     noc: int = 0,
-    protocol: Protocol = READERS_PROTOCOL,
+    protocol: Protocol | None = None,
     tiles: tuple[int, int] | None = None,
 ) -> ScheduleVerdict:
     """Decides what any timing of the weight multicast can do.
@@ -82,6 +83,7 @@ def judge_schedule(
         NoC 0's order; or such arguments, `rect` being start x, start y, end x, end y
         as encoded (`swap_corners` gives NoC 1's order).
       noc: which one carries the multicasts.
+      protocol: None: that of the plan's chip, or `READERS_PROTOCOL`.
       tiles: Tensix tiles (x, y) that take multicasts; None: those of the plan's chip,
         or of an n150.
 
@@ -90,12 +92,13 @@ def judge_schedule(
     """
     if isinstance(plan, Plan):
         tiles = tiles or live_tiles(plan.arch)
+        protocol = protocol or protocol_of(plan.arch)
         shards = plan.num_channel_shards
         grids = factory_multicasts(plan.scheme, plan.grid[0], plan.num_cores, shards)
         plan = grids.one(0)
     x_spans, y_spans = spans(stack_multicasts([plan]), noc, tiles or N150_TILES)
     covered = y_spans[0, :, :, None] & x_spans[0, :, None, :]
-    schedule = Schedule(plan, covered, protocol)
+    schedule = Schedule(plan, covered, protocol or READERS_PROTOCOL)
     found: dict[tuple, dict[str, None]] = {}
     for kind, core, semaphore, reason in _problems(schedule):
         key = kind, schedule.xy[core] if isinstance(core, int) else core, semaphore

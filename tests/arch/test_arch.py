@@ -65,6 +65,7 @@ def test_an_unknown_name_or_file_is_refused():
         ("[grid]\nx = 8\ny = 8", "grid = 8\n[noise]", r"`grid` \(=8\).*a table"),
         ('name = "wormhole_b0"', 'name = "a"\nbase = "b"', r"`base` \(='b'\).*one of"),
         ("x = 8", "x = 0", r"`grid.x` \(=0\).*integer >= 1"),
+        ("ordered_writes = true", "ordered_writes = 1", r"\(=1\).*true or false"),
         ("x = 8", "x = 8.0", r"`grid.x` \(=8.0\).*integer >= 1"),
         ("[0, 0x40000000, 0,", "[0, 0,", r"\(=12 banks\).*\(=11\).*the same banks"),
         ("[0, 11], ", "", r"\(=11 banks\).*\(=12\).*the same banks"),

@@ -72,6 +72,8 @@ def test_what_nobody_wrote_is_the_same_on_a_mesh():
         for mesh in [(4,), (2, 2)]
         for fault in ("halo", "multicast")
     ]
+    cases += [case("height", (8,), fault="collect")]
+    cases += [case("block", (2, 2), fault="multicast", arithmetic="fpu")]
     found = finish(start(cases))
     assert [one["equal"] for one in found] == [True] * len(cases)
     assert all(one["nan"] for one in found)

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,33 +304,12 @@ def test_text_is_escaped_in_every_part_of_a_page():
     Elements(page)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    target = tmp_path / "page.html"
-    html.write(target, "first")
-    assert target.read_text() == "first"
-
-    def break_off(self, text, encoding):
-        self.write_bytes(text[:3].encode())
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", break_off)
-    with pytest.raises(jd.ConfigError, match="No space left on device; use another"):
-        html.write(target, "second")
-    assert target.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(jd.ConfigError, match="No such file"):
-        html.write(tmp_path / "none" / "page.html", "x")
-
-
 @pytest.mark.parametrize(("scheme", "colours"), [("light", LIGHT), ("dark", DARK)])
 def test_a_browser_shows_every_figure(
     browser: Browser, tmp_path, block_page, scheme, colours
 ):
     target = tmp_path / "page.html"
-    html.write(target, block_page)
+    target.write_text(block_page, "utf-8")
     browser.open(target, scheme=scheme)
     assert browser.complaints() == []
     boxes = browser.evaluate(
@@ -358,7 +336,7 @@ def test_a_narrow_window_scrolls_figures_and_not_the_page(
     browser: Browser, tmp_path, block_page
 ):
     target = tmp_path / "page.html"
-    html.write(target, block_page)
+    target.write_text(block_page, "utf-8")
     browser.open(target, width=400)
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400
     wide = "[...document.querySelectorAll('figure .wide')]"
@@ -367,7 +345,7 @@ def test_a_narrow_window_scrolls_figures_and_not_the_page(
 
 def test_the_page_is_read_without_a_mouse(browser: Browser, tmp_path, block_page):
     target = tmp_path / "page.html"
-    html.write(target, block_page)
+    target.write_text(block_page, "utf-8")
     browser.open(target)
 
     def focused() -> str:

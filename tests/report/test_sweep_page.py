@@ -7,7 +7,6 @@ from browser import Browser, chromium  # noqa: F401
 from rich.console import Console
 
 import jaxdw as jd
-from jaxdw.report import html
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import plan_of_row, sweep_page
 from jaxdw.report.sweeps import best_row, grouped, summary_table
@@ -83,7 +82,7 @@ def test_the_same_rows_make_the_same_page(rows):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_opens_and_sorts_by_keyboard(rows, browser: Browser, tmp_path, scheme):
     path = tmp_path / "page.html"
-    html.write(path, sweep_page(rows))
+    path.write_text(sweep_page(rows), "utf-8")
     browser.open(path, scheme=scheme)
     column = "[...document.querySelectorAll('table.sortable tbody tr')]"
     column += ".map(row => parseFloat(row.cells[10].textContent.replaceAll(',', '')))"

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 import struct
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -158,7 +159,7 @@ def test_a_lockfile_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jaxdw.verify.certificate.os.replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(jd.ConfigError, match=r"layouts.json.*No space left"):
         write_lock(path, {"b": {"halo": "1"}})
     assert path.read_bytes() == before

@@ -8,8 +8,8 @@ from fault_examples import EXAMPLES, FAULTS, FLOAT32, example, plan_of
 
 import jaxdw as jd
 from jaxdw.verify.diagnose import candidates, diagnose, other_weights, rank
-from jaxdw.verify.laboratory import draw
 from jaxdw.verify.launch import lay_out, run_launch
+from jaxdw.verify.operands import draw
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

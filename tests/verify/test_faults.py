@@ -10,8 +10,9 @@ from fault_examples import EXAMPLES, FAULTS, example, plan_of
 import jaxdw as jd
 from jaxdw.machine import composed
 from jaxdw.verify.faults import CATALOGUE
-from jaxdw.verify.laboratory import draw, laboratory, ranges
+from jaxdw.verify.laboratory import laboratory, ranges
 from jaxdw.verify.launch import lay_out, run_launch
+from jaxdw.verify.operands import draw
 
 
 @functools.cache

@@ -20,9 +20,9 @@ from fault_examples import (
 
 import jaxdw as jd
 from jaxdw.numerics import formats
-from jaxdw.verify.laboratory import draw
 from jaxdw.verify.launch import Operands, lay_out, run_launch
 from jaxdw.verify.miscompute import block_values, stale_row_sticks
+from jaxdw.verify.operands import draw
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LOFI_INTO_32_BITS = jd.ComputeConfig(fp32_dest_acc=True)

@@ -397,3 +397,14 @@ def test_many_grids_at_once_give_the_same_problems(grids, noc):
     for index, multicast in enumerate(grids):
         want = {problem[:2] for problem in found(multicast, noc=noc)}
         assert of_grid(verdicts, batch, index) == want
+
+
+@pytest.mark.parametrize("arch", ["n300", "blackhole_11x10"])
+def test_a_plan_is_judged_with_the_protocol_of_its_chip(arch, monkeypatch):
+    conv = jd.ConvConfig(channels=256, height=16, width=16)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", grid=(4, 4)), arch=arch)
+    assert judge_schedule(plan).clean
+    unflushed = dataclasses.replace(READERS_PROTOCOL, in_order=False)
+    monkeypatch.setattr("jaxdw.verify.protocol.BLACKHOLE_PROTOCOL", unflushed)
+    assert judge_schedule(plan).clean == (arch == "n300")
+    assert judge_schedule(plan, protocol=READERS_PROTOCOL).clean

@@ -1,0 +1,61 @@
+"""Host tensors to emulate a layer with, drawn.
+
+`random` is what tt-metal's own test draws. `pattern` has the plans' weights, all equal
+to their kernel position + 1, which are the same for every channel. `witness` gives
+every element a value that no other element of its tensor has and that bf16 does not
+hold, so that each one's origin and each rounding show.
+"""
+
+from typing import Literal, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Float32
+
+from jaxdw.numerics.formats import BLOCK
+from jaxdw.plan.config import ConvConfig
+
+Values = Literal["random", "pattern", "witness"]
+
+WITNESS_REACH = 4.0  # witness values lie within; past 2.0, where block formats saturate
+
+
+class Operands(NamedTuple):
+    """Host tensors of one launch, float32."""
+
+    x: Float32[np.ndarray, "n h w c"]
+    w: Float32[np.ndarray, "c one kh kw"]
+    bias: Float32[np.ndarray, " c"] | None
+
+
+def draw(conv: ConvConfig, values: Values, seed: int) -> Operands:
+    """Draws the host tensors of one set of values.
+
+    `random` and `pattern` hold bf16 values; the bias is ten times as wide.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = (conv.input_shape, conv.weight_shape, (conv.channels,))
+    if values == "witness":
+        x, w, bias = (_distinct(rng, shape) for shape in shapes)
+        odd_block = np.arange(conv.channels) // BLOCK % 2 == 1
+        w = np.where(odd_block[:, None, None, None], w / 2, w)  # other block exponents
+    else:
+        x, w, bias = (
+            (rng.standard_normal(shape) * scale)
+            .astype(ml_dtypes.bfloat16)
+            .astype(np.float32)
+            for shape, scale in zip(shapes, (1, 1, 10), strict=True)
+        )
+    if values == "pattern":
+        position = np.arange(1, conv.taps + 1, dtype=np.float32).reshape(conv.kernel)
+        w = np.broadcast_to(position, conv.weight_shape)
+    return Operands(x, w, bias if conv.bias else None)
+
+
+def _distinct(
+    rng: np.random.Generator, shape: tuple[int, ...]
+) -> Float32[np.ndarray, "..."]:
+    """Returns evenly spread values in random places, each with all its bits in use."""
+    size = int(np.prod(shape))
+    place = (rng.permutation(size) + rng.uniform(0.25, 0.75, size)) / size * 2 - 1
+    return (place * WITNESS_REACH).astype(np.float32).reshape(shape)
