@@ -4,6 +4,7 @@ import argparse
 
 from bench import arithmetic, conv, plans, scale, stages, sweep
 from bench.harness import enough_runs, warn_of_load
+from jaxdw.cli.options import file_to_write
 from jaxdw.errors import ConfigError
 
 BENCHES = {
@@ -25,7 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--runs", type=enough_runs, default=9, help="timed runs, at least 7"
         )
-        command.add_argument("--json", metavar="FILE", help="not stdout")
+        command.add_argument(
+            "--json", type=file_to_write, metavar="FILE", help="not stdout"
+        )
         if hasattr(module, "add_options"):
             module.add_options(command)
     return parser

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 
 from bench.harness import (
@@ -26,6 +25,7 @@ from jaxdw.maps.maps import make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
 from jaxdw.verify.compare import judge, pcc, reference
+from jaxdw.verify.operands import draw
 
 MOST_ERROR = 1e-5  # of float32 libraries, as a share of the largest output
 LEAST_PCC = 0.99  # of the matrix unit
@@ -233,17 +233,6 @@ def _on_cpu(threads: int) -> Record:
     return {"device": "cpu", "platform": "cpu", "threads": threads}
 
 
-def tensors(conv: ConvConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Returns NHWC input and OIHW weights, float32 of values that bf16 holds."""
-    rng = np.random.default_rng(0)
-
-    def draw(shape: tuple[int, ...]) -> np.ndarray:
-        values = rng.standard_normal(shape, np.float32)
-        return values.astype(ml_dtypes.bfloat16).astype(np.float32)
-
-    return draw(conv.input_shape), draw(conv.weight_shape)
-
-
 def check(
     name: str,
     conv: ConvConfig,
@@ -254,9 +243,14 @@ def check(
     """Returns how far an output lies from float64.
 
     Raises:
-      AssertionError: further than its arithmetic allows: of float32 libraries a share
-        of the largest output, of jaxdw what `judge` allows, and a PCC of its own.
+      AssertionError: another shape, or further than its arithmetic allows: of float32
+        libraries a share of the largest output, of jaxdw what `judge` allows, and a PCC
+        of its own.
     """
+    if output.shape != want.shape:
+        raise AssertionError(
+            f"{name} is wrong on {layer_name(conv)}: {output.shape}, not {want.shape}"
+        )
     error = float(np.abs(output - want).max() / np.abs(want).max())
     found = {"error": error, "pcc": pcc(want.astype(np.float32), output)}
     if compute is None:
@@ -265,7 +259,7 @@ def check(
         verdict = judge(output, want, conv, compute)
         rule = f"{verdict.rule}; PCC above {LEAST_PCC}"
         passed = verdict.passed and found["pcc"] > LEAST_PCC
-    if output.shape != want.shape or not passed:
+    if not passed:
         raise AssertionError(f"{name} is wrong on {layer_name(conv)}: {found} ({rule})")
     return found
 
@@ -273,7 +267,7 @@ def check(
 @functools.lru_cache(maxsize=1)
 def _case(conv: ConvConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns a layer's tensors and its float64 output."""
-    x, w = tensors(conv)
+    x, w, _ = draw(conv, "random", 0)
     return x, w, reference(conv, x, w)
 
 

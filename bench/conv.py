@@ -158,15 +158,16 @@ def main(args: argparse.Namespace) -> None:
     found = contenders(args.schemes)
     if args.only:
         found = [c for c in found if any(part in c.name for part in args.only)]
-        refuse([] if found else [f"`--only` (={args.only}) must name a contender"])
+        legal = ", ".join(c.name for c in contenders(args.schemes))
+        parts = ",".join(args.only)
+        refuse([] if found else [f"`--only` (={parts}) must be part of one of {legal}"])
     records = compete(found, convs, args.runs)
     seconds = {(r["contender"], ConvConfig(**r["layer"])): r["median"] for r in records}
-    disturbed = {r["contender"] for r in records if r["disturbed"]}
-    ratios = [
-        ratio
-        for model in suites
-        for ratio in goals(model, sums(suites[model], seconds), disturbed)
-    ]
+    ratios = []
+    for model, layers in suites.items():
+        own = of_layers(records, layers)
+        disturbed = {r["contender"] for r in own if r["disturbed"]}
+        ratios += goals(model, sums(layers, seconds), disturbed)
     here = in_fresh_process(environment)
     for model, layers in suites.items():
         for name, total in sums(layers, seconds).items():
@@ -197,6 +198,15 @@ def compete(
             entries = [(contender, conv) for contender in team]
             records += process.submit(contend, entries, runs).result()
     return [{"bench": "conv"} | record for record in records]
+
+
+def of_layers(records: Iterable[Record], layers: Counter[ConvConfig]) -> list[Record]:
+    """Returns the measurements of a model's layers."""
+    return [
+        record
+        for record in records
+        if "layer" in record and ConvConfig(**record["layer"]) in layers
+    ]
 
 
 def sums(layers: Counter[ConvConfig], seconds: Seconds) -> dict[str, float]:
@@ -243,20 +253,20 @@ def _layers_table(
 ) -> Table:
     table = Table(title=f"{model}, ms of each layer, median")
     table.add_column("layer")
-    for name in ("times", *(c for c in contenders if not _sharded_other(c))):
+    table.add_column("times", justify="right")
+    shown = [name for name in contenders if not _beside_height(name, contenders)]
+    for name in shown:
         table.add_column(name, justify="right")
     for conv, count in layers.items():
-        cells = [
-            f"{seconds[name, conv] * 1e3:.3f}"
-            for name in contenders
-            if not _sharded_other(name)
-        ]
+        cells = [f"{seconds[name, conv] * 1e3:.3f}" for name in shown]
         table.add_row(layer_name(conv), str(count), *cells)
     return table
 
 
-def _sharded_other(name: str) -> bool:
-    return name.endswith((" block", " width"))
+def _beside_height(name: str, contenders: list[str]) -> bool:
+    """Whether a contender differs from another, shown in its place, by its scheme."""
+    way, _, scheme = name.rpartition(" ")
+    return scheme in ("block", "width") and f"{way} height" in contenders
 
 
 def _sums_table(
@@ -274,7 +284,7 @@ def _sums_table(
     heads = (
         "ms",
         f"over {TORCH}",
-        "compile s",
+        "first calls, s",
         "threads",
         "PCC at least",
         "peak MB",
@@ -283,13 +293,13 @@ def _sums_table(
     for head in heads:
         table.add_column(head, justify="right")
     for name, total in totals.items():
-        own = [r for r in records if r["contender"] == name and "layer" in r]
-        ratio = f"{total / totals[TORCH]:.2f}" if TORCH in totals else ""
+        own = [r for r in of_layers(records, layers) if r["contender"] == name]
+        ratio = f"{total / totals[TORCH]:.2f}" if TORCH in totals else "not run"
         table.add_row(
             name,
             f"{total * 1e3:.3f}",
             ratio,
-            f"{sum(r['compile'] for r in own):.1f}",
+            f"{sum(r['first'] for r in own):.1f}",
             str(own[0]["threads"]),
             f"{min(r['pcc'] for r in own):.6f}",
             f"{max(r['peak_bytes'] for r in own) / 1e6:.0f}",

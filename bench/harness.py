@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 import jax
 from rich.console import Console
 
+from jaxdw.files import whole_file
+from jaxdw.machine.composed import compiler_options
+
 T = TypeVar("T")
 Record = dict[str, Any]  # one JSON line
 
@@ -33,9 +36,13 @@ _ASSUMED_CACHE_BYTES = 32 * 2**20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of one compiled function; `spread` is the middle half of its runs."""
+    """Seconds of one function; `spread` is the middle half of its runs.
 
-    compile: float
+    `first` are those of compiling it, or of a first call that did so; a library that
+    compiles nothing makes ready there what it keeps.
+    """
+
+    first: float
     median: float
     spread: float
     fastest: float
@@ -48,20 +55,23 @@ class Timing:
 
 
 def _in_turns(
-    calls: Sequence[Callable[[], Any]], runs: int, least_seconds: float
+    calls: Sequence[Callable[[], Any]],
+    first_seconds: Sequence[float],
+    runs: int,
+    least_seconds: float,
 ) -> list[Timing]:
     """Times calls round by round until each had its runs and its seconds."""
     seconds = [[] for _ in calls]
     while any(len(own) < runs or sum(own) < least_seconds for own in seconds):
         for call, own in zip(calls, seconds, strict=True):
             own.append(timed(call)[1])
-    return [_timing(own) for own in seconds]
+    return list(map(_timing, first_seconds, seconds))
 
 
-def _timing(seconds: Sequence[float]) -> Timing:
+def _timing(first: float, seconds: Sequence[float]) -> Timing:
     quarters = statistics.quantiles(seconds, n=4)
     return Timing(
-        compile=0.0,
+        first=first,
         median=statistics.median(seconds),
         spread=quarters[2] - quarters[0],
         fastest=min(seconds),
@@ -75,21 +85,21 @@ def measure(
     runs: int = 9,
     least_seconds: float = 0.0,
 ) -> Timing:
-    """Compiles a jitted function for these arrays and times it, blocked.
+    """Compiles a function for these arrays as `run` is compiled and times it, blocked.
 
     It runs `runs` times, or more often until `least_seconds` have passed. The first run
     after compiling is left out.
     """
-    compiled, compile_seconds = timed(
-        lambda: jax.jit(function).lower(*arrays).compile()
-    )
+    options = compiler_options(jax.default_backend())
+    jitted = jax.jit(function, compiler_options=options)
+    compiled, compile_seconds = timed(lambda: jitted.lower(*arrays).compile())
 
     def call() -> None:
         jax.block_until_ready(compiled(*arrays))
 
     call()
-    (timing,) = _in_turns([call], runs, least_seconds)
-    return dataclasses.replace(timing, compile=compile_seconds)
+    (timing,) = _in_turns([call], [compile_seconds], runs, least_seconds)
+    return timing
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:
@@ -107,16 +117,12 @@ def measure_calls(
     Each is made at least `runs` times, and for `LEAST_SECONDS`.
 
     Args:
-      first_seconds: of the very first calls, which compiled; made and checked before.
+      first_seconds: of the very first calls, made and checked before.
     """
     for call in calls:
         for _ in range(WARM_UPS):
             call()
-    timings = _in_turns(calls, runs, LEAST_SECONDS)
-    return [
-        dataclasses.replace(timing, compile=max(0.0, first - timing.median))
-        for timing, first in zip(timings, first_seconds, strict=True)
-    ]
+    return _in_turns(calls, first_seconds, runs, LEAST_SECONDS)
 
 
 def cpu_cores() -> int:
@@ -170,8 +176,7 @@ def peak_bytes() -> int:
     marks = _lines_of(Path("/proc/self/status"), "VmHWM")
     if marks:
         return int(marks[0].split()[0]) * 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
 
 
 def fresh_process() -> concurrent.futures.Executor:
@@ -191,8 +196,9 @@ def write_lines(records: Iterable[Record], path: str | None) -> None:
     lines = "".join(f"{json.dumps(record)}\n" for record in records)
     if path is None:
         print(lines, end="")
-    else:
-        Path(path).write_text(lines)
+        return
+    with whole_file(path) as draft:
+        draft.write_text(lines)
 
 
 def warn_of_load() -> None:

@@ -5,6 +5,8 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxdw.cli.options import file_to_write
+
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Adds `--plot`, refused at once where it could not be drawn at the end."""
@@ -16,7 +18,7 @@ def _plot_file(path: str) -> str:
         raise argparse.ArgumentTypeError(
             "needs matplotlib; use `pip install 'jaxdw[html]'`"
         )
-    return path
+    return file_to_write(path)
 
 
 def draw_lines(

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
@@ -40,12 +39,13 @@ from bench.layers import (
     tensor_bytes,
     ways_of,
 )
-from jaxdw.errors import refuse
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.machine.emulator import run
 from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
+from jaxdw.verify.operands import draw
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CHANNELS = (32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 4096)
@@ -214,10 +214,7 @@ def footprint(conv: ConvConfig, compute: ComputeConfig) -> Record:
 def _run_once(conv: ConvConfig, compute: ComputeConfig) -> None:
     plan = make_plan(conv, ShardConfig(), compute, must_fit=False)
     maps = make_maps(plan)
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.standard_normal(conv.input_shape, np.float32))
-    w = jnp.asarray(rng.standard_normal(conv.weight_shape, np.float32))
-    bias = jnp.zeros(conv.channels) if conv.bias else None
+    x, w, bias = draw(conv, "random", 0)
     jax.block_until_ready(run(plan, maps, x, w, bias).output)
 
 
@@ -265,6 +262,11 @@ def main(args: argparse.Namespace) -> None:
             for point in AXES[axis]()
             if args.most is None or axis == "model" or point.size <= args.most
         ]
+        if not points:
+            raise ConfigError(
+                f"`--most` (={args.most}) must leave a point of {axis}; take at least "
+                f"{AXES[axis]()[0].size}"
+            )
         columns, fits = {}, {}
         for compute in args.ways:
             found = in_fresh_process(

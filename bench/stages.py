@@ -19,7 +19,7 @@ import numpy as np
 from rich.table import Table
 
 from bench import plots
-from bench.contenders import check, tensors
+from bench.contenders import check
 from bench.harness import (
     LEAST_SECONDS,
     Record,
@@ -36,7 +36,7 @@ from bench.harness import (
 from bench.layers import DEFAULT_LAYER, layer_name, layer_of, name_of, way_of
 from jaxdw.errors import ConfigError
 from jaxdw.machine import noc
-from jaxdw.machine.composed import host_sticks, host_tensor
+from jaxdw.machine.composed import collected, host_sticks, host_tensor
 from jaxdw.machine.core import are_ordinary, by_operands
 from jaxdw.machine.emulator import run
 from jaxdw.machine.grid import Program, map_grid, program_of, streams
@@ -49,6 +49,7 @@ from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.verify.compare import reference
+from jaxdw.verify.operands import draw
 
 CEILING_CACHES = 8  # the array that is copied, in sizes of the last-level cache
 
@@ -97,7 +98,7 @@ def stages_of(plan: Plan, maps: Maps, x: jax.Array, w: jax.Array) -> list[Stage]
     haloed = stage("halo", Memory.move, shards, maps.halo)
     starts = (maps.top_left, maps.taps)
     outputs = stage("core", _core(program), haloed.data, *starts, weights)
-    stage("gather", _collect(program), outputs, maps.collect)
+    stage("gather", lambda o, m: collected(o, m, program), outputs, maps.collect)
     return found
 
 
@@ -131,14 +132,6 @@ def _core(program: Program) -> Callable[..., jax.Array]:
     return core
 
 
-def _collect(program: Program) -> Callable[..., jax.Array]:
-    def collect(outputs: jax.Array, index_map: IndexMap) -> jax.Array:
-        rows = gather(outputs.reshape(-1, outputs.shape[-1]), index_map)
-        return rows[:, : program.channels].reshape(program.output_shape)
-
-    return collect
-
-
 def ceilings(num_bytes: int, runs: int) -> dict[str, float]:
     """Returns bytes a second, read and written, for an array of that size."""
     count = num_bytes // 4
@@ -169,7 +162,7 @@ def measure_stages(
     """
     plan = make_plan(conv, shard, compute, must_fit=False)
     maps = make_maps(plan)
-    host_x, host_w = tensors(conv)
+    host_x, host_w, _ = draw(conv, "random", 0)
     x, w = jnp.asarray(host_x), jnp.asarray(host_w)
     stages = stages_of(plan, maps, x, w)
     want = reference(conv, host_x, host_w)

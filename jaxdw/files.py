@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +13,33 @@ from jaxdw.errors import ConfigError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Gives a draft beside `path` to write to, which replaces it at the end.
 
-    If anything is raised before, `path` is as it was and the draft is gone.
+    If anything is raised before, `path` is as it was and the draft is gone. A file that
+    is replaced keeps its mode, a link its target. A pipe or a device is written to as
+    it stands.
 
     Raises:
-      ConfigError: the folder does not exist or cannot be written, or has no room.
+      ConfigError: a folder, a file in one that does not exist or cannot be written, no
+        room. Other errors of the body pass.
     """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise ConfigError(f"`{path}` must be a file, not a folder; name a file in it")
+    stands = target.exists() and not target.is_file()
+    draft = target if stands else target.with_name(f".{target.name}.{os.getpid()}")
     try:
         try:
             yield draft
-            draft.replace(path)
+            if not stands:
+                if target.exists():
+                    shutil.copymode(target, draft)
+                draft.replace(target)
         finally:
-            draft.unlink(missing_ok=True)
+            if not stands:
+                draft.unlink(missing_ok=True)
     except OSError as error:
+        if error.filename is not None and Path(error.filename) != draft:
+            raise
         raise ConfigError(
             f"`{path}` must be a file in a folder that can be written "
-            f"({error.strerror}); make the folder, make room or name another"
+            f"({error.strerror or error}); make the folder, make room or name another"
         ) from error

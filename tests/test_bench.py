@@ -12,20 +12,20 @@ import subprocess
 import sys
 from collections import Counter
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxdw as jd
 from bench import contenders, conv, harness, layers, scale, stages, sweep
-from bench.__main__ import make_parser
+from bench.__main__ import main, make_parser
 from bench.contenders import Contender, Prepared, contend
 from bench.layers import layer_name, layer_of
+from jaxdw.verify.operands import draw
 
 TINY = layer_of("32x6x6")
 FLOAT32 = layers.WAYS[0]
 HERE = {"device", "platform", "processor", "cpu_cores", "load", "python", "jax"}
-TIMED = {"compile", "median", "spread", "fastest", "runs", "disturbed", "prepare"}
+TIMED = {"first", "median", "spread", "fastest", "runs", "disturbed", "prepare"}
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +158,7 @@ def test_goals_say_who_was_disturbed_instead_of_judging():
 
 
 def test_a_median_far_from_the_fastest_run_is_disturbed():
-    timing = harness.Timing(compile=0, median=3.1, spread=1, fastest=1, runs=7)
+    timing = harness.Timing(first=0, median=3.1, spread=1, fastest=1, runs=7)
     assert timing.disturbed
     assert not dataclasses.replace(timing, median=2.9).disturbed
 
@@ -275,7 +275,7 @@ def test_a_footprint_counts_what_one_layer_adds():
 def test_stages_count_the_bytes_of_their_arrays_and_end_in_the_output():
     plan = jd.make_plan(TINY, jd.ShardConfig(), FLOAT32)
     maps = jd.make_maps(plan)
-    x, w = map(jnp.asarray, contenders.tensors(TINY))
+    x, w, _ = draw(TINY, "random", 0)
     found = {stage.name: stage for stage in stages.stages_of(plan, maps, x, w)}
     rows, columns = plan.weight_layout.rows, plan.weight_layout.columns
     size = rows * columns
@@ -309,3 +309,38 @@ def test_a_warm_sweep_compiles_nothing():
     assert (warm.compilations, planned.compilations) == (0, 0)
     assert cold.statuses == warm.statuses == {"pass": 1}
     assert planned.statuses == {"planned": 1}
+
+
+def test_a_models_table_tells_of_its_own_layers():
+    other = layer_of("64x6x6")
+    records = [
+        {"contender": "a", "layer": dataclasses.asdict(TINY), "first": 1.0},
+        {"contender": "a", "layer": dataclasses.asdict(other), "first": 10.0},
+        {"contender": "a", "sum": 3.0},
+    ]
+    (own,) = conv.of_layers(records, Counter([TINY]))
+    assert own["first"] == 1.0
+
+
+def test_schemes_hide_behind_height_only_where_it_is_shown():
+    names = ["float32 height", "float32 block", "fpu LoFi width", "torch"]
+    hidden = [name for name in names if conv._beside_height(name, names)]
+    assert hidden == ["float32 block"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["scale", "--axes", "kernel", "--most", "2"], r"kernel; take at least 3"),
+        (["conv", "--only", "nothing"], r"\(=nothing\) must be part of .*onnxruntime"),
+        (["plans", "--json", "nowhere/x"], "must lie in a folder that exists"),
+        (["conv", "--plot", "nowhere/x.png"], "must lie in a folder that exists"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_refused(
+    line, message, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["bench", *line])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert re.search(message, capsys.readouterr().err)

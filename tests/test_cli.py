@@ -1,8 +1,10 @@
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,6 +12,7 @@ import jaxdw as jd
 from jaxdw import cli
 from jaxdw.cli import options
 from jaxdw.cli import run as run_command
+from jaxdw.plan import config
 
 EXAMPLE = ["run", "--channels", "64", "--size", "8x8", "--kernel", "3x3"]
 EXAMPLE += ["--padding", "1"]
@@ -340,3 +343,48 @@ def test_a_second_process_compiles_nothing(tmp_path):
         kept.append({file.name for file in tmp_path.glob("*-cache")})
     assert kept[0]
     assert kept[0] == kept[1]
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    code = "import sys; from jaxdw.cli import command; sys.exit(command())"
+    arguments = ["plan", "--channels", "32", "--size", "8", "--args"]
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (cli.BROKEN_PIPE, "")
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"jaxdw {importlib.metadata.version('jaxdw')}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("run --channels 32 --size 8 --seed -1", "'-1' must be an integer >= 0"),
+        (
+            "sweep --out x --report nowhere/page.html",
+            "in a folder that exists",
+        ),
+        ("explain --channels 32 --size 8 --html nowhere/p", "in a folder that exists"),
+        (
+            "certify --models all --check nothere",
+            "must be a file that exists",
+        ),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_once(capsys, line, sentence):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(line.split())
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("activation", get_args(config.Activation))
+def test_every_activation_is_judged(capsys, activation):
+    line = f"run --channels 32 --size 4 --padding 1 --activation {activation}"
+    assert cli.main([*line.split(), "--arithmetic", "float32"]) == 0
+    assert capsys.readouterr().out.endswith("PASS\n")

@@ -1,6 +1,7 @@
 """The command `jaxdw`. JAX is imported after the arguments are parsed."""
 
 import argparse
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.machine.cache import cache_directory, cache_settings
 
 REFUSED = 2
+BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,6 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="jaxdw",
         description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
     )
+    version = f"jaxdw {importlib.metadata.version('jaxdw')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for room in (run, plan, sweep, results, explain, certify, diff, faults):
         room.add(commands)
@@ -37,7 +41,13 @@ def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
     for name, value in cache_settings(cache_directory()).items():
         os.environ.setdefault(name.upper(), str(value))
-    return main()
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads, `head` for one, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = BROKEN_PIPE
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,16 @@
 """`jaxdw certify`: layouts proved by enumeration, and a lockfile of their maps."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from jaxdw.cli.options import add_layer_options, configs
+from jaxdw.cli.options import (
+    add_layer_options,
+    configs,
+    file_to_read,
+    file_to_write,
+)
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import Scheme
 
@@ -32,8 +36,12 @@ def add(commands) -> None:
     parser.add_argument(
         "--arches", default="wormhole_b0,blackhole", help="chips, for --models"
     )
-    parser.add_argument("--lock", metavar="FILE", help="write the maps' digests")
-    parser.add_argument("--check", metavar="FILE", help="compare with a lockfile")
+    parser.add_argument(
+        "--lock", type=file_to_write, metavar="FILE", help="write the maps' digests"
+    )
+    parser.add_argument(
+        "--check", type=file_to_read, metavar="FILE", help="compare with a lockfile"
+    )
     parser.add_argument(
         "--schedule", action="store_true",
         help="judge the readers' protocol too: races, deadlocks, stray writes",
@@ -107,7 +115,4 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
 def _schedule_problems(plan: "Plan") -> list[str]:
     from jaxdw.verify.schedule import judge_schedule
 
-    return [
-        " ".join(f"{name}={value}" for name, value in dataclasses.asdict(p).items())
-        for p in judge_schedule(plan).problems
-    ]
+    return list(map(str, judge_schedule(plan).problems))

@@ -8,7 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jaxdw.cli.options import add_layer_options, base_address, configs
+from jaxdw.cli.options import (
+    add_layer_options,
+    base_address,
+    configs,
+    file_to_write,
+)
 from jaxdw.errors import ConfigError, needing, refuse
 from jaxdw.files import whole_file
 
@@ -82,7 +87,7 @@ def add(commands) -> None:
     views = parser.add_argument_group("views")
     views.add_argument("--json", action="store_true", help="one JSON object, no tables")
     views.add_argument(
-        "--html", metavar="FILE",
+        "--html", type=file_to_write, metavar="FILE",
         help="also write a page that draws all of it: offline, no script",
     )  # fmt: skip
     parser.set_defaults(command=_explain)

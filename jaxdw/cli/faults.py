@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 
-from jaxdw.cli.options import add_layer_options, configs, load_array
+from jaxdw.cli.options import add_layer_options, configs, load_array, seed
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -28,7 +28,7 @@ def add(commands) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_layer_options(faults)
-    faults.add_argument("--seed", type=int, default=0)
+    faults.add_argument("--seed", type=seed, default=0)
     faults.add_argument(
         "--json", action="store_true", help="one JSON object to a fault"
     )
@@ -47,7 +47,7 @@ def add(commands) -> None:
     diagnose.add_argument("--x", metavar="FILE", help=".npy, [N, H, W, C]")
     diagnose.add_argument("--w", metavar="FILE", help=".npy, [C, 1, kh, kw]")
     diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
-    diagnose.add_argument("--seed", type=int, default=0)
+    diagnose.add_argument("--seed", type=seed, default=0)
     diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
     diagnose.set_defaults(command=_diagnose)
 
@@ -56,6 +56,7 @@ def _faults(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxdw.report.text import rows_table
+    from jaxdw.verify.faults import CATALOGUE
     from jaxdw.verify.laboratory import laboratory
 
     rows = laboratory(*configs(args), args.arch, args.seed)
@@ -75,7 +76,12 @@ def _faults(args: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(rows_table("Which check notices", table))
     missed = sum(not row.pcc_0_99 for row in rows)
-    console.print(f"{len(rows)} faults; PCC above 0.99 misses {missed} of them")
+    console.print(
+        "x: notices. .99 and .985: PCC; close: allclose; ulp: at most 1;\n"
+        "pattern and witness: equal with such values\n"
+        f"{len(rows)} of {len(CATALOGUE)} faults apply to this layer; PCC above 0.99 "
+        f"misses {missed} of them"
+    )
     return OK
 
 

@@ -1,6 +1,7 @@
 """The options that commands share, and the configs they make."""
 
 import argparse
+from pathlib import Path
 from typing import Any, get_args
 
 from jaxdw.errors import ConfigError
@@ -25,6 +26,29 @@ def sizes(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} must be integers joined by x; try 3x3"
         ) from None
+
+
+def seed(text: str) -> int:
+    """Returns the seed of a random generator."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 0; try 0")
+    return int(text)
+
+
+def file_to_write(path: str) -> str:
+    """Returns a path whose folder exists: better refused now than after the work."""
+    if not Path(path).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{path!r} must lie in a folder that exists; make it or name another"
+        )
+    return path
+
+
+def file_to_read(path: str) -> str:
+    """Returns the path of a file that exists."""
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"{path!r} must be a file that exists")
+    return path
 
 
 def _pair(text: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import json
 import sys
 
 SAME, DIFFERENT = 0, 1
+_ABREAST = 12  # columns; rows of more are shown one below the other
 
 
 def add(commands) -> None:
@@ -43,7 +44,11 @@ def _query(args: argparse.Namespace) -> int:
             print(json.dumps(row, default=str))
         return SAME
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    if rows:
+    if len(columns) > _ABREAST:
+        for row in rows:
+            facts = [{"column": name, "value": v} for name, v in row.items()]
+            console.print(rows_table(args.file, facts))
+    elif rows:
         console.print(rows_table(args.file, rows))
     console.print(f"{len(rows)} rows")
     return SAME

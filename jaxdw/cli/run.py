@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import add_layer_options, base_address, configs
+from jaxdw.cli.options import add_layer_options, base_address, configs, seed
 from jaxdw.plan import config
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add(commands) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_layer_options(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of inputs and weights")
+    parser.add_argument("--seed", type=seed, default=0, help="of inputs and weights")
     parser.add_argument(
         "--weights",
         choices=("random", "pattern"),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
-from jaxdw.cli.options import dtype, sizes
+from jaxdw.cli.options import dtype, file_to_write, seed, sizes
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 from jaxdw.plan.config import Fidelity, Scheme
@@ -84,12 +84,13 @@ def add(commands) -> None:
     axes.add_argument("--batches", type=_list(int))
     axes.add_argument("--filter", help="such as 'channels >= 256 and kernel == 5'")
     axes.add_argument("--sample", type=int, help="so many points, drawn by --seed")
-    axes.add_argument("--seed", type=int)
+    axes.add_argument("--seed", type=seed)
     parser.add_argument("--out", required=True, help="folder for the rows")
     parser.add_argument("--plan-only", action="store_true", help="no emulation")
     parser.add_argument("--processes", type=int, help="of this machine; default: all")
     parser.add_argument(
         "--report",
+        type=file_to_write,
         metavar="FILE",
         help="write a page, one HTML file that opens offline",
     )

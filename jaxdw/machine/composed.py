@@ -106,6 +106,7 @@ def compute(
     def way(exact: bool) -> Float32[Array, "n ho wo c"]:
         run_grid = functools.partial(map_grid, exact=exact)
         if program.pallas and not exact:
+            # Pallas takes a tenth of a second to import
             from jaxdw.machine.pallas_core import pallas_grid
 
             interpret = jax.default_backend() == "cpu"
@@ -119,17 +120,24 @@ def compute(
             maps.windows_written,
             program,
         )
-        return collected(maps, shards.reshape(-1, shards.shape[-1]), program)
+        return collected(shards, maps.collect, program)
 
     return by_operands(ordinary, way)
 
 
 def collected(
-    maps: ComposedMaps, rows: Float32[Array, "rows channels"], program: Program
+    shards: Float32[Array, "nhw outputs channels"],
+    collect: IndexMap | None,
+    program: Program,
 ) -> Float32[Array, "n ho wo c"]:
-    """Returns the output that the user sees from the rows of all shards."""
-    if maps.collect is not None:
-        rows = gather(rows, maps.collect)
+    """Returns the output that the user sees from the rows of all shards.
+
+    Args:
+      collect: as in `ComposedMaps`.
+    """
+    rows = shards.reshape(-1, shards.shape[-1])
+    if collect is not None:
+        rows = gather(rows[: collect.size], collect)
     *image, channels = program.output_shape
     return rows[: math.prod(image), :channels].reshape(program.output_shape)
 
@@ -156,19 +164,22 @@ def whole(
     return compute(maps, operands, ordinary, program)
 
 
-@functools.cache
-def compiled(backend: str):
-    """Returns the whole chip as one compiled program.
+def compiler_options(backend: str) -> dict[str, str] | None:
+    """Returns what XLA is told of the chip's programs.
 
-    On a CPU with 512-bit vectors it uses their full width (measured: 1.5 times faster
+    On a CPU with 512-bit vectors they use their full width (measured: 1.5 times faster
     than the 256 bits that XLA chooses itself).
     """
+    return {"xla_cpu_prefer_vector_width": "512"} if backend == "cpu" else None
+
+
+@functools.cache
+def compiled(backend: str):
+    """Returns the whole chip as one compiled program."""
     return jax.jit(
         whole,
         static_argnames=("program", "known_ordinary"),
-        compiler_options={"xla_cpu_prefer_vector_width": "512"}
-        if backend == "cpu"
-        else None,
+        compiler_options=compiler_options(backend),
     )
 
 

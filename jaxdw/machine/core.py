@@ -236,22 +236,18 @@ def core_program(
         divisor of their number.
     """
     channels = weights.shape[1]
-    bits = l1
-    if l1.dtype == jnp.bfloat16:
-        bits = jax.lax.bitcast_convert_type(l1, jnp.uint16)
-    mantissa_bits = (
-        fpu_fast.MANTISSA_BITS[l1.dtype.name],
-        fpu_fast.MANTISSA_BITS[weights_dtype],
-    )
+    mantissa_bits = fpu_fast.mantissa_bits_of(l1.dtype.name, weights_dtype)
+    if is_bf16 := l1.dtype == jnp.bfloat16:  # moved as bits
+        l1 = jax.lax.bitcast_convert_type(l1, jnp.uint16)
 
     def part(
         sticks: Int32[HostOrDevice, "taps part"],
     ) -> Float32[Array, "part channels"]:
         def tap(k: fpu.Tap) -> Float32[Array, "part channels"]:
-            found = bits.at[sticks[k]].get(mode="fill", fill_value=0)
-            if bits is l1:
-                return found.astype(jnp.float32)
-            return fpu.floats_of(found.astype(jnp.int32) << 16)
+            found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
+            if is_bf16:
+                return fpu.floats_of(found.astype(jnp.int32) << 16)
+            return found.astype(jnp.float32)
 
         return compute_sticks(
             tap,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import UnsupportedError, refuse
+from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.machine.composed import host_tensor, run_composed, trace_composed
 from jaxdw.machine.grid import program_of
 from jaxdw.machine.mesh import mesh_problems, run_on_mesh
@@ -59,13 +59,17 @@ def run(
     w: Shaped[HostOrDevice, "..."],
     bias: Shaped[HostOrDevice, "..."] | None = None,
     *,
-    keep: tuple[str, ...] = (),
+    keep: Sequence[str] = (),
     mesh: Mesh | None = None,
 ) -> Emulation:
     """Emulates one launch: every byte through the maps, one core's program on each.
 
     Without `keep` the maps of consecutive stages are run together; with it (and for
     maps traced by an outer jit) every memory is made. Both give the same bits.
+
+    The matrix unit has a fast form for operands of ordinary size. NumPy arrays are
+    judged before compiling, so that one form is compiled, and again for the first array
+    that needs the other; of device arrays nothing is known, and both are compiled.
 
     Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
     with the true activation, at the values given: they go straight through every
@@ -80,15 +84,17 @@ def run(
         channel shards. The output lies whole on each device.
 
     Raises:
-      ConfigError: an array of another shape than planned, a bias missing or not
-        planned, an unknown name in `keep`, `keep` with a mesh, a mesh of more axes.
+      ConfigError: an array of another shape than planned or not of real numbers, a
+        bias missing or not planned, in `keep` a name that is unknown or of a bias that
+        is not planned, `keep` with a mesh, a mesh of more axes.
       UnsupportedError: a derivative with `keep` or with traced maps, or anything
         traced with a mesh.
     """
-    keep = tuple(keep)
-    ordinary_on_host = all(map(fpu_fast.surely_ordinary, (x, w)))
-    x, w = _real(x), _real(w)
-    bias = None if bias is None else _real(bias)
+    if not isinstance(keep, str):
+        keep = tuple(keep)
+    operands = (x, w)
+    x, w = _real(x, "x"), _real(w, "w")
+    bias = None if bias is None else _real(bias, "bias")
     refuse(_problems(plan, x, w, bias, keep, mesh))
     program = program_of(plan)
     memories = {}
@@ -98,19 +104,30 @@ def run(
             raise UnsupportedError(
                 "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
             )
-        output = run_on_mesh(plan, maps, x, w, bias, mesh)
+        with jax.core.eval_context():  # an outer jit takes it as a constant
+            output = run_on_mesh(plan, maps, x, w, bias, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
         output, memories = run_staged(maps, x, w, bias, program, keep)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, program)
     else:
-        known_ordinary = ordinary_on_host and maps.composed.no_poison
-        output = run_composed(maps.composed, x, w, bias, program, known_ordinary)
+        known_ordinary = (
+            plan.compute.arithmetic == "fpu"
+            and maps.composed.no_poison
+            and all(map(fpu_fast.surely_ordinary, operands))
+        )
+        with jax.core.eval_context():
+            output = run_composed(maps.composed, x, w, bias, program, known_ordinary)
     return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
 
 
-def _real(values: Shaped[HostOrDevice, "*shape"]) -> Float[Array, "*shape"]:
+def _real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:
     if not isinstance(values, jax.Array):
+        values = np.asarray(values)
+        if values.dtype.kind not in "biufV":  # V: bf16 and other types of ml_dtypes
+            raise ConfigError(
+                f"`{name}` (={values.dtype}) must hold real numbers; take the real part"
+            )
         # compiles nothing, where `jnp.asarray` may
         values = cast(Array, jax.device_put(values))
     return values if _is_floating(values.dtype) else values.astype(jnp.float32)
@@ -122,19 +139,11 @@ def _is_floating(dtype: np.dtype) -> bool:
 
 
 def _problems(
-    plan: Plan, x, w, bias, keep: tuple[str, ...], mesh: Mesh | None
+    plan: Plan, x, w, bias, keep: Sequence[str], mesh: Mesh | None
 ) -> list[str]:
     conv = plan.conv
-    found = []
-    if x.shape != conv.input_shape:
-        found.append(
-            f"`x` (={x.shape}) must have the planned shape {conv.input_shape}, NHWC"
-        )
-    if w.shape != conv.weight_shape:
-        found.append(
-            f"`w` (={w.shape}) must have the planned shape {conv.weight_shape}, "
-            f"[C, 1, kernel height, kernel width]"
-        )
+    given = bias.shape if conv.bias and bias is not None else None
+    found = conv.tensor_problems(x.shape, w.shape, given)
     if conv.bias and bias is None:
         found.append(
             "`bias` (=None) must be given for a plan with bias; pass an array "
@@ -144,10 +153,16 @@ def _problems(
         found.append(
             f"`bias` (={bias.shape}) must be planned for; use ConvConfig(bias=True)"
         )
-    elif bias is not None and bias.shape != (conv.channels,):
-        found.append(f"`bias` (={bias.shape}) must have the shape ({conv.channels},)")
     unknown = [name for name in keep if name not in MEMORIES]
-    if unknown:
+    absent = [name for name in keep if "bias" in name and not conv.bias]
+    if isinstance(keep, str):
+        found.append(f"`keep` (={keep!r}) must be a tuple of names; use ({keep!r},)")
+    elif absent:
+        found.append(
+            f"`keep` (={', '.join(absent)}) must name memories of this plan, which has "
+            f"no bias; leave them out or use ConvConfig(bias=True)"
+        )
+    elif unknown:
         found.append(
             f"`keep` (={', '.join(unknown)}) must name memories; "
             f"use any of {', '.join(MEMORIES)}"
@@ -171,7 +186,7 @@ def emulate(
     *,
     compute: ComputeConfig | None = None,
     arch: str | Path | Arch = "wormhole_b0",
-    keep: tuple[str, ...] = (),
+    keep: Sequence[str] = (),
 ) -> Emulation:
     """Plans, builds the maps and runs; `run` says what it takes and refuses.
 
@@ -189,11 +204,8 @@ def prepare_weights(
     Raises:
       ConfigError: weights of another shape than planned.
     """
-    w = _real(w)
-    if w.shape != plan.conv.weight_shape:
-        refuse(
-            [f"`w` (={w.shape}) must have the planned shape {plan.conv.weight_shape}"]
-        )
+    w = _real(w, "w")
+    refuse(plan.conv.tensor_problems(None, w.shape, None))
     prepare = prepare_map(
         plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
     )

@@ -43,7 +43,8 @@ class Program:
 def program_of(plan: Plan) -> Program:
     """Returns the static part of a plan.
 
-    `JAXDW_PALLAS=1` in the environment has the float32 forms run as a Pallas kernel.
+    `JAXDW_PALLAS=1` in the environment has `run` on one device without `keep` compute
+    the float32 forms in a Pallas kernel.
     """
     conv = plan.conv
     return Program(
@@ -73,17 +74,16 @@ def streams(
     stream = functools.partial(
         weight_stream, taps=taps, channels=program.channels_per_core
     )
-    weights = _of_row(weight_tiles, 2, stream)
-    return weights, None if bias_tiles is None else _of_row(bias_tiles, 2, bias_stream)
+    weights = _of_row(weight_tiles, stream)
+    return weights, None if bias_tiles is None else _of_row(bias_tiles, bias_stream)
 
 
 def _of_row(
     held: Float32[Array, "..."],
-    core_ndim: int,
     stream: Callable[[Array], Float32[Array, "..."]],
 ) -> Float32[Array, "..."]:
-    if held.ndim > core_ndim + 1:  # each NHW shard has its own
-        return jax.vmap(lambda row: _of_row(row, core_ndim, stream))(held)
+    if held.ndim == 4:  # each NHW shard has its own
+        return jax.vmap(lambda row: _of_row(row, stream))(held)
     of_cores = jax.vmap(stream, out_axes=-2)(held)
     return of_cores.reshape(*of_cores.shape[:-2], -1)
 

@@ -66,7 +66,9 @@ def _size(mesh: Mesh, axis: str | None) -> int:
 
 
 def _padded(
-    values: Shaped[HostOrDevice, "..."], shape: tuple[int, ...], fill: float | bool
+    values: Shaped[HostOrDevice, "..."],
+    shape: tuple[int, ...],
+    fill: float | int | bool,
 ) -> Shaped[HostOrDevice, "..."]:
     """Fills up trailing axes to `shape`."""
     shape = (*values.shape[: values.ndim - len(shape)], *shape)
@@ -198,10 +200,7 @@ def _run(
         out_specs=P(axes.nhw, None, axes.channels),
         check_vma=False,
     )(laid.send, maps.sticks, operands)
-    rows = of_shards.reshape(-1, channels)
-    if maps.collect is not None:
-        rows = rows[: maps.collect.size]  # those of the chip's own shards
-    return collected(maps, rows, program)
+    return collected(of_shards, maps.collect, program)
 
 
 def _one_device(

@@ -13,6 +13,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
+from jaxdw.errors import UnsupportedError
 from jaxdw.machine.core import compute_sticks, finish
 from jaxdw.machine.grid import Program, poisoned
 from jaxdw.maps.indexmap import HostOrDevice
@@ -50,10 +51,7 @@ def _kernel(l1, sticks, weights, bias, out, *, program: Program):
         tap,
         weights,
         None if bias is None else bias[...],
-        (
-            fpu_fast.MANTISSA_BITS[l1.dtype.name],
-            fpu_fast.MANTISSA_BITS[program.weights_dtype],
-        ),
+        fpu_fast.mantissa_bits_of(l1.dtype.name, program.weights_dtype),
         activation=program.activation,
         output_dtype=program.output_dtype,
         compute=program.compute,
@@ -106,6 +104,9 @@ def pallas_grid(
 
     Args:
       interpret: run the kernel as XLA operations, on any device.
+
+    Raises:
+      UnsupportedError: 2**31 outputs or elements of L1, or more.
     """
     num_shards, taps, outputs = sticks.shape
     rows, channels = l1.shape[-2:]
@@ -119,7 +120,11 @@ def pallas_grid(
         num_shards,
     )
     num_outputs = num_shards * outputs * channels
-    assert num_outputs < 2**31  # the kernel counts them in int32
+    if max(num_outputs, l1.size) >= 2**31:
+        raise UnsupportedError(
+            f"the Pallas kernel counts in int32: {num_outputs} outputs of {l1.size} "
+            "inputs must be below 2**31 each; unset JAXDW_PALLAS, or split the batch"
+        )
     computed = program
     if not _activates(program):
         computed = dataclasses.replace(program, activation=None, output_dtype="float32")

@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.errors import UnsupportedError
 from jaxdw.machine import noc
-from jaxdw.machine.composed import host_sticks, host_tensor
+from jaxdw.machine.composed import collected, host_sticks, host_tensor
 from jaxdw.machine.core import are_ordinary, by_operands
 from jaxdw.machine.grid import Program, map_grid, streams
 from jaxdw.machine.memory import Memory, made
-from jaxdw.maps.indexmap import gather, gather_written
+from jaxdw.maps.indexmap import gather_written
 from jaxdw.maps.maps import Maps, window_map
 from jaxdw.maps.weights import served_channels
 from jaxdw.numerics import formats
@@ -62,10 +62,8 @@ def run_staged(
 ) -> tuple[Float32[Array, "n ho wo c"], dict[str, Shaped[Array, "..."]]]:
     """Runs stage by stage; every memory is made."""
     x, w, bias = _refuse_derivatives(x, w, bias)
-    num_nhw_shards, num_channel_shards = (
-        len(maps.shard.index),
-        program.num_channel_shards,
-    )
+    num_nhw_shards = len(maps.shard.index)
+    num_channel_shards = program.num_channel_shards
     grid = (num_nhw_shards, num_channel_shards)
     dtype = program.weights_dtype
 
@@ -144,6 +142,5 @@ def run_staged(
         "haloed_shards": by_core(haloed.data),
         "output_shards": by_core(outputs),
     }
-    rows = gather(outputs.reshape(-1, outputs.shape[-1]), maps.collect)
-    output = rows[:, : program.channels].reshape(program.output_shape)
-    return output, {name: memories[name] for name in keep if name in memories}
+    output = collected(outputs, maps.collect, program)
+    return output, {name: memories[name] for name in keep}

@@ -39,6 +39,11 @@ _SLICES = 16
 _ONE, _PLACE = 127 << 23, 1 << 23  # bits of 1.0, and of one step of the exponent
 
 
+def mantissa_bits_of(windows_dtype: str, weights_dtype: str) -> tuple[int, int]:
+    """Returns the mantissa bits that windows and weights can have."""
+    return MANTISSA_BITS[windows_dtype], MANTISSA_BITS[weights_dtype]
+
+
 class _Group(NamedTuple):
     """Sums of 8 lanes in units of 2**-10 of their largest exponent, for phases 0 and 1.
 

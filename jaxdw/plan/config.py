@@ -121,6 +121,29 @@ class ConvConfig:
     def weight_shape(self) -> tuple[int, int, int, int]:
         return (self.channels, 1, *self.kernel)
 
+    def tensor_problems(
+        self,
+        x: tuple[int, ...] | None,
+        w: tuple[int, ...],
+        bias: tuple[int, ...] | None,
+    ) -> list[str]:
+        """Returns one sentence for each shape that is not this convolution's.
+
+        Args:
+          x, bias: None is not looked at.
+        """
+        found = []
+        if x is not None and x != self.input_shape:
+            found.append(f"`x` (={x}) must have the shape {self.input_shape}, NHWC")
+        if w != self.weight_shape:
+            found.append(
+                f"`w` (={w}) must have the shape {self.weight_shape}, "
+                f"[C, 1, kernel height, kernel width]"
+            )
+        if bias is not None and bias != (self.channels,):
+            found.append(f"`bias` (={bias}) must have the shape ({self.channels},)")
+        return found
+
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that this convolution breaks."""
         sizes = []

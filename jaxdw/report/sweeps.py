@@ -37,10 +37,15 @@ def best_row(by_scheme: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | Non
 def summary_table(rows: list[dict[str, Any]]) -> Table:
     """Returns a table of layers: the cycle bound of each scheme, and the worst PCC.
 
-    A star marks the best scheme; `-` what was refused.
+    A star marks the best scheme; `-` what was refused in every format and fidelity.
     """
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
-    table = Table(title="Cycles, lower bounds", title_justify="left")
+    table = Table(
+        title="Cycles, lower bounds, the fewest of all formats",
+        title_justify="left",
+        caption="* the best scheme, - refused in all formats",
+        caption_justify="left",
+    )
     table.add_column("layer", overflow="fold")
     table.add_column("size", no_wrap=True)
     for name in (*schemes, "worst PCC"):
@@ -72,6 +77,7 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
 def _cell(rows: list[dict[str, Any]], best: bool) -> str:
     if not rows:
         return ""
+    rows = [row for row in rows if row["status"] != "refused"] or rows
     worst = max(rows, key=lambda row: list(_MARKS).index(row["status"]))
     cycles = [row["cycles"] for row in rows if row.get("cycles") is not None]
     text = f"{min(cycles):,}" if cycles else ""

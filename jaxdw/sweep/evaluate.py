@@ -33,7 +33,7 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
         row["status"] = "planned"
         if not plan_only:
             with clock:
-                row |= _run_row(plan, _tensors(point, plan, seed))
+                row |= _run_row(plan, _tensors(point, plan, seed)) | {"seed": seed}
     except (ConfigError, UnsupportedError) as error:
         row |= {"status": "refused", "error": said(error)}
     except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 
-SCHEMA = 1
+SCHEMA = 2
 
 # name, type, meaning; the order of columns in every format
 COLUMNS: tuple[tuple[str, type, str], ...] = (
@@ -61,6 +61,7 @@ COLUMNS: tuple[tuple[str, type, str], ...] = (
     ("cycles_l1_reads", int, ""),
     ("cycles_matrix_unit", int, ""),
     ("findings", str, "codes, separated by spaces"),
+    ("seed", int, "of the numbers the layer was run with"),
     ("status", str, "pass, fail, refused, error, planned"),
     ("error", str, "of a row refused or in error"),
     ("outputs", int, ""),
@@ -159,6 +160,23 @@ class ResultStore:
             ) from error
         self.rows |= fresh
 
+    def drop(self, keys: Iterable[str]) -> None:
+        """Takes rows out, so that they can be appended anew."""
+        gone = set(keys)
+        if not gone:
+            return
+        self.rows = {key: row for key, row in self.rows.items() if key not in gone}
+        with whole_file(self.path) as draft:
+            file = draft.open("a+b")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.writelines(
+                json.dumps(row).encode() + b"\n" for row in self.rows.values()
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        self._file.close()
+        self._file = file
+
     def _undo(self, size: int) -> None:
         try:
             self._file.close()
@@ -221,9 +239,7 @@ def read_rows(path: str | Path) -> list[Row]:
     Raises:
       ConfigError: a file that is absent, of another kind or another schema.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "rows.jsonl"
+    path = _rows_file(path)
     try:
         if path.suffix == ".jsonl":
             lines = path.read_bytes().splitlines()
@@ -233,8 +249,6 @@ def read_rows(path: str | Path) -> list[Row]:
                 return [_typed(row, path) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    if path.suffix != ".parquet":
-        raise ConfigError(f"{path} must end in .jsonl, .csv or .parquet")
     columns, rows = query(path, "SELECT * FROM rows")
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -252,6 +266,23 @@ def _typed(row: dict[str, str], path: Path) -> Row:
     }
 
 
+_READERS = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
+
+
+def _rows_file(path: str | Path) -> Path:
+    found = Path(path)
+    if found.is_dir():
+        found = found / "rows.jsonl"
+    if not found.exists():
+        raise ConfigError(
+            f"`{found}` must exist; name the folder of a sweep, or its .jsonl, .csv or "
+            ".parquet"
+        )
+    if found.suffix not in _READERS:
+        raise ConfigError(f"`{found}` must end in {', '.join(_READERS)}")
+    return found
+
+
 def query(path: str | Path, sql: str) -> tuple[list[str], list[tuple]]:
     """Returns column names and rows of an SQL query; the file is the table `rows`.
 
@@ -259,21 +290,21 @@ def query(path: str | Path, sql: str) -> tuple[list[str], list[tuple]]:
       ConfigError: no duckdb, a file that cannot be read, SQL that is wrong.
     """
     duckdb = _duckdb()
-    path = Path(path)
-    if path.is_dir():
-        path = path / "rows.jsonl"
-    reader = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
-    if path.suffix not in reader:
-        raise ConfigError(f"{path} must end in {', '.join(reader)}")
+    path = _rows_file(path)
+    reader = _READERS[path.suffix]
     connection = duckdb.connect()
     try:
         connection.execute(
-            f"CREATE VIEW rows AS SELECT * FROM {reader[path.suffix]}({_quoted(path)})"
+            f"CREATE VIEW rows AS SELECT * FROM {reader}({_quoted(path)})"
         )
         cursor = connection.execute(sql)
-        return [column[0] for column in cursor.description], cursor.fetchall()
+        columns = (cursor.description if cursor else None) or ()
+        found = cursor.fetchall() if columns else []
     except duckdb.Error as error:
         raise ConfigError(f"{path}: {error}") from error
+    if not columns:
+        raise ConfigError(f"`sql` (={sql!r}) must ask for rows; try SELECT * FROM rows")
+    return [column[0] for column in columns], found
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

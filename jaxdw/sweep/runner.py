@@ -96,6 +96,8 @@ def run_sweep(
 ) -> list[Row]:
     """Runs the points that the folder does not hold yet; returns the rows of all.
 
+    Points that broke are run again, so are planned ones unless `plan_only`.
+
     Args:
       executor: any `concurrent.futures.Executor`, a Dask client's for one; None for
         `processes` of this machine (all its cores; 1 stays in this process).
@@ -103,9 +105,23 @@ def run_sweep(
       progress: called with each batch of new rows.
 
     Raises:
-      ConfigError: from `ResultStore`; rows appended before stay.
+      ConfigError: rows of another seed in the folder, no process to run them, or from
+        `ResultStore`; rows appended before stay.
     """
+    if processes is not None and processes < 1:
+        raise ConfigError(
+            f"`processes` (={processes}) must be at least 1; leave it out for all cores"
+        )
+    unfinished = ("error",) if plan_only else ("error", "planned")
     with ResultStore(directory) as store:
+        held = [store.rows[p.key] for p in points if p.key in store.rows]
+        seeds = {row["seed"] for row in held} - {None, seed}
+        if seeds and not plan_only:
+            raise ConfigError(
+                f"`seed` (={seed}) must be that of the rows in {str(directory)!r} "
+                f"(={min(seeds)}); use it, or another folder"
+            )
+        store.drop(row["key"] for row in held if row["status"] in unfinished)
         todo = [point for point in points if point.key not in store.rows]
         cache = str(cache_directory()) if cache is None else cache
         for rows in _results(todo, executor, processes, plan_only, seed, cache):

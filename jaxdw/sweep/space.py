@@ -153,6 +153,8 @@ class Space:
                 found.append(f"`batches` (={batch!r}) must be integers >= 1; try 1")
         if self.sample is not None and self.sample < 1:
             found.append(f"`sample` (={self.sample}) must be at least 1; try 100")
+        if self.seed < 0:
+            found.append(f"`seed` (={self.seed}) must be at least 0; try 0")
         for arch in self.arches:
             try:
                 chip = load_arch(arch)
@@ -210,7 +212,14 @@ def _filtered(expression: str, points: list[Point]) -> list[Point]:
             evaluator.names = point.facts()
             if evaluator.eval(expression, previously_parsed=parsed):
                 kept.append(point)
-    except (simpleeval.InvalidExpression, SyntaxError, TypeError) as error:
+    except (
+        simpleeval.InvalidExpression,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+    ) as error:
         raise ConfigError(
             f"`filter` (={expression!r}) must be an expression over "
             f"{', '.join(points[0].facts())}; {error}"

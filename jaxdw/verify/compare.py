@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from scipy import special
 
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.plan.config import ComputeConfig, ConvConfig
 
 PccRevision = Literal["ttnn-0.81", "branch"]
@@ -32,10 +33,18 @@ def pcc(
         with which its figures were recorded: float64 throughout, 0 where one tensor is
         all zeros, otherwise 1 where one is constant.
 
+    Raises:
+      ConfigError: tensors of different sizes.
+
     Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
     models/common/utility_functions.py @002a3f41.
     """
     want, got = np.asarray(golden), np.asarray(calculated)
+    if want.size != got.size:
+        raise ConfigError(
+            f"`calculated` (={got.shape}) must have as many elements as `golden` "
+            f"(={want.shape}); compare like with like"
+        )
     bf16 = ml_dtypes.bfloat16 in (want.dtype, got.dtype)
     got = got.astype(want.dtype)
     if want.dtype != np.float64:
@@ -109,8 +118,14 @@ def reference(
     image, then bias and the true activation. Nothing is rounded.
 
     Args:
-      x: `[N, H, W, C]`; w: `[C, 1, kh, kw]`; bias: `[C]`.
+      x: `[N, H, W, C]`; w: `[C, 1, kh, kw]`; bias: `[C]`, or None even where `conv`
+        has one.
+
+    Raises:
+      ConfigError: an array of another shape than the convolution's.
     """
+    shapes = (np.shape(x), np.shape(w), None if bias is None else np.shape(bias))
+    refuse(conv.tensor_problems(*shapes))
     top, bottom, left, right = conv.padding
     (stride_h, stride_w), (dilation_h, dilation_w) = conv.stride, conv.dilation
     image = np.pad(
@@ -141,6 +156,7 @@ _ACTIVATIONS = {
     "relu6": lambda y: np.clip(y, 0, 6),
     "silu": lambda y: y * special.expit(y),
     "gelu": lambda y: y * special.ndtr(y),
+    "gelu_approx": lambda y: y * special.ndtr(y),
 }
 
 

@@ -140,10 +140,7 @@ def _add_bias(dst, bias, index_map, *, plan: Plan) -> Float32[Array, "outputs c"
 def more_phases_matter(plan: Plan) -> bool:
     """Whether HiFi4 multiplies bits that the fidelity asked for leaves out."""
     windows_dtype = "float32" if plan.conv.dtype == "float32" else "bfloat16"
-    bits = (
-        fpu_fast.MANTISSA_BITS[windows_dtype],
-        fpu_fast.MANTISSA_BITS[plan.conv.weights_dtype],
-    )
+    bits = fpu_fast.mantissa_bits_of(windows_dtype, plan.conv.weights_dtype)
     asked, most = (
         fpu_fast.effective_phases(phases, plan.compute.fp32_dest_acc, bits)
         for phases in (fpu.PHASES[plan.compute.math_fidelity], 4)

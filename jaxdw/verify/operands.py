@@ -1,9 +1,9 @@
 """Host tensors to emulate a layer with, drawn.
 
-`random` is what tt-metal's own test draws. `pattern` has the plans' weights, all equal
-to their kernel position + 1, which are the same for every channel. `witness` gives
-every element a value that no other element of its tensor has and that bf16 does not
-hold, so that each one's origin and each rounding show.
+`random` is what tt-metal's own test draws. `pattern` has weights equal to their kernel
+position + 1, the same for every channel. `witness` gives every element a value that
+hardly any other element of its tensor has and that bf16 hardly ever holds, so that each
+one's origin and each rounding show.
 """
 
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ from jaxdw.plan.config import ConvConfig
 
 Values = Literal["random", "pattern", "witness"]
 
-WITNESS_REACH = 4.0  # witness values lie within; past 2.0, where block formats saturate
+WITNESS_REACH = 4.0  # witness values lie within, so that some saturate in block formats
 
 
 class Operands(NamedTuple):

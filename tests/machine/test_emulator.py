@@ -482,3 +482,49 @@ def test_any_operands_at_any_fidelity_agree_with_core_sticks(scale, compute):
     weights = w.reshape(1, 64, 9).swapaxes(1, 2)
     want = jd.core_sticks(windows, weights, compute=plan.compute)
     np.testing.assert_array_equal(output.reshape(64, 64), want)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep": ("dram",)}, {"mesh": True}])
+def test_arrays_that_an_outer_jit_closes_over_are_run(options):
+    if options.get("mesh"):
+        options = {"mesh": jax.sharding.Mesh(np.array(jax.devices()[:1]), ("a",))}
+    conv = jd.ConvConfig(channels=32, height=6, width=6, padding=1)
+    plan = jd.make_plan(conv, compute=jd.ComputeConfig(arithmetic="float32"))
+    maps = jd.make_maps(plan)
+    x, w, _ = map(jnp.asarray, (*draw(conv)[:2], 0))
+
+    def scaled(scale):
+        return jd.run(plan, maps, x, w, **options).output * scale
+
+    want = np.asarray(jd.run(plan, maps, x, w).output)
+    np.testing.assert_array_equal(jax.jit(scaled)(2.0), 2 * want)
+    total, _ = jax.lax.scan(
+        lambda sum, s: (sum + scaled(s), None), 0 * want, jnp.ones(2)
+    )
+    np.testing.assert_array_equal(total, 2 * want)
+
+
+def test_what_cannot_be_kept_or_is_not_real_is_refused():
+    conv = jd.ConvConfig(channels=32, height=4, width=4)
+    plan = jd.make_plan(conv)
+    maps = jd.make_maps(plan)
+    x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
+    with pytest.raises(jd.ConfigError, match=r"`keep` \(='dram'\) .*use \('dram',\)"):
+        jd.run(plan, maps, x, w, keep="dram")
+    with pytest.raises(jd.ConfigError, match=r"`keep` \(=bias, l1_bias\).* no bias"):
+        jd.run(plan, maps, x, w, keep=("bias", "dram", "l1_bias"))
+    with pytest.raises(jd.ConfigError, match=r"`w` \(=complex128\).*real numbers"):
+        jd.run(plan, maps, x, w * 1j)
+    assert list(jd.run(plan, maps, x, w, keep=["dram"]).memories) == ["dram"]
+
+
+def test_one_program_serves_host_and_device_arrays_in_float32():
+    conv = jd.ConvConfig(channels=32, height=5, width=9)
+    plan = jd.make_plan(conv, compute=jd.ComputeConfig(arithmetic="float32"))
+    maps = jd.make_maps(plan)
+    x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
+    jd.run(plan, maps, x, w)
+    run = composed.compiled(jax.default_backend())
+    before = run._cache_size()
+    jd.run(plan, maps, jnp.asarray(x), jnp.asarray(w))
+    assert run._cache_size() == before

@@ -1,4 +1,5 @@
 import errno
+import functools
 import json
 import os
 
@@ -115,12 +116,32 @@ def test_wrong_sql_and_wrong_files_are_refused(tmp_path):
         store.append([row("1")])
     with pytest.raises(jd.ConfigError, match="nonsense"):
         query(tmp_path, "SELECT nonsense FROM rows")
-    with pytest.raises(jd.ConfigError, match="end in"):
-        query(tmp_path / "rows.txt", "SELECT 1")
-    with pytest.raises(jd.ConfigError, match="end in"):
-        read_rows(tmp_path / "rows.txt")
+    for sql in ("", ";", "-- nothing"):
+        with pytest.raises(jd.ConfigError, match="must ask for rows"):
+            query(tmp_path, sql)
+    (tmp_path / "rows.txt").touch()
+    (tmp_path / "bytes.csv").write_bytes(b"\xff")
+    (tmp_path / "empty").mkdir()
+    for reading in (read_rows, functools.partial(query, sql="SELECT 1")):
+        with pytest.raises(jd.ConfigError, match="must end in"):
+            reading(tmp_path / "rows.txt")
+        for absent in ("absent.csv", "absent", "empty"):
+            with pytest.raises(jd.ConfigError, match=rf"{absent}.* must exist"):
+                reading(tmp_path / absent)
     with pytest.raises(jd.ConfigError, match="cannot be read"):
-        read_rows(tmp_path / "absent.csv")
+        read_rows(tmp_path / "bytes.csv")
+
+
+def test_rows_that_are_dropped_can_be_appended_anew(tmp_path):
+    with ResultStore(tmp_path) as store:
+        store.append([row("1"), row("2"), row("3")])
+        store.drop([])
+        store.drop(["2"])
+        with pytest.raises(jd.ConfigError, match="in use by another sweep"):
+            ResultStore(tmp_path).__enter__()
+        store.append([row("2", cores=9)])
+    assert [found["cores"] for found in read_rows(tmp_path)] == [3, 3, 9]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 def test_a_comparison_names_what_changed_and_not_how_long_it_took():

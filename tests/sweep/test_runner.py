@@ -303,3 +303,35 @@ def test_an_onnx_file_runs_with_its_own_weights(tmp_path):
     block = dataclasses.replace(point.conv, weights_dtype="bfloat8_b")
     taken = evaluating._tensors(point, jd.make_plan(block), 0)[1]
     np.testing.assert_array_equal(taken, w)
+
+
+def test_rows_of_another_seed_are_refused(tmp_path):
+    points = FEW.points()[:1]
+    (first,) = run_sweep(points, tmp_path, processes=1, seed=0)
+    assert first["seed"] == 0
+    with pytest.raises(jd.ConfigError, match=r"`seed` \(=1\).*\(=0\)"):
+        run_sweep(points, tmp_path, processes=1, seed=1)
+    assert run_sweep(points, tmp_path, processes=1, seed=1, plan_only=True) == [first]
+    (other,) = run_sweep(points, tmp_path / "other", processes=1, seed=1)
+    assert (other["seed"], other["key"]) == (1, first["key"])
+    assert other["pcc"] != first["pcc"]
+
+
+def test_planned_points_and_broken_ones_are_run_again(tmp_path, monkeypatch):
+    points = FEW.points()[:2]
+    planned = run_sweep(points, tmp_path, processes=1, plan_only=True)
+    assert [(row["status"], row["seed"]) for row in planned] == [("planned", None)] * 2
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluating, "_run_row", lambda plan, tensors: 1 // 0)
+        broken = run_sweep(points, tmp_path, processes=1, seed=7)
+    assert [(row["status"], row["seed"]) for row in broken] == [("error", None)] * 2
+    rows = run_sweep(points, tmp_path, processes=1)
+    assert [row["status"] for row in rows] == ["pass", "pass"]
+    assert sorted(keys(read_rows(tmp_path))) == sorted(keys_of(points))
+
+
+@pytest.mark.parametrize("processes", [0, -3])
+def test_no_process_is_refused(tmp_path, processes):
+    with pytest.raises(jd.ConfigError, match=rf"`processes` \(={processes}\)"):
+        run_sweep(FEW.points(), tmp_path / "new", processes=processes)
+    assert not (tmp_path / "new").exists()

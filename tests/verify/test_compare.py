@@ -168,3 +168,13 @@ def test_small_outputs_may_be_off_by_a_millionth_of_the_largest():
 
 def test_an_output_of_zeros_passes():
     assert verdict_of([0, 0], [0, 0]).passed
+
+
+def test_tensors_of_another_shape_are_refused():
+    conv = jd.ConvConfig(channels=32, height=4, width=4, bias=True)
+    x, w, bias = np.ones(conv.input_shape), np.ones(conv.weight_shape), np.ones(32)
+    with pytest.raises(jd.ConfigError, match=r"(?s)`x` .*1, 3, 4, 32.*`w` .*`bias`"):
+        jd.reference(conv, x[:, :3], w[1:], bias[1:])
+    assert jd.reference(conv, x, w).shape == (1, 2, 2, 32)
+    with pytest.raises(jd.ConfigError, match=r"`calculated` .*as many elements"):
+        jd.pcc(x, x[:, :3])
