@@ -114,14 +114,13 @@ def measure_calls(
 ) -> list[Timing]:
     """Times calls that wait for their results, in turns.
 
-    Each is made at least `runs` times, and for `LEAST_SECONDS`.
+    Each is made at least `runs` times, and for `LEAST_SECONDS`, after as long alone.
 
     Args:
       first_seconds: of the very first calls, made and checked before.
     """
-    for call in calls:
-        for _ in range(WARM_UPS):
-            call()
+    for call in calls:  # sleeping threads and clocks take their time to wake
+        _in_turns([call], [0.0], WARM_UPS, LEAST_SECONDS)
     return _in_turns(calls, first_seconds, runs, LEAST_SECONDS)
 
 

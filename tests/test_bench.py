@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
-from bench import contenders, conv, harness, layers, scale, stages, sweep
+from bench import (
+    arithmetic,
+    contenders,
+    conv,
+    harness,
+    layers,
+    plans,
+    scale,
+    stages,
+    sweep,
+)
 from bench.__main__ import main, make_parser
 from bench.contenders import Contender, Prepared, contend
 from bench.layers import layer_name, layer_of
@@ -344,3 +354,12 @@ def test_what_cannot_be_measured_or_written_is_refused(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_arithmetic_and_plans_measure_layers_that_fit_no_core():
+    large = layer_of("960x7x7")
+    assert not jd.make_plan(large, jd.ShardConfig(), must_fit=False).l1.fits
+    assert arithmetic.layer(large, FLOAT32, 7).runs == 7
+    cases = [(large, jd.ShardConfig(scheme="width"))]
+    for work in (plans.plan_only, plans.plan_and_maps, plans.ranking):
+        assert plans.per_second(work, cases, 7) > 0

@@ -10,7 +10,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
@@ -104,7 +104,7 @@ def run(
             raise UnsupportedError(
                 "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
             )
-        with jax.core.eval_context():  # an outer jit takes it as a constant
+        with eval_context():  # an outer jit takes it as a constant
             output = run_on_mesh(plan, maps, x, w, bias, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
         output, memories = run_staged(maps, x, w, bias, program, keep)
@@ -116,7 +116,7 @@ def run(
             and maps.composed.no_poison
             and all(map(fpu_fast.surely_ordinary, operands))
         )
-        with jax.core.eval_context():
+        with eval_context():
             output = run_composed(maps.composed, x, w, bias, program, known_ordinary)
     return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
 
