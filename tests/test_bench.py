@@ -240,7 +240,7 @@ def test_an_axis_is_timed_at_each_of_its_points(
 
 
 FAULTS = """
-import resource
+import resource, statistics
 import jax, jax.numpy as jnp
 x = jnp.zeros(2**24)  # 64 MiB
 call = jax.jit(lambda x: x + 1)
@@ -248,9 +248,9 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     jax.block_until_ready(call(x))
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-for _ in range(30):  # until all that is ever needed has been mapped
+for _ in range(30):  # until most of what is ever needed has been mapped
     faults()
-print(sum(faults() for _ in range(10)))
+print(statistics.median_low(faults() for _ in range(21)))
 """
 
 
@@ -262,8 +262,8 @@ def test_kept_memory_is_not_mapped_anew(kept):
     done = subprocess.run(
         command, env=settings, capture_output=True, text=True, check=True
     )
-    pages = 10 * 2**26 // resource.getpagesize()
-    assert (int(done.stdout) < pages / 5) == kept
+    pages = 2**26 // resource.getpagesize()
+    assert (int(done.stdout) < pages / 10) == kept
 
 
 def test_the_largest_layers_are_those_of_efficientnet_b7_with_a_batch():
