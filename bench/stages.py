@@ -41,6 +41,7 @@ from jaxdw.machine.core import are_ordinary, by_operands
 from jaxdw.machine.emulator import run
 from jaxdw.machine.grid import Program, map_grid, program_of, streams
 from jaxdw.machine.memory import Memory
+from jaxdw.machine.staged import l1_tiles
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import Maps, make_maps, window_map
 from jaxdw.maps.tiles import tilize_rows
@@ -106,10 +107,7 @@ def _unpack(maps: Maps, program: Program) -> Callable[[Memory], jax.Array]:
     """Returns what makes the cores' streams of the tiles in their L1."""
 
     def unpack(l1: Memory) -> jax.Array:
-        packed = l1.data.reshape(-1, l1.data.shape[-1])
-        tiles = formats.unpack(packed, program.weights_dtype)
-        tiles = tiles.reshape(*l1.written.shape, -1)
-        tiles = jnp.where(l1.written[..., None], tiles, jnp.nan)
+        tiles = l1_tiles(l1, program.weights_dtype)
         grid = (len(maps.shard.index), program.num_channel_shards)
         tiles = tiles.reshape(*grid, *tiles.shape[1:])[:, :, : maps.effective_tiles]
         return streams(tiles, None, len(maps.taps), program)[0]

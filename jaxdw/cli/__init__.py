@@ -1,7 +1,6 @@
 """The command `jaxdw`. JAX is imported after the arguments are parsed."""
 
 import argparse
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -23,14 +22,23 @@ REFUSED = 2
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 
 
+class _Version(argparse.Action):
+    """Prints the package's version; looking it up takes as long as all of the start."""
+
+    def __call__(self, parser, *_):
+        import importlib.metadata
+
+        print(f"jaxdw {importlib.metadata.version('jaxdw')}")
+        parser.exit()
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of every command; `args.command` does the work."""
     parser = argparse.ArgumentParser(
         prog="jaxdw",
         description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
     )
-    version = f"jaxdw {importlib.metadata.version('jaxdw')}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for room in (run, plan, sweep, results, explain, certify, diff, faults):
         room.add(commands)

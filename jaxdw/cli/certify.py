@@ -54,6 +54,7 @@ def add(commands) -> None:
 
 def _certify(args: argparse.Namespace) -> int:
     from jaxdw.verify.certificate import certify, check_lock, write_lock
+    from jaxdw.verify.schedule import judge_schedule
 
     plans = _plans(args)
     locked, failed = {}, 0
@@ -62,7 +63,7 @@ def _certify(args: argparse.Namespace) -> int:
         locked[certificate.key] = certificate.digests
         problems = [str(failure) for failure in certificate.failures]
         if args.schedule:
-            problems += _schedule_problems(plan)
+            problems += map(str, judge_schedule(plan).problems)
         failed += bool(problems)
         if args.json:
             record = {"key": certificate.key, "holds": certificate.holds}
@@ -110,9 +111,3 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
     names = zoo.MODELS if args.models == "all" else args.models.split(",")
     convs = dict.fromkeys(layer.conv for name in names for layer in zoo.layers(name))
     return list(layout_plans(convs, get_args(Scheme), args.arches.split(",")).values())
-
-
-def _schedule_problems(plan: "Plan") -> list[str]:
-    from jaxdw.verify.schedule import judge_schedule
-
-    return list(map(str, judge_schedule(plan).problems))

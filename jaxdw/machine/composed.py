@@ -133,7 +133,8 @@ def collected(
     """Returns the output that the user sees from the rows of all shards.
 
     Args:
-      collect: as in `ComposedMaps`.
+      collect: as in `ComposedMaps`. Rows past its `size` are of shards that only fill
+        a mesh.
     """
     rows = shards.reshape(-1, shards.shape[-1])
     if collect is not None:

@@ -48,6 +48,13 @@ def _refuse_derivatives_jvp(primals, tangents):
     )
 
 
+def l1_tiles(l1: Memory, dtype: str) -> Float32[Array, "cores tiles 1024"]:
+    """Returns the tiles that cores unpack, NaN where nobody wrote."""
+    tiles = formats.unpack(l1.data.reshape(-1, l1.data.shape[-1]), dtype)
+    tiles = tiles.reshape(*l1.written.shape, -1)
+    return jnp.where(l1.written[..., None], tiles, jnp.nan)
+
+
 _streams = jax.jit(streams, static_argnames=("taps", "program"))
 
 
@@ -67,11 +74,6 @@ def run_staged(
     grid = (num_nhw_shards, num_channel_shards)
     dtype = program.weights_dtype
 
-    def l1_tiles(l1: Memory) -> Float32[Array, "cores tiles 1024"]:
-        tiles = formats.unpack(l1.data.reshape(-1, l1.data.shape[-1]), dtype)
-        tiles = tiles.reshape(*l1.written.shape, -1)
-        return jnp.where(l1.written[..., None], tiles, jnp.nan)
-
     def by_grid(values: Shaped[Array, "cores ..."]) -> Shaped[Array, "n s ..."]:
         return values.reshape(*grid, *values.shape[1:])
 
@@ -83,7 +85,7 @@ def run_staged(
     l1_weights, delivery = noc.multicast(
         noc.read(weights.dram, maps.weights), maps.multicast
     )
-    weight_tiles = l1_tiles(l1_weights)
+    weight_tiles = l1_tiles(l1_weights, dtype)
     memories = {
         "weights": weights.matrix,
         "tiles": weights.tiles,
@@ -96,7 +98,7 @@ def run_staged(
     if bias is not None and maps.bias is not None:
         upload = noc.upload(host_tensor(bias, program), maps.bias, dtype)
         l1_bias = noc.read(upload.dram, maps.bias)
-        bias_tiles, bias_written = l1_tiles(l1_bias), by_grid(l1_bias.written)
+        bias_tiles, bias_written = l1_tiles(l1_bias, dtype), by_grid(l1_bias.written)
         memories |= {
             "bias": upload.matrix,
             "bias_tiles": upload.tiles,
