@@ -366,10 +366,6 @@ def test_the_version_is_that_of_the_package(capsys):
     ("line", "sentence"),
     [
         ("run --channels 32 --size 8 --seed -1", "'-1' must be an integer >= 0"),
-        (
-            "sweep --out x --report nowhere/page.html",
-            "in a folder that exists",
-        ),
         ("explain --channels 32 --size 8 --html nowhere/p", "in a folder that exists"),
         (
             "certify --models all --check nothere",
@@ -388,3 +384,13 @@ def test_every_activation_is_judged(capsys, activation):
     line = f"run --channels 32 --size 4 --padding 1 --activation {activation}"
     assert cli.main([*line.split(), "--arithmetic", "float32"]) == 0
     assert capsys.readouterr().out.endswith("PASS\n")
+
+
+def test_a_page_lies_in_a_folder_that_exists_or_that_the_sweep_makes(capsys, tmp_path):
+    sweep = "sweep --models mobilenet_v2 --filter channels==32 --plan-only --out"
+    line = f"{sweep} {tmp_path}/demo/rows --report {tmp_path}"
+    assert cli.main(f"{line}/nowhere/page.html".split()) == 2
+    assert "in a folder that exists" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+    assert cli.main(f"{line}/demo/page.html".split()) == 0
+    assert (tmp_path / "demo" / "page.html").exists()

@@ -5,9 +5,10 @@ import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from jaxdw.cli.options import dtype, file_to_write, seed, sizes
+from jaxdw.cli.options import dtype, seed, sizes
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 from jaxdw.plan.config import Fidelity, Scheme
@@ -90,7 +91,6 @@ def add(commands) -> None:
     parser.add_argument("--processes", type=int, help="of this machine; default: all")
     parser.add_argument(
         "--report",
-        type=file_to_write,
         metavar="FILE",
         help="write a page, one HTML file that opens offline",
     )
@@ -118,12 +118,23 @@ def _space(args: argparse.Namespace) -> "Space":
     return dataclasses.replace(space, **given)
 
 
+def _check_report(folder: Path, out: Path) -> None:
+    """Refuses a page in a folder that neither exists nor is made for the rows."""
+    if not folder.is_dir() and not out.is_relative_to(folder):
+        raise ConfigError(
+            f"`--report` (in {str(folder)!r}) must lie in a folder that exists or in "
+            "that of `--out`; make it or name another"
+        )
+
+
 def _sweep(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxdw.sweep.runner import run_sweep
 
     space = _space(args)
+    if args.report is not None:
+        _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
     points = space.points()
     console = Console(stderr=True)
     done = Counter()
