@@ -20,12 +20,12 @@ from bench.harness import (
     timed,
 )
 from bench.layers import layer_name, output_shape
-from jaxdw.machine.emulator import run
+from jaxdw.judge.compare import judge, pcc, reference
+from jaxdw.judge.draws import draw
+from jaxdw.launch.emulator import run
 from jaxdw.maps.maps import make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
-from jaxdw.verify.compare import judge, pcc, reference
-from jaxdw.verify.operands import draw
 
 MOST_ERROR = 1e-5  # of float32 libraries, as a share of the largest output
 LEAST_PCC = 0.99  # of the matrix unit

@@ -40,12 +40,12 @@ from bench.layers import (
     ways_of,
 )
 from jaxdw.errors import ConfigError, refuse
-from jaxdw.machine.emulator import run
+from jaxdw.judge.draws import draw
+from jaxdw.launch.emulator import run
 from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
-from jaxdw.verify.operands import draw
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CHANNELS = (32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 4096)

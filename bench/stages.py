@@ -35,13 +35,15 @@ from bench.harness import (
 )
 from bench.layers import DEFAULT_LAYER, layer_name, layer_of, name_of, way_of
 from jaxdw.errors import ConfigError
+from jaxdw.judge.compare import reference
+from jaxdw.judge.draws import draw
+from jaxdw.launch.composed import collected, host_sticks, host_tensor
+from jaxdw.launch.emulator import run
+from jaxdw.launch.staged import l1_tiles
 from jaxdw.machine import noc
-from jaxdw.machine.composed import collected, host_sticks, host_tensor
 from jaxdw.machine.core import are_ordinary, by_operands
-from jaxdw.machine.emulator import run
 from jaxdw.machine.grid import Program, map_grid, program_of, streams
 from jaxdw.machine.memory import Memory
-from jaxdw.machine.staged import l1_tiles
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import Maps, make_maps, window_map
 from jaxdw.maps.tiles import tilize_rows
@@ -49,8 +51,6 @@ from jaxdw.numerics import formats
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
-from jaxdw.verify.compare import reference
-from jaxdw.verify.operands import draw
 
 CEILING_CACHES = 8  # the array that is copied, in sizes of the last-level cache
 

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxdw.arch.arch import Arch, load_arch
     from jaxdw.errors import ConfigError, UnsupportedError
+    from jaxdw.faults.diagnose import Diagnosis, diagnose
+    from jaxdw.faults.laboratory import laboratory
+    from jaxdw.judge.compare import pcc, reference, ulp_distance
+    from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
+    from jaxdw.layouts.certificate import Certificate, certify
+    from jaxdw.layouts.identify import identify
+    from jaxdw.layouts.misread import misread
     from jaxdw.machine.core import core_sticks
-    from jaxdw.machine.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
     from jaxdw.maps.tiles import tilize, untilize
@@ -21,58 +27,52 @@ if TYPE_CHECKING:
     from jaxdw.plan.l1 import L1OutOfMemory
     from jaxdw.plan.plan import Plan
     from jaxdw.plan.planner import make_plan, rank_plans
+    from jaxdw.schedule.verdict import ScheduleVerdict, judge_schedule
     from jaxdw.sweep.results import read_rows
     from jaxdw.sweep.runner import run_sweep
     from jaxdw.sweep.space import Space
-    from jaxdw.verify.certificate import Certificate, certify
-    from jaxdw.verify.compare import pcc, reference, ulp_distance
-    from jaxdw.verify.diagnose import Diagnosis, diagnose
-    from jaxdw.verify.laboratory import laboratory
-    from jaxdw.verify.misread import misread
-    from jaxdw.verify.prepared import identify
-    from jaxdw.verify.provenance import explain_weight
-    from jaxdw.verify.schedule import ScheduleVerdict, judge_schedule
+    from jaxdw.trace.weight import explain_weight
 
 _ROOMS = {
     "Arch": "arch.arch",
     "BankTable": "maps.banks",
-    "Certificate": "verify.certificate",
+    "Certificate": "layouts.certificate",
     "ComputeConfig": "plan.config",
     "ConfigError": "errors",
     "ConvConfig": "plan.config",
-    "Diagnosis": "verify.diagnose",
-    "Emulation": "machine.emulator",
+    "Diagnosis": "faults.diagnose",
+    "Emulation": "launch.emulator",
     "Finding": "plan.findings",
     "L1OutOfMemory": "plan.l1",
     "Maps": "maps.maps",
     "Plan": "plan.plan",
-    "ScheduleVerdict": "verify.schedule",
+    "ScheduleVerdict": "schedule.verdict",
     "ShardConfig": "plan.config",
     "Space": "sweep.space",
     "UnsupportedError": "errors",
     "bank_table": "maps.banks",
-    "certify": "verify.certificate",
+    "certify": "layouts.certificate",
     "core_sticks": "machine.core",
-    "diagnose": "verify.diagnose",
-    "emulate": "machine.emulator",
-    "explain_weight": "verify.provenance",
-    "identify": "verify.prepared",
-    "judge_schedule": "verify.schedule",
-    "laboratory": "verify.laboratory",
+    "diagnose": "faults.diagnose",
+    "emulate": "launch.emulator",
+    "explain_weight": "trace.weight",
+    "identify": "layouts.identify",
+    "judge_schedule": "schedule.verdict",
+    "laboratory": "faults.laboratory",
     "load_arch": "arch.arch",
     "make_maps": "maps.maps",
     "make_plan": "plan.planner",
-    "misread": "verify.misread",
+    "misread": "layouts.misread",
     "pack": "numerics.formats",
-    "pcc": "verify.compare",
-    "prepare_weights": "machine.emulator",
+    "pcc": "judge.compare",
+    "prepare_weights": "launch.emulator",
     "rank_plans": "plan.planner",
     "read_rows": "sweep.results",
-    "reference": "verify.compare",
-    "run": "machine.emulator",
+    "reference": "judge.compare",
+    "run": "launch.emulator",
     "run_sweep": "sweep.runner",
     "tilize": "maps.tiles",
-    "ulp_distance": "verify.compare",
+    "ulp_distance": "judge.compare",
     "unpack": "numerics.formats",
     "untilize": "maps.tiles",
 }

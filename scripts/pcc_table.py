@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 
 import jaxdw as jd
+from jaxdw.judge.compare import pcc_threshold
 from jaxdw.plan.config import ComputeConfig
-from jaxdw.verify.compare import pcc_threshold
 
 CASES = Path(__file__).parents[1] / "tests" / "golden" / "upstream_cases.csv"
 FORMATS = {"bf16": "bfloat16", "bfp8": "bfloat8_b", "bfp4": "bfloat4_b"}

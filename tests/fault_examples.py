@@ -3,8 +3,8 @@
 import numpy as np
 
 import jaxdw as jd
-from jaxdw.verify.faults import CATALOGUE
-from jaxdw.verify.launch import Operands, lay_out, run_launch
+from jaxdw.faults.catalogue import CATALOGUE
+from jaxdw.faults.used_chip import Operands, lay_out, run_launch
 
 FAULTS = {fault.id: fault for fault in CATALOGUE}
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import jaxdw as jd
-from jaxdw.models.onnx import OnnxLayer, read_onnx
+from jaxdw.models.onnx.file import OnnxLayer, read_onnx
 
 X = (1, 4, 9, 8)  # what `one` convolves
 W = np.random.default_rng(5).standard_normal((4, 1, 3, 3)).astype(np.float32)

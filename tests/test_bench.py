@@ -30,7 +30,7 @@ from bench import (
 from bench.__main__ import main, make_parser
 from bench.contenders import Contender, Prepared, contend
 from bench.layers import layer_name, layer_of
-from jaxdw.verify.operands import draw
+from jaxdw.judge.draws import draw
 
 TINY = layer_of("32x6x6")
 FLOAT32 = layers.WAYS[0]

@@ -6,8 +6,8 @@ import pytest
 
 import jaxdw as jd
 from jaxdw import cli
-from jaxdw.verify.cores import explain_core
-from jaxdw.verify.provenance import explain_weight
+from jaxdw.trace.core import explain_core
+from jaxdw.trace.weight import explain_weight
 
 LAYER = ["--channels", "64", "--size", "8", "--padding", "1", "--scheme", "block"]
 CONV = jd.ConvConfig(channels=64, height=8, width=8, padding=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
-from jaxdw.machine import composed
+from jaxdw.launch import composed
 from jaxdw.machine.grid import program_of
 from jaxdw.models import zoo
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
+from jaxdw.judge.compare import judge
 from jaxdw.maps.banks import read_map
-from jaxdw.verify.compare import judge
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = list(csv.DictReader((GOLDEN / "upstream_cases.csv").read_text().splitlines()))

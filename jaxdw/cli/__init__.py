@@ -16,7 +16,7 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.errors import ConfigError, UnsupportedError
-from jaxdw.machine.cache import cache_directory, cache_settings
+from jaxdw.launch.cache import cache_directory, cache_settings
 
 REFUSED = 2
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended

@@ -53,8 +53,8 @@ def add(commands) -> None:
 
 
 def _certify(args: argparse.Namespace) -> int:
-    from jaxdw.verify.certificate import certify, check_lock, write_lock
-    from jaxdw.verify.schedule import judge_schedule
+    from jaxdw.layouts.certificate import certify, check_lock, write_lock
+    from jaxdw.schedule.verdict import judge_schedule
 
     plans = _plans(args)
     locked, failed = {}, 0
@@ -105,8 +105,8 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
         from jaxdw.plan.planner import make_plan
 
         return [make_plan(*configs(args), args.arch, must_fit=False)]
+    from jaxdw.layouts.certificate import layout_plans
     from jaxdw.models import zoo
-    from jaxdw.verify.certificate import layout_plans
 
     names = zoo.MODELS if args.models == "all" else args.models.split(",")
     convs = dict.fromkeys(layer.conv for name in names for layer in zoo.layers(name))

@@ -53,7 +53,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _identify(plan: "Plan", args: argparse.Namespace) -> int:
-    from jaxdw.verify.prepared import identify, load_dump
+    from jaxdw.layouts.identify import identify, load_dump
 
     if args.weights is None:
         raise ConfigError("--prepared needs --weights, the original [C, 1, kh, kw]")
@@ -73,8 +73,8 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
 def _misread(plan: "Plan", args: argparse.Namespace) -> int:
     import dataclasses
 
+    from jaxdw.layouts.misread import misread
     from jaxdw.plan.planner import make_plan
-    from jaxdw.verify.misread import misread
 
     shard = dataclasses.replace(
         plan.shard, scheme=args.read_scheme, grid=args.read_grid, cores=None

@@ -139,7 +139,7 @@ def _answers(args: argparse.Namespace, plan: "Plan", base: int) -> list[Answer]:
 
 def _weight(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.verify.provenance import explain_weight
+    from jaxdw.trace.weight import explain_weight
 
     trace = explain_weight(plan, *args.weight, base_address=base, output=args.output)
     tables: list[tuple[str, Any]] = [("Weight", traces.weight_facts(plan, trace))]
@@ -152,7 +152,7 @@ def _weight(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _tile(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.verify.provenance import explain_tile
+    from jaxdw.trace.weight import explain_tile
 
     trace = explain_tile(plan, *args.tile, base_address=base)
     tables: list[tuple[str, Any]] = [
@@ -164,7 +164,7 @@ def _tile(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _page(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.verify.provenance import explain_page
+    from jaxdw.trace.weight import explain_page
 
     trace = explain_page(plan, *args.bank, base_address=base)
     tables = [
@@ -176,7 +176,7 @@ def _page(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _core(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.verify.cores import explain_core
+    from jaxdw.trace.core import explain_core
 
     trace = explain_core(plan, *args.core)
     tables = [
@@ -189,8 +189,8 @@ def _core(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _misread(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.verify.addresses import explain_address
-    from jaxdw.verify.cores import explain_core
+    from jaxdw.trace.address import explain_address
+    from jaxdw.trace.core import explain_core
 
     core = explain_core(plan, *args.core).core
     if core is None:
@@ -269,7 +269,7 @@ def _write_page(
     args: argparse.Namespace, plan: "Plan", base: int, answers: list[Answer]
 ) -> None:
     page, html = _page_rooms()
-    from jaxdw.verify.inverse import inverse_of
+    from jaxdw.trace.inverse import inverse_of
 
     traced = {answer.name: answer.trace for answer in answers}
     weight, tile = traced.get("weight"), traced.get("tile") or traced.get("page")
@@ -301,7 +301,7 @@ def _write_page(
 def _page_rooms() -> tuple[Callable[..., str], Any]:
     with needing("html", "matplotlib"):
         from jaxdw.report import html
-        from jaxdw.report.explain import explain_page
+        from jaxdw.report.plan_page import explain_page
     return explain_page, html
 
 

@@ -55,9 +55,9 @@ def add(commands) -> None:
 def _faults(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from jaxdw.faults.catalogue import CATALOGUE
+    from jaxdw.faults.laboratory import laboratory
     from jaxdw.report.text import rows_table
-    from jaxdw.verify.faults import CATALOGUE
-    from jaxdw.verify.laboratory import laboratory
 
     rows = laboratory(*configs(args), args.arch, args.seed)
     if args.json:
@@ -86,9 +86,9 @@ def _faults(args: argparse.Namespace) -> int:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
+    from jaxdw.faults.diagnose import diagnose
+    from jaxdw.judge.draws import draw
     from jaxdw.plan.planner import make_plan
-    from jaxdw.verify.diagnose import diagnose
-    from jaxdw.verify.operands import draw
 
     conv, shard, compute = configs(args)
     plan = make_plan(conv, shard, compute, args.arch, must_fit=False)

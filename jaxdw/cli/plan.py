@@ -124,7 +124,7 @@ def _print_tables(plans: tuple["Plan", ...]) -> None:
 
 
 def _print_args(plan: "Plan", weight_address: int) -> None:
-    from jaxdw.plan import arguments
+    from jaxdw.plan.depthwise import arguments
 
     if plan.upstream_program != "depthwise":
         raise ConfigError(

@@ -11,7 +11,7 @@ from jaxdw.cli.options import add_layer_options, base_address, configs, seed
 from jaxdw.plan import config
 
 if TYPE_CHECKING:
-    from jaxdw.machine.emulator import Emulation
+    from jaxdw.launch.emulator import Emulation
     from jaxdw.plan.plan import Plan
 
 PASS, FAIL = 0, 1
@@ -53,11 +53,11 @@ def _run(args: argparse.Namespace) -> int:
     plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
     arch = plan.arch
 
-    from jaxdw.machine.emulator import run
+    from jaxdw.judge.compare import judge, reference
+    from jaxdw.judge.draws import draw
+    from jaxdw.launch.emulator import run
     from jaxdw.maps.banks import bank_table
     from jaxdw.maps.maps import make_maps
-    from jaxdw.verify.compare import judge, reference
-    from jaxdw.verify.operands import draw
 
     rows, columns = plan.weight_tile_grid
     page_bytes = config.TILE_BYTES[conv.weights_dtype]

@@ -233,7 +233,7 @@ def _progress(console, total: int):
 def _summarise(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
 
-    from jaxdw.report.sweeps import summary_table
+    from jaxdw.report.sweep_table import summary_table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(summary_table(rows))

@@ -15,7 +15,7 @@ from jaxdw.maps.multicast import Multicast, handshake, make_multicast
 from jaxdw.maps.tiles import FACE_ROWS, tilize_map
 from jaxdw.maps.weights import bias_prepare_map, prepare_map, served_channels
 from jaxdw.plan.config import TILE_BYTES
-from jaxdw.plan.layout import FACE
+from jaxdw.plan.depthwise.layout import FACE
 from jaxdw.plan.plan import TILE_ELEMS, Plan
 
 NO_READ = -1  # in place of a page id: this core reads nothing

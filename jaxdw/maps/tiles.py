@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Int64, Shaped
 
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, make_index_map
+from jaxdw.plan.depthwise.layout import FACE
 from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import TILE_ELEMS
 
 FACE_ROWS = TILE_ELEMS // FACE  # rows of 16 elements in one tile

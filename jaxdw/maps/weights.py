@@ -5,8 +5,8 @@ from jaxtyping import Bool
 
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, make_index_map
 from jaxdw.maps.tiles import matrix_place
+from jaxdw.plan.depthwise.layout import FACE, WeightLayout
 from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.layout import FACE, WeightLayout
 from jaxdw.plan.plan import TILE_ELEMS, Plan
 
 
@@ -16,7 +16,7 @@ def prepare_map(layout: WeightLayout, *, channels: int, taps: int) -> IndexMap:
     Sources are the `channels * taps` weights, a channel's kernel positions side by
     side; destinations are `[rows, columns]`. Padding lanes are zeros.
     Source: tt-metal prepare_conv2d_weights.cpp @002a3f41,
-    conv_2d_depthwise_weight_layout_helper; revisions in jaxdw.plan.layout.
+    conv_2d_depthwise_weight_layout_helper; revisions in jaxdw.plan.depthwise.layout.
     """
     num_weights = channels * taps
     num_elems = layout.rows * layout.columns

@@ -210,7 +210,7 @@ class ShardConfig:
         its depthwise program ignores.
       program_cache: the program is called again with tensors at other addresses.
       weight_layout: `final`, or an older revision of the upstream weight preparation
-        (jaxdw.plan.layout).
+        (jaxdw.plan.depthwise.layout).
     """
 
     scheme: Scheme | Literal["auto"] = "height"

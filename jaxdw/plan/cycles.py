@@ -14,7 +14,7 @@ import dataclasses
 from typing import TYPE_CHECKING, get_args
 
 from jaxdw.plan.config import TILE_BYTES, Fidelity, stick_elem_bytes
-from jaxdw.plan.layout import FACE
+from jaxdw.plan.depthwise.layout import FACE
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan

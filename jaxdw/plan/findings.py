@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from jaxdw.plan.layout import make_weight_layout
+from jaxdw.plan.depthwise.layout import make_weight_layout
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan

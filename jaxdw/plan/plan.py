@@ -11,10 +11,10 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.cycles import CycleBounds, cycle_bounds
+from jaxdw.plan.depthwise.layout import FACE, WeightLayout
 from jaxdw.plan.findings import Finding, find
 from jaxdw.plan.grid import TILE, CoreGrid, Shard, round_up
 from jaxdw.plan.l1 import L1Use, l1_use
-from jaxdw.plan.layout import FACE, WeightLayout
 from jaxdw.plan.traffic import Traffic, count_traffic
 from jaxdw.plan.window import (
     ShardRange,

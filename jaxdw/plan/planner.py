@@ -14,6 +14,7 @@ from jaxdw.plan.config import (
     ShardConfig,
     joint_problems,
 )
+from jaxdw.plan.depthwise.layout import make_weight_layout
 from jaxdw.plan.grid import (
     CoreGrid,
     Shard,
@@ -24,7 +25,6 @@ from jaxdw.plan.grid import (
     search_core_grid,
 )
 from jaxdw.plan.l1 import L1OutOfMemory
-from jaxdw.plan.layout import make_weight_layout
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.window import Window
 

@@ -25,8 +25,8 @@ from jaxdw.report.drawing import (
     patch,
     tint,
 )
-from jaxdw.verify.cores import CoreTrace, explain_core
-from jaxdw.verify.inverse import inverse_of
+from jaxdw.trace.core import CoreTrace, explain_core
+from jaxdw.trace.inverse import inverse_of
 
 MOST_PADDED_ROWS = 40
 _SMALLEST_CELL = 0.15  # inches; a run of smaller ones is drawn as one

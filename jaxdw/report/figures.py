@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxdw.plan.depthwise.layout import FACE
 from jaxdw.plan.grid import TILE
-from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import Plan
 from jaxdw.report.drawing import (
     COLOURS,
@@ -26,8 +26,8 @@ from jaxdw.report.drawing import (
     outline,
     tint,
 )
-from jaxdw.verify.inverse import NOTHING, inverse_of
-from jaxdw.verify.places import weight_table
+from jaxdw.trace.inverse import NOTHING, inverse_of
+from jaxdw.trace.places import weight_table
 
 MOST_FACE_TILES = 4  # drawn face by face, in one row
 MOST_TILE_ROWS = 8

@@ -12,7 +12,7 @@ from jaxdw.plan.planner import make_plan
 from jaxdw.report import html
 from jaxdw.report.drawing import svg
 from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
-from jaxdw.report.sweeps import best_row, grouped
+from jaxdw.report.sweep_table import best_row, grouped
 
 Row = dict[str, Any]
 _TABLE = (

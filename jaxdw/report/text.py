@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
+from jaxdw.plan.depthwise.layout import FACE
 from jaxdw.plan.grid import TILE
-from jaxdw.plan.layout import FACE
 from jaxdw.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from jaxdw.verify.compare import Verdict
+    from jaxdw.judge.compare import Verdict
 
 _SHOWN = 4  # values of a face row
 

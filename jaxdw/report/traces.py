@@ -1,13 +1,13 @@
-"""Provenance in words: what `jaxdw.verify` traced, as facts and rows to print."""
+"""Provenance in words: what `jaxdw.trace` found, as facts and rows to print."""
 
 from collections.abc import Sequence
 
 from jaxdw.plan.plan import Plan
-from jaxdw.verify.addresses import AddressTrace, Piece, Read
-from jaxdw.verify.cores import CoreTrace, explain_core
-from jaxdw.verify.inverse import inverse_of
-from jaxdw.verify.places import Element, Page
-from jaxdw.verify.provenance import (
+from jaxdw.trace.address import AddressTrace, Piece, Read
+from jaxdw.trace.core import CoreTrace, explain_core
+from jaxdw.trace.inverse import inverse_of
+from jaxdw.trace.places import Element, Page
+from jaxdw.trace.weight import (
     Holder,
     Product,
     TileTrace,

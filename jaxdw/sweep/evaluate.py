@@ -124,9 +124,9 @@ def _plan_row(plan: Plan) -> Row:
 
 
 def _run_row(plan: Plan, tensors: Tensors) -> Row:
-    from jaxdw.machine.bucketed import run_bucketed
+    from jaxdw.judge.compare import pcc_threshold
+    from jaxdw.launch.bucketed import run_bucketed
     from jaxdw.maps.maps import make_maps
-    from jaxdw.verify.compare import pcc_threshold
 
     output = run_bucketed(plan, make_maps(plan), *tensors)
     verdict = _judged(plan, tensors, output)
@@ -178,7 +178,7 @@ def _judged(plan: Plan, tensors: Tensors, output):
 
     Schemes and grids must agree bit for bit, so that most outputs of a layer are.
     """
-    from jaxdw.verify.compare import judge, reference
+    from jaxdw.judge.compare import judge, reference
 
     layer = (
         plan.conv.input_shape,

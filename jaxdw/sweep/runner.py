@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdw.errors import ConfigError
-from jaxdw.machine.cache import cache_directory, cache_settings
+from jaxdw.launch.cache import cache_directory, cache_settings
 from jaxdw.plan.planner import make_plan
 from jaxdw.sweep.evaluate import config_row, evaluate, said
 from jaxdw.sweep.results import ResultStore, Row
@@ -72,7 +72,7 @@ def _work(task: list[Point]) -> tuple[str, int]:
 
 
 def _program_of(point: Point) -> tuple | str:
-    from jaxdw.machine.bucketed import compiled_key
+    from jaxdw.launch.bucketed import compiled_key
 
     try:
         plan = make_plan(

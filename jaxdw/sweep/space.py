@@ -27,7 +27,7 @@ from jaxdw.plan.config import (
 )
 
 if TYPE_CHECKING:
-    from jaxdw.models.onnx import OnnxLayer
+    from jaxdw.models.onnx.file import OnnxLayer
 
 Grid = tuple[int, int]
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
@@ -235,7 +235,7 @@ def is_onnx(model: str) -> bool:
 @functools.lru_cache(maxsize=4)
 def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
     """Returns a file's layers, as `read_onnx`, which says what it refuses."""
-    from jaxdw.models.onnx import read_onnx
+    from jaxdw.models.onnx.file import read_onnx
 
     return read_onnx(path, dict(inputs))
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
-from jaxdw.machine import composed, grid
+from jaxdw.launch import composed
+from jaxdw.machine import grid
 
 
 @pytest.fixture(scope="module")

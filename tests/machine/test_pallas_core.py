@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
-from jaxdw.machine import composed
+from jaxdw.launch import composed
 from jaxdw.machine.grid import map_grid, program_of
 from jaxdw.machine.pallas_core import pallas_grid
 

@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 import jaxdw as jd
 from jaxdw.report import core_figures, figures, html
 from jaxdw.report.drawing import COLOURS, NUM_TINTS, new_axes, outline, svg
-from jaxdw.report.explain import explain_page
-from jaxdw.verify.provenance import explain_weight
+from jaxdw.report.plan_page import explain_page
+from jaxdw.trace.weight import explain_weight
 
 TEMPLATE = resources.files("jaxdw.report").joinpath("page.html").read_text("utf-8")
 LIGHT, DARK = (

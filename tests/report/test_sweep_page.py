@@ -9,7 +9,7 @@ from rich.console import Console
 import jaxdw as jd
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import plan_of_row, sweep_page
-from jaxdw.report.sweeps import best_row, grouped, summary_table
+from jaxdw.report.sweep_table import best_row, grouped, summary_table
 from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.results import NAMES
 from jaxdw.sweep.space import Space

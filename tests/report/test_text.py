@@ -1,6 +1,7 @@
 import numpy as np
 
 import jaxdw as jd
+from jaxdw.judge.compare import Verdict
 from jaxdw.report.text import (
     face_view,
     facts_table,
@@ -9,7 +10,6 @@ from jaxdw.report.text import (
     plan_row,
     verdict_facts,
 )
-from jaxdw.verify.compare import Verdict
 
 
 def test_face_view_is_the_one_of_the_plans():

@@ -1,0 +1,355 @@
+"""The catalogue of faults: mistakes as changes of one stage of the data path."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from jaxdw.faults import arithmetic, sticks
+from jaxdw.faults.used_chip import Launch
+from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
+from jaxdw.plan.grid import TILE
+from jaxdw.plan.plan import TILE_ELEMS, Plan
+
+Stage = Literal[
+    "host", "prepare", "tiles", "pack", "read", "multicast", "bias", "halo", "window",
+    "compute", "output",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One mistake.
+
+    Attributes:
+      id: stable name.
+      stage: of the data path, where it acts.
+      applies: whether a plan gives it anything to sticks.
+      inject: the launch with the mistake made.
+      text: one sentence.
+      code: of the finding, where it is a known defect of tt-metal's branch.
+    """
+
+    id: str
+    stage: Stage
+    applies: Callable[[Plan], bool]
+    inject: Callable[[Launch], Launch]
+    text: str
+    code: str | None = None
+
+
+def _sharded(plan: Plan) -> bool:
+    """Whether more than one channel shard has channels."""
+    return sum(count > 0 for count in plan.weight_layout.shard_channels) > 1
+
+
+def _multicast(plan: Plan) -> bool:
+    """Whether a receiver has anything to compute."""
+    return bool(plan.core_grid.broadcasts()) and plan.shard_ranges[1].num_outputs > 0
+
+
+def _block_weights(plan: Plan) -> bool:
+    return plan.conv.weights_dtype in MAGNITUDE_BITS
+
+
+def _matrix_unit(plan: Plan) -> bool:
+    return plan.compute.arithmetic == "fpu"
+
+
+def _reads_stale_rows(plan: Plan) -> bool:
+    """More channels than whole tiles of products fill, in the second 16 rows."""
+    rows = arithmetic.REDUCE_ROWS
+    held = plan.effective_tiles * TILE_ELEMS
+    beyond = held < rows * plan.input_shard.channels
+    return 16 < plan.conv.taps <= rows and beyond and not plan.is_wide_reduction
+
+
+def _rounds_on_output(plan: Plan) -> bool:
+    """Whether Dst holds more than bf16 when it is packed to that."""
+    longer = plan.conv.taps > 1 or plan.conv.bias or not _matrix_unit(plan)
+    wide = plan.compute.fp32_dest_acc or not _matrix_unit(plan)
+    return plan.conv.output_dtype == "bfloat16" and wide and longer
+
+
+CATALOGUE: tuple[Fault, ...] = (
+    Fault(
+        "host-truncates",
+        "host",
+        lambda plan: "bfloat16" in (plan.conv.dtype, plan.conv.weights_dtype),
+        lambda launch: dataclasses.replace(launch, host=arithmetic.cut_operands),
+        "the host cuts float32 to bf16 instead of rounding it",
+    ),
+    Fault(
+        "transposed-kernel",
+        "prepare",
+        lambda plan: min(plan.kernel) > 1,
+        sticks.prepare_from(sticks.transposed),
+        "kernel positions counted column by column",
+    ),
+    Fault(
+        "flipped-kernel",
+        "prepare",
+        lambda plan: plan.conv.taps > 1,
+        sticks.prepare_from(sticks.flipped),
+        "kernel turned by 180 degrees: a convolution instead of a correlation",
+    ),
+    Fault(
+        "channels-rotated",
+        "prepare",
+        lambda plan: max(plan.weight_layout.shard_channels) > 1,
+        sticks.prepare_from(sticks.rotated),
+        "weights of every shard one channel on, the first in the last one's place",
+    ),
+    Fault(
+        "remainder-dropped",
+        "prepare",
+        lambda plan: plan.weight_layout.shard_channels[-1] % TILE > 0,
+        sticks.prepare_from(sticks.without_remainder),
+        "channels of the last shard beyond its whole tiles have no weights",
+    ),
+    Fault(
+        "height-layout",
+        "prepare",
+        _sharded,
+        partial(sticks.prepare_as, "final", num_shards=1),
+        "weights prepared for HEIGHT sharding, read as this scheme reads",
+    ),
+    Fault(
+        "height-layout-tile-zero",
+        "prepare",
+        _sharded,
+        lambda launch: sticks.tile_zero(
+            sticks.prepare_as("final", launch, num_shards=1)
+        ),
+        "weights prepared for HEIGHT sharding, and every core starts at tile 0",
+    ),
+    Fault(
+        "tile-chunks-layout",
+        "prepare",
+        lambda plan: sticks.misplaces("tile_chunks", plan),
+        partial(sticks.prepare_as, "tile_chunks"),
+        "weights prepared by the revision that gives every shard 32 channels",
+    ),
+    Fault(
+        "concatenated-layout",
+        "prepare",
+        lambda plan: sticks.misplaces("concatenated", plan),
+        partial(sticks.prepare_as, "concatenated"),
+        "weights prepared by the revision that puts shards one after another",
+    ),
+    Fault(
+        "layout-overrun",
+        "prepare",
+        lambda plan: plan.is_large_kernel and plan.weight_layout.name == "final",
+        sticks.overrun,
+        "more than 32 kernel positions: a shard's tiles run over the next columns",
+        code="JDW003",
+    ),
+    Fault(
+        "wide-blocks",
+        "prepare",
+        lambda plan: plan.is_wide_reduction and plan.weight_layout.name == "final",
+        sticks.wide_blocks,
+        "more than 256 channels to a core: sticks in blocks of 256, weights not",
+        code="JDW004",
+    ),
+    Fault(
+        "face-order",
+        "tiles",
+        lambda plan: plan.conv.taps > 1,
+        sticks.row_major_faces,
+        "tiles row-major, not face by face",
+    ),
+    Fault(
+        "block-exponent-per-32",
+        "pack",
+        lambda plan: (
+            _block_weights(plan) and max(plan.weight_layout.shard_channels) > BLOCK
+        ),
+        arithmetic.pack_with(elems=2 * BLOCK),
+        "32 weights share an exponent instead of 16",
+    ),
+    Fault(
+        "block-exponent-saturated",
+        "pack",
+        _block_weights,
+        arithmetic.pack_with(most_exponent=0),
+        "the shared exponent goes no higher than that of 1.0",
+    ),
+    Fault(
+        "block-truncated",
+        "pack",
+        _block_weights,
+        arithmetic.pack_with(rounds=False),
+        "magnitudes of a block are truncated instead of rounded",
+    ),
+    Fault(
+        "byte-offset",
+        "read",
+        _sharded,
+        sticks.byte_offset,
+        "start tile added to the base address as bytes, not to the tile id",
+    ),
+    Fault(
+        "start-tile-zero",
+        "read",
+        _sharded,
+        sticks.tile_zero,
+        "every core starts at tile 0",
+    ),
+    Fault(
+        "columns-swapped",
+        "read",
+        _sharded,
+        sticks.swapped_columns,
+        "the first two channel shards read each other's weights",
+    ),
+    Fault(
+        "stale-weights",
+        "read",
+        lambda plan: True,
+        sticks.earlier_weights,
+        "weights of an earlier launch, from an address that was not refreshed",
+    ),
+    Fault(
+        "three-pages",
+        "read",
+        lambda plan: plan.effective_tiles > sticks.OLDER_PAGES,
+        sticks.first_pages_only,
+        "tiles of a stick past the third are never multiplied",
+        code="JDW013",
+    ),
+    Fault(
+        "rectangle-short",
+        "multicast",
+        lambda plan: sticks.misroutes(sticks.short_rects, plan),
+        sticks.over_rects(sticks.short_rects),
+        "multicast rectangles end one core early; the rest go on with old weights",
+    ),
+    Fault(
+        "rectangle-axes-swapped",
+        "multicast",
+        lambda plan: sticks.misroutes(sticks.swapped_axes, plan),
+        sticks.over_rects(sticks.swapped_axes),
+        "x and y of the multicast rectangles swapped",
+    ),
+    Fault(
+        "receiver-missing",
+        "multicast",
+        _multicast,
+        sticks.hasty_receiver,
+        "the last receiver does not wait and goes on with old weights",
+    ),
+    Fault(
+        "bias-missing",
+        "bias",
+        lambda plan: plan.conv.bias,
+        partial(sticks.bias_pages, shift=None),
+        "no bias is added",
+    ),
+    Fault(
+        "bias-of-next-shard",
+        "bias",
+        lambda plan: plan.conv.bias and _sharded(plan),
+        partial(sticks.bias_pages, shift=1),
+        "every core adds the next channel shard's bias",
+    ),
+    Fault(
+        "padding-not-zeroed",
+        "halo",
+        sticks.reads_padding,
+        partial(sticks.padding_sticks, ones=False),
+        "padding sticks hold what L1 held before",
+    ),
+    Fault(
+        "padding-of-ones",
+        "halo",
+        sticks.reads_padding,
+        partial(sticks.padding_sticks, ones=True),
+        "padding sticks are 1.0 instead of 0",
+    ),
+    Fault(
+        "halo-row-off",
+        "halo",
+        lambda plan: True,
+        sticks.row_below,
+        "the halo copies sticks of one image row further down",
+    ),
+    Fault(
+        "window-column-off",
+        "window",
+        lambda plan: True,
+        sticks.next_column,
+        "windows start one column further on",
+    ),
+    Fault(
+        "stride-ignored",
+        "window",
+        lambda plan: plan.conv.stride[1] > 1 and plan.window.out_width > 1,
+        sticks.unit_steps,
+        "window starts of a row step by 1 instead of the stride",
+    ),
+    Fault(
+        "dilation-ignored",
+        "window",
+        lambda plan: any(
+            d > 1 and k > 1
+            for d, k in zip(plan.conv.dilation, plan.kernel, strict=True)
+        ),
+        sticks.undilated,
+        "kernel positions gathered without dilation",
+        code="JDW006",
+    ),
+    Fault(
+        "stale-rows",
+        "compute",
+        _reads_stale_rows,
+        lambda launch: dataclasses.replace(
+            launch, program=arithmetic.stale_rows_program
+        ),
+        "17 to 32 kernel positions: the reduce adds rows that nobody wrote",
+        code="JDW005",
+    ),
+    Fault(
+        "bias-after-activation",
+        "compute",
+        lambda plan: plan.conv.bias and plan.conv.activation is not None,
+        lambda launch: dataclasses.replace(launch, program=arithmetic.add_bias_last),
+        "the bias is added after the activation",
+    ),
+    Fault(
+        "fidelity-too-high",
+        "compute",
+        lambda plan: _matrix_unit(plan) and arithmetic.more_phases_matter(plan),
+        partial(arithmetic.compute_with, math_fidelity="HiFi4"),
+        "HiFi4 instead of the fidelity asked for",
+    ),
+    Fault(
+        "fidelity-too-low",
+        "compute",
+        lambda plan: _matrix_unit(plan) and plan.compute.math_fidelity != "LoFi",
+        partial(arithmetic.compute_with, math_fidelity="LoFi"),
+        "LoFi instead of the fidelity asked for",
+    ),
+    Fault(
+        "dst-16-bit",
+        "compute",
+        lambda plan: _matrix_unit(plan) and plan.compute.fp32_dest_acc,
+        partial(arithmetic.compute_with, fp32_dest_acc=False),
+        "a 16-bit Dst instead of a 32-bit one",
+    ),
+    Fault(
+        "output-truncated",
+        "output",
+        _rounds_on_output,
+        lambda launch: dataclasses.replace(launch, program=arithmetic.cut_on_output),
+        "the packer cuts a 32-bit Dst to bf16 instead of rounding it",
+    ),
+    Fault(
+        "shards-swapped",
+        "output",
+        lambda plan: sum(p.num_outputs > 0 for p in plan.shard_ranges) > 1,
+        sticks.swapped_shards,
+        "the first two output shards collected in each other's place",
+    ),
+)

@@ -1,0 +1,1 @@
+"""The ways to run one launch, and what the host does."""

@@ -1,0 +1,215 @@
+"""Emulates one launch: the public `run`, and what it leaves behind."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer, eval_context
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Float32, Shaped
+
+from jaxdw.arch.arch import Arch
+from jaxdw.errors import ConfigError, UnsupportedError, refuse
+from jaxdw.launch.composed import host_tensor, run_composed, trace_composed
+from jaxdw.launch.mesh import mesh_problems, run_on_mesh
+from jaxdw.launch.staged import MEMORIES, run_staged
+from jaxdw.machine.grid import program_of
+from jaxdw.maps.indexmap import HostOrDevice, gather
+from jaxdw.maps.maps import Maps, make_maps
+from jaxdw.maps.weights import prepare_map
+from jaxdw.numerics import fpu_fast
+from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.planner import make_plan
+from jaxdw.plan.traffic import Traffic
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Emulation:
+    """What one emulated launch left behind.
+
+    Attributes:
+      output: `[N, Ho, Wo, C]` float32, values of the output dtype.
+      memories: the arrays asked for with `keep`. `weights`, `bias` are the prepared
+        matrices, `tiles`, `bias_tiles` `[tiles, 1024]`, `dram`, `bias_dram` raw bytes
+        `[banks, slots, page bytes]`, `l1_weights`, `l1_bias` values `[cores, tiles,
+        1024]`, the semaphores `[cores]`, the shards `[cores, rows, channels]`.
+        Memory that nobody wrote is NaN, or 255 in bytes.
+    """
+
+    plan: Plan
+    output: Float32[Array, "n ho wo c"]
+    memories: Mapping[str, Shaped[Array, "..."]]
+
+    @property
+    def traffic(self) -> Traffic:
+        return self.plan.traffic
+
+
+def run(
+    plan: Plan,
+    maps: Maps,
+    x: Shaped[HostOrDevice, "..."],
+    w: Shaped[HostOrDevice, "..."],
+    bias: Shaped[HostOrDevice, "..."] | None = None,
+    *,
+    keep: Sequence[str] = (),
+    mesh: Mesh | None = None,
+) -> Emulation:
+    """Emulates one launch: every byte through the maps, one core's program on each.
+
+    Without `keep` the maps of consecutive stages are run together; with it (and for
+    maps traced by an outer jit) every memory is made. Both give the same bits.
+
+    The matrix unit has a fast form for operands of ordinary size. NumPy arrays are
+    judged before compiling, so that one form is compiled, and again for the first array
+    that needs the other; of device arrays nothing is known, and both are compiled.
+
+    Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
+    with the true activation, at the values given: they go straight through every
+    rounding, block format and fidelity (straight-through estimator).
+
+    Args:
+      x: `[N, H, W, C]`, rounded to the activations' dtype as the host does.
+      w: `[C, 1, kh, kw]`; bias: `[C]`, if and only if `plan.conv.bias`.
+      keep: names of `MEMORIES` to hold on to.
+      mesh: devices to spread the core grid over, the same bits on any number: one axis
+        takes NHW shards (channel shards if there is one NHW shard), a second takes
+        channel shards. The output lies whole on each device.
+
+    Raises:
+      ConfigError: an array of another shape than planned or not of real numbers, a
+        bias missing or not planned, in `keep` a name that is unknown or of a bias that
+        is not planned, `keep` with a mesh, a mesh of more axes.
+      UnsupportedError: a derivative with `keep` or with traced maps, or anything
+        traced with a mesh.
+    """
+    if not isinstance(keep, str):
+        keep = tuple(keep)
+    operands = (x, w)
+    x, w = _real(x, "x"), _real(w, "w")
+    bias = None if bias is None else _real(bias, "bias")
+    refuse(_problems(plan, x, w, bias, keep, mesh))
+    program = program_of(plan)
+    memories = {}
+    traced = any(isinstance(v, Tracer) for v in (maps.shard.index, x, w, bias))
+    if mesh is not None:
+        if traced:
+            raise UnsupportedError(
+                "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
+            )
+        with eval_context():  # an outer jit takes it as a constant
+            output = run_on_mesh(plan, maps, x, w, bias, mesh)
+    elif keep or isinstance(maps.shard.index, Tracer):
+        output, memories = run_staged(maps, x, w, bias, program, keep)
+    elif traced:
+        output = trace_composed(maps.composed, x, w, bias, program)
+    else:
+        known_ordinary = (
+            plan.compute.arithmetic == "fpu"
+            and maps.composed.no_poison
+            and all(map(fpu_fast.surely_ordinary, operands))
+        )
+        with eval_context():
+            output = run_composed(maps.composed, x, w, bias, program, known_ordinary)
+    return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
+
+
+def _real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:
+    if not isinstance(values, jax.Array):
+        values = np.asarray(values)
+        if values.dtype.kind not in "biufV":  # V: bf16 and other types of ml_dtypes
+            raise ConfigError(
+                f"`{name}` (={values.dtype}) must hold real numbers; take the real part"
+            )
+        # compiles nothing, where `jnp.asarray` may
+        values = cast(Array, jax.device_put(values))
+    return values if _is_floating(values.dtype) else values.astype(jnp.float32)
+
+
+@functools.cache
+def _is_floating(dtype: np.dtype) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating)
+
+
+def _problems(
+    plan: Plan, x, w, bias, keep: Sequence[str], mesh: Mesh | None
+) -> list[str]:
+    conv = plan.conv
+    given = bias.shape if conv.bias and bias is not None else None
+    found = conv.tensor_problems(x.shape, w.shape, given)
+    if conv.bias and bias is None:
+        found.append(
+            "`bias` (=None) must be given for a plan with bias; pass an array "
+            f"({conv.channels},) or plan with bias=False"
+        )
+    elif bias is not None and not conv.bias:
+        found.append(
+            f"`bias` (={bias.shape}) must be planned for; use ConvConfig(bias=True)"
+        )
+    unknown = [name for name in keep if name not in MEMORIES]
+    absent = [name for name in keep if "bias" in name and not conv.bias]
+    if isinstance(keep, str):
+        found.append(f"`keep` (={keep!r}) must be a tuple of names; use ({keep!r},)")
+    elif absent:
+        found.append(
+            f"`keep` (={', '.join(absent)}) must name memories of this plan, which has "
+            f"no bias; leave them out or use ConvConfig(bias=True)"
+        )
+    elif unknown:
+        found.append(
+            f"`keep` (={', '.join(unknown)}) must name memories; "
+            f"use any of {', '.join(MEMORIES)}"
+        )
+    if mesh is not None:
+        found += mesh_problems(mesh)
+        if keep:
+            found.append(
+                f"`keep` (={', '.join(keep)}) must be empty with a mesh; run on one "
+                f"device to look at memories"
+            )
+    return found
+
+
+def emulate(
+    conv: ConvConfig,
+    shard: ShardConfig | None,
+    x: Shaped[HostOrDevice, "..."],
+    w: Shaped[HostOrDevice, "..."],
+    bias: Shaped[HostOrDevice, "..."] | None = None,
+    *,
+    compute: ComputeConfig | None = None,
+    arch: str | Path | Arch = "wormhole_b0",
+    keep: Sequence[str] = (),
+) -> Emulation:
+    """Plans, builds the maps and runs; `run` says what it takes and refuses.
+
+    A layer that does not fit L1 is emulated all the same; `plan.l1.fits` tells.
+    """
+    plan = make_plan(conv, shard, compute, arch, must_fit=False)
+    return run(plan, make_maps(plan), x, w, bias, keep=keep)
+
+
+def prepare_weights(
+    plan: Plan, w: Shaped[HostOrDevice, "..."]
+) -> Float[Array, "rows columns"]:
+    """Returns the row-major prepared matrix of OIHW weights, before tilization.
+
+    Raises:
+      ConfigError: weights of another shape than planned.
+    """
+    w = _real(w, "w")
+    refuse(plan.conv.tensor_problems(None, w.shape, None))
+    prepare = prepare_map(
+        plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
+    )
+    return _gather(host_tensor(w, program_of(plan)), prepare)
+
+
+_gather = jax.jit(gather)

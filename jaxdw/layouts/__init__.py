@@ -1,0 +1,1 @@
+"""Layouts proved: where everything has to be, stated independently."""

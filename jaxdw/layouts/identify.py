@@ -1,0 +1,278 @@
+"""Prepared weights against the plan that reads them: what they are instead."""
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import ArrayLike
+
+from jaxdw.errors import ConfigError, refuse
+from jaxdw.layouts.hypotheses import (
+    Evidence,
+    Index,
+    Kind,
+    explanations,
+)
+from jaxdw.numerics import formats
+from jaxdw.plan.config import TILE_BYTES
+from jaxdw.plan.depthwise.layout import FACE
+from jaxdw.plan.grid import TILE
+from jaxdw.plan.plan import TILE_ELEMS, Plan
+
+Weight = tuple[int, int, int]  # channel, kernel row, kernel column
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One element that is not the plan's.
+
+    Attributes:
+      row, column: of the prepared matrix.
+      tile: its id in DRAM; `lane` counts its 1,024 elements in memory order.
+      weight: what belongs there; None for padding.
+      found_weight: the one weight that has the value found; None if not just one has.
+    """
+
+    row: int
+    column: int
+    tile: int
+    face: int
+    lane: int
+    weight: Weight | None
+    expected: float
+    found: float
+    found_weight: Weight | None
+
+    def __str__(self) -> str:
+        instead = f" ({weight_text(self.found_weight)})" if self.found_weight else ""
+        return (
+            f"matrix row {self.row}, column {self.column} (tile {self.tile}, face "
+            f"{self.face}, lane {self.lane}): expected {self.expected:g} "
+            f"({weight_text(self.weight)}), found {self.found:g}{instead}"
+        )
+
+
+def weight_text(weight: Weight | None) -> str:
+    if weight is None:
+        return "padding"
+    return f"channel {weight[0]}, kernel position {weight[1:]}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Identification:
+    """What some prepared weights are.
+
+    Attributes:
+      verdict: a sentence.
+      matches: whether they are the plan's, exactly in the weights' dtype.
+      hypotheses: the mistakes that explain data that do not match; several where these
+        weights cannot tell one from another.
+      indistinguishable: the mistakes that these weights could not show in data that
+        match.
+      differing: elements that are not the plan's; None for data of another shape.
+      first: the first of them.
+    """
+
+    verdict: str
+    matches: bool
+    hypotheses: tuple[str, ...] = ()
+    indistinguishable: tuple[str, ...] = ()
+    differing: int | None = None
+    first: Difference | None = None
+
+
+def identify(
+    plan: Plan,
+    data: ArrayLike,
+    weights: ArrayLike,
+    kind: Kind = "matrix",
+    core: int | None = None,
+) -> Identification:
+    """Says whether prepared weights are the plan's, or what they are instead.
+
+    Both are rounded to the weights' dtype as the host does and compared exactly; 0 and
+    -0, and all NaN, are equal.
+
+    Args:
+      data: `matrix`: row-major `[rows, columns]`, axes of 1 beside them allowed;
+        `tiles`: `[tiles, 1024]` in memory order, ids counting up; `l1`: the same of one
+        core's weight buffer, or its first tiles. Tiles may be raw bytes, `uint8 [tiles,
+        page bytes]` of the weights' dtype.
+      weights: the original `[C, 1, kh, kw]`.
+      core: whose L1 it is.
+
+    Raises:
+      ConfigError: weights or data of no fitting shape, an unknown kind, a core that is
+        missing, out of range, or not asked for.
+    """
+    array, w = np.asarray(data), np.asarray(weights).astype(np.float32)
+    if kind == "matrix" and array.ndim > 2:
+        array = array.reshape([size for size in array.shape if size > 1])
+    refuse(_problems(plan, array, w, kind, core))
+    if array.dtype == np.uint8 and kind != "matrix":
+        array = np.asarray(formats.unpack(array, plan.conv.weights_dtype))
+    evidence = Evidence(plan, array.astype(np.float32), w, kind, core or 0)
+    names, own = tuple(explanations(evidence)), evidence.own
+    if own is None:
+        verdict = f"not the plan's: {' or '.join(names)}"
+        if not names and kind == "l1":
+            verdict = "no known layout: the plan reads past the end of its own tensor"
+        elif not names:
+            rows, columns = plan.weight_matrix_shape
+            verdict = (
+                f"no known layout: its shape {array.shape} is not that of the plan's "
+                f"{rows}x{columns} matrix, {rows * columns // TILE_ELEMS} tiles"
+            )
+        return Identification(verdict=verdict, matches=False, hypotheses=names)
+    wrong = evidence.wrong(own)
+    if not wrong.any():
+        verdict = "matches the plan"
+        if names:
+            verdict += f"; these weights could not show: {'; '.join(names)}"
+        return Identification(
+            verdict=verdict, matches=True, indistinguishable=names, differing=0
+        )
+    first = _difference(evidence, own, int(wrong.argmax()))
+    differing = int(np.count_nonzero(wrong))
+    verdict = f"not the plan's: {' or '.join(names)}"
+    if not names:
+        padding = (own.reshape(wrong.shape)[wrong] == evidence.padding).all()
+        what = "every weight is in its place, but" if padding else "no known layout:"
+        verdict = (
+            f"{what} {differing} of {array.size} elements differ, the first at {first}"
+        )
+    return Identification(
+        verdict=verdict,
+        matches=False,
+        hypotheses=names,
+        differing=differing,
+        first=first,
+    )
+
+
+def _problems(
+    plan: Plan, data: np.ndarray, w: np.ndarray, kind: str, core: int | None
+) -> list[str]:
+    found = []
+    if w.shape != plan.conv.weight_shape:
+        found.append(
+            f"`weights` (={w.shape}) must have the planned shape "
+            f"{plan.conv.weight_shape}, [C, 1, kernel height, kernel width]"
+        )
+    if kind not in get_args(Kind):
+        found.append(f"`kind` (={kind!r}) must be one of {', '.join(get_args(Kind))}")
+    elif kind == "matrix":
+        if data.ndim != 2 or not data.size or any(size % TILE for size in data.shape):
+            found.append(
+                f"`data` (={data.shape}) must be a matrix of whole 32x32 tiles; the "
+                f"plan's is {plan.weight_matrix_shape}"
+            )
+    else:
+        page_bytes = TILE_BYTES[plan.conv.weights_dtype]
+        width = page_bytes if data.dtype == np.uint8 else TILE_ELEMS
+        most = plan.weight_tiles_per_core
+        if data.ndim != 2 or not data.size or data.shape[1] != width:
+            found.append(
+                f"`data` (={data.dtype} {data.shape}) must be [tiles, {TILE_ELEMS}] "
+                f"values, or uint8 [tiles, {page_bytes}] for the bytes of "
+                f"{plan.conv.weights_dtype} tiles"
+            )
+        elif kind == "l1" and len(data) > most:
+            found.append(
+                f"`data` (={len(data)} tiles) must be at most the {most} weight tiles "
+                f"of a core; pass the first {most}"
+            )
+    if kind == "l1" and (core is None or not 0 <= core < plan.num_cores):
+        found.append(
+            f"`core` (={core}) must say whose L1 it is; use 0 to {plan.num_cores - 1}"
+        )
+    elif kind != "l1" and core is not None:
+        found.append(f"`core` (={core}) must be left out unless kind='l1'")
+    return found
+
+
+def _difference(evidence: Evidence, own: Index, at: int) -> Difference:
+    """Locates one element of the data, counted through them."""
+    plan, kernel_w = evidence.plan, evidence.plan.conv.kernel[1]
+    tile_columns = plan.weight_tile_grid[1]
+    if evidence.kind == "matrix":
+        row, column = divmod(at, own.shape[1])
+        tile = row // TILE * tile_columns + column // TILE
+    else:
+        tile, lane = divmod(at, TILE_ELEMS)
+        if evidence.kind == "l1":
+            tile = plan.weight_tile_ids(evidence.core)[tile]
+        face, inside = divmod(lane, FACE * FACE)
+        row = tile // tile_columns * TILE + face // 2 * FACE + inside // FACE
+        column = tile % tile_columns * TILE + face % 2 * FACE + inside % FACE
+    face = row % TILE // FACE * 2 + column % TILE // FACE
+    found = evidence.runs.flat[at]
+    same = np.flatnonzero(evidence.sources[: evidence.padding] == found)
+
+    def weight(index: int) -> Weight | None:
+        if index >= evidence.padding:
+            return None
+        channel, tap = divmod(index, plan.conv.taps)
+        return channel, *divmod(tap, kernel_w)
+
+    run = own.reshape(-1, FACE)[at // FACE]
+    return Difference(
+        row=row,
+        column=column,
+        tile=tile,
+        face=face,
+        lane=face * FACE * FACE + row % FACE * FACE + column % FACE,
+        weight=weight(int(own.flat[at])),
+        expected=float(evidence.values(run)[0, at % FACE]),
+        found=float(found),
+        found_weight=weight(int(same[0])) if len(same) == 1 else None,
+    )
+
+
+def load_dump(path: str | Path, dtype: str) -> Float32[np.ndarray, "..."]:
+    """Reads prepared weights from a file, for `identify`.
+
+    Args:
+      path: `.npy`, an array of values (bf16 also as uint16) or `uint8 [tiles, page
+        bytes]`; `.bin`, raw tiles one after another.
+      dtype: of raw tiles.
+
+    Returns:
+      The values; `[tiles, 1024]` of raw tiles.
+
+    Raises:
+      ConfigError: no such file, another suffix or dtype, no whole number of tiles.
+    """
+    path = Path(path)
+    if dtype not in TILE_BYTES:
+        raise ConfigError(
+            f"`dtype` (={dtype!r}) must be one of {', '.join(TILE_BYTES)}"
+        )
+    if path.suffix not in (".npy", ".bin"):
+        raise ConfigError(f"`path` (={str(path)!r}) must end in .npy or .bin")
+    try:
+        array = np.load(path) if path.suffix == ".npy" else np.fromfile(path, np.uint8)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"`path` (={str(path)!r}) must be a file of numbers ({error}); write one "
+            "with numpy.save, or raw tiles into a .bin"
+        ) from error
+    if array.dtype.kind in "uV" and array.dtype.itemsize == 2:
+        return array.view(ml_dtypes.bfloat16).astype(np.float32)
+    if array.dtype.kind not in "fiu":
+        raise ConfigError(
+            f"`path` (={str(path)!r}, of {array.dtype.str}) must hold real numbers; "
+            "save float32"
+        )
+    if array.dtype != np.uint8:
+        return array.astype(np.float32)
+    page_bytes = TILE_BYTES[dtype]
+    if not array.size or array.size % page_bytes:
+        raise ConfigError(
+            f"`path` (={str(path)!r}, {array.size} bytes) must hold {dtype} tiles of "
+            f"{page_bytes} bytes; give the dtype that it was packed in"
+        )
+    return np.asarray(formats.unpack(array.reshape(-1, page_bytes), dtype))

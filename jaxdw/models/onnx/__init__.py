@@ -1,0 +1,1 @@
+"""Depthwise layers of ONNX files."""

@@ -1,0 +1,1 @@
+"""What the depthwise branch of tt-metal decides."""

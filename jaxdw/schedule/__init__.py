@@ -1,0 +1,1 @@
+"""The readers' protocol, and what every order of events does to it."""

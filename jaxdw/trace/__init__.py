@@ -1,0 +1,1 @@
+"""Where a value went: weights, cores, addresses."""

@@ -1,0 +1,218 @@
+"""What one core does and holds: role, tiles, channels, outputs, sticks."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxdw.errors import refuse
+from jaxdw.plan.grid import Rect
+from jaxdw.plan.plan import Plan
+from jaxdw.trace.inverse import NOTHING, Inverse, Role, inverse_of
+from jaxdw.trace.places import l1_address, range_problem
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HaloRun:
+    """Consecutive rows of a haloed shard that come from one place.
+
+    Attributes:
+      row: first of the haloed shard; length: in rows.
+      source: the core whose input shard they come from, its rows from `source_row` on,
+        which hold the NHW sticks from `stick` on; None for sticks of padding.
+    """
+
+    row: int
+    length: int
+    source: int | None
+    source_row: int | None
+    stick: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTrace:
+    """One core of the chip; ranges are (first, last).
+
+    Attributes:
+      core: its number; None for one that the plan leaves idle.
+      source: the core that reads its weights from DRAM; of an idle core, the sender
+        whose multicast overwrites it. None if there is none.
+      rectangle: that it multicasts to, logical, bounds inclusive; None if to none.
+      overwritten: idle cores inside its rectangle.
+      tiles: in its weight_cb, in read order; `multiplied` says how many of them, from
+        the first on, compute multiplies.
+      channels: real ones; outputs: NHW; input_sticks: NHW, before halo. None for none.
+      halo_rows: rows of its haloed shard; `runs` says what is written to them.
+      window_starts: runs of haloed rows, a column's stride apart.
+    """
+
+    core: int | None
+    xy: tuple[int, int]
+    noc_xy: tuple[int, int]
+    role: Role
+    source: int | None
+    rectangle: Rect | None
+    num_dests: int
+    receivers: tuple[int, ...]
+    overwritten: tuple[tuple[int, int], ...]
+    tiles: tuple[int, ...]
+    multiplied: int
+    weight_cb_address: int
+    bias_tiles: tuple[int, ...]
+    channels: tuple[int, int] | None
+    outputs: tuple[int, int] | None
+    input_sticks: tuple[int, int] | None
+    halo_rows: int
+    runs: tuple[HaloRun, ...]
+    window_starts: tuple[tuple[int, int], ...]
+
+    @property
+    def padding_rows(self) -> int:
+        """Haloed rows that are padding."""
+        return sum(run.length for run in self.runs if run.source is None)
+
+    @property
+    def rows_from(self) -> dict[int, int]:
+        """Haloed rows by the core whose input shard they come from."""
+        rows: dict[int, int] = {}
+        for run in self.runs:
+            if run.source is not None:
+                rows[run.source] = rows.get(run.source, 0) + run.length
+        return rows
+
+
+def explain_core(plan: Plan, x: int, y: int) -> CoreTrace:
+    """Returns what the core at logical (x, y) does and holds.
+
+    Raises:
+      ConfigError: a core outside the chip's grid.
+    """
+    limit_x, limit_y = plan.arch.grid
+    problems = [range_problem("x", x, limit_x), range_problem("y", y, limit_y)]
+    refuse([problem for problem in problems if problem])
+    inverse = inverse_of(plan)
+    core = inverse.cores_at.get((x, y))
+    if core is None:
+        return _idle(inverse, (x, y))
+    shard, channel_shard = divmod(core, plan.num_channel_shards)
+    rectangle = _rectangle(inverse, core)
+    tiles = inverse.held_tiles[core]
+    source = int(inverse.weight_sources[core])
+    first = channel_shard * inverse.maps.channels_per_core
+    last = min(first + inverse.maps.channels_per_core, plan.conv.channels) - 1
+    return CoreTrace(
+        core=core,
+        xy=(x, y),
+        noc_xy=plan.arch.worker_noc_xy((x, y)),
+        role=inverse.role(core),
+        source=None if source == NOTHING else source,
+        rectangle=rectangle,
+        num_dests=int(inverse.maps.multicast.num_dests[core]),
+        receivers=inverse.receivers(core),
+        overwritten=_idle_inside(inverse, rectangle),
+        tiles=tuple(tiles[tiles != NOTHING].tolist()),
+        multiplied=min(inverse.maps.effective_tiles, len(tiles)),
+        weight_cb_address=l1_address(plan, "weight"),
+        bias_tiles=tuple(inverse.bias_tiles[core].tolist()),
+        channels=(first, last) if first <= last else None,
+        outputs=_ends(inverse.outputs[shard]),
+        input_sticks=_ends(inverse.input_sticks[shard]),
+        halo_rows=plan.halo_shard.rows,
+        runs=_halo_runs(inverse, core),
+        window_starts=_window_starts(inverse, shard),
+    )
+
+
+def _rectangle(inverse: Inverse, core: int) -> Rect | None:
+    if not inverse.maps.multicast.num_dests[core]:
+        return None
+    x0, y0, x1, y1 = inverse.maps.multicast.rect[core].tolist()
+    return Rect(x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def _idle_inside(
+    inverse: Inverse, rectangle: Rect | None
+) -> tuple[tuple[int, int], ...]:
+    if rectangle is None:
+        return ()
+    return tuple(
+        (x, y)
+        for y in range(rectangle.y0, rectangle.y1 + 1)
+        for x in range(rectangle.x0, rectangle.x1 + 1)
+        if (x, y) not in inverse.cores_at
+    )
+
+
+def _idle(inverse: Inverse, xy: tuple[int, int]) -> CoreTrace:
+    plan = inverse.plan
+    senders = (
+        core
+        for core in range(plan.num_cores)
+        if xy in _idle_inside(inverse, _rectangle(inverse, core))
+    )
+    return CoreTrace(
+        core=None,
+        xy=xy,
+        noc_xy=plan.arch.worker_noc_xy(xy),
+        role="idle",
+        source=next(senders, None),
+        rectangle=None,
+        num_dests=0,
+        receivers=(),
+        overwritten=(),
+        tiles=(),
+        multiplied=0,
+        weight_cb_address=l1_address(plan, "weight"),
+        bias_tiles=(),
+        channels=None,
+        outputs=None,
+        input_sticks=None,
+        halo_rows=0,
+        runs=(),
+        window_starts=(),
+    )
+
+
+def _ends(values: np.ndarray) -> tuple[int, int] | None:
+    real = values[values != NOTHING]
+    return (int(real.min()), int(real.max())) if len(real) else None
+
+
+def _halo_runs(inverse: Inverse, core: int) -> tuple[HaloRun, ...]:
+    plan, halo = inverse.plan, inverse.maps.halo
+    shard, channel_shard = divmod(core, plan.num_channel_shards)
+    place = inverse.halo_places[shard]
+    rows = np.flatnonzero(place != halo.poison)
+    if not len(rows):
+        return ()
+    place = place[rows]
+    source = np.where(place == halo.padding, NOTHING, place // plan.input_shard.rows)
+    # the shard is a range of padded positions: rows of one source follow each other
+    follows = (np.diff(rows) == 1) & (np.diff(source) == 0)
+    begins = np.flatnonzero(np.concatenate([[True], ~follows]))
+    runs = []
+    for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+        from_shard, source_row = divmod(int(place[begin]), plan.input_shard.rows)
+        padding = source[begin] == NOTHING
+        runs.append(
+            HaloRun(
+                row=int(rows[begin]),
+                length=int(end - begin),
+                source=None
+                if padding
+                else from_shard * plan.num_channel_shards + channel_shard,
+                source_row=None if padding else source_row,
+                stick=None
+                if padding
+                else int(inverse.input_sticks[from_shard, source_row]),
+            )
+        )
+    return tuple(runs)
+
+
+def _window_starts(inverse: Inverse, shard: int) -> tuple[tuple[int, int], ...]:
+    starts = inverse.window_starts[shard]
+    starts = starts[starts != NOTHING]
+    if not len(starts):
+        return ()
+    breaks = np.flatnonzero(np.diff(starts) != inverse.plan.conv.stride[1]) + 1
+    return tuple((int(run[0]), int(run[-1])) for run in np.split(starts, breaks))

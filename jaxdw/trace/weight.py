@@ -1,0 +1,333 @@
+"""Where a weight lives and why, both ways: from the tensor to the cores and back.
+
+Every answer is read off the plan and the very maps that the emulator gathers with
+(`jaxdw.trace.inverse`), so it says what the emulator does and nothing else.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxdw.errors import ConfigError, refuse
+from jaxdw.plan.config import TILE_BYTES, stick_elem_bytes
+from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.trace.inverse import NOTHING, Inverse, Role, inverse_of
+from jaxdw.trace.places import (
+    Element,
+    Page,
+    element_of,
+    l1_address,
+    page_of,
+    range_problem,
+    weight_table,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """One core that holds a tile in its weight_cb.
+
+    Attributes:
+      source: the core that read the tile from DRAM; itself, or its multicast sender.
+      l1_tile: place in weight_cb, in tiles.
+      l1_offset: bytes from the start of weight_cb; l1_address: in the core's L1. Of the
+        weight's byte, or of the tile's first.
+      multiplied: whether compute gets as far as this tile.
+    """
+
+    core: int
+    xy: tuple[int, int]
+    role: Role
+    source: int
+    l1_tile: int
+    l1_offset: int
+    l1_address: int
+    multiplied: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """What one core multiplies a weight with, by the place it lies at in weight_cb.
+
+    Attributes:
+      channel: of the sticks; kernel_position: (row, column) of the window.
+      outputs: of this core, to which a product goes.
+      on_pixels: of those, where the window element is a pixel, not padding.
+    """
+
+    core: int
+    channel: int
+    kernel_position: tuple[int, int]
+    outputs: int
+    on_pixels: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """The product of a weight that goes to one output.
+
+    Attributes:
+      output, pixel: (image, row, column); a pixel of None is padding.
+      output_row: of the core's output shard; halo_row: of its haloed shard.
+      source: the core whose input shard held the stick before halo, at `source_row`;
+        None for padding.
+      l1_address: of the activation in the haloed shard.
+    """
+
+    output: tuple[int, int, int]
+    core: int
+    channel: int
+    kernel_position: tuple[int, int]
+    output_row: int
+    halo_row: int
+    pixel: tuple[int, int, int] | None
+    source: int | None
+    source_row: int | None
+    l1_address: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WeightTrace:
+    """One weight's way: prepared matrix, tile, DRAM, L1, products.
+
+    Attributes:
+      row, column: of the prepared matrix.
+      product: the one asked for; None if none was.
+    """
+
+    channel: int
+    kernel_position: tuple[int, int]
+    row: int
+    column: int
+    page: Page
+    element: Element
+    holders: tuple[Holder, ...]
+    pairings: tuple[Pairing, ...]
+    product: Product | None
+
+    @property
+    def readers(self) -> tuple[int, ...]:
+        """The cores that read its tile from DRAM."""
+        return tuple(h.core for h in self.holders if h.source == h.core)
+
+    @property
+    def receivers(self) -> tuple[int, ...]:
+        """The cores that get its tile by multicast."""
+        return tuple(h.core for h in self.holders if h.source != h.core)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TileTrace:
+    """One tile of the prepared weights, and what is in it.
+
+    Attributes:
+      rows, columns: of the prepared matrix, first and last.
+      channels: of its weights, as ranges (first, last); none in a tile of zeros.
+      kernel_positions: of its weights, (row, column) in kernel order.
+    """
+
+    page: Page
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    num_weights: int
+    channels: tuple[tuple[int, int], ...]
+    kernel_positions: tuple[tuple[int, int], ...]
+    holders: tuple[Holder, ...]
+
+
+def explain_weight(
+    plan: Plan,
+    channel: int,
+    kh: int,
+    kw: int,
+    base_address: int = 0,
+    output: tuple[int, int, int] | None = None,
+) -> WeightTrace:
+    """Returns the way of weight `w[channel, 0, kh, kw]`.
+
+    Args:
+      base_address: bytes, of the weights in every DRAM bank.
+      output: (image, row, column) of an output whose product is wanted.
+
+    Raises:
+      ConfigError: a weight or an output that the layer does not have, one that the
+        plan's older weight layout loses, an unaligned or negative base.
+    """
+    conv = plan.conv
+    problems = [
+        range_problem(name, value, limit)
+        for name, value, limit in (
+            ("channel", channel, conv.channels),
+            ("kh", kh, conv.kernel[0]),
+            ("kw", kw, conv.kernel[1]),
+        )
+    ]
+    if output is not None:
+        problems += [
+            range_problem(f"output {name}", value, limit)
+            for name, value, limit in zip(
+                ("image", "row", "column"), output, plan.output_shape, strict=False
+            )
+        ]
+    refuse([problem for problem in problems if problem])
+    inverse = inverse_of(plan)
+    tap = kh * conv.kernel[1] + kw
+    place = int(inverse.weight_elements[channel * conv.taps + tap])
+    if place == NOTHING:
+        raise ConfigError(
+            f"weight {(channel, kh, kw)} must have a place: layout "
+            f"{plan.weight_layout.name!r} loses it; use weight_layout='final'"
+        )
+    tile, inside = divmod(place, TILE_ELEMS)
+    row, column = divmod(
+        int(inverse.matrix_places[tile, inside]), plan.weight_matrix_shape[1]
+    )
+    element = element_of(inside, conv.weights_dtype)
+    holders = _holders(inverse, tile, element.byte)
+    pairings = tuple(
+        pairing for holder in holders if (pairing := _pairing(inverse, holder, inside))
+    )
+    return WeightTrace(
+        channel=channel,
+        kernel_position=(kh, kw),
+        row=row,
+        column=column,
+        page=page_of(plan, weight_table(plan, base_address), tile),
+        element=element,
+        holders=holders,
+        pairings=pairings,
+        product=None if output is None else _product(inverse, pairings, output),
+    )
+
+
+def explain_tile(plan: Plan, tile: int, base_address: int = 0) -> TileTrace:
+    """Returns what tile `tile` of the prepared weights holds, and who holds it.
+
+    Raises:
+      ConfigError: no such tile; an unaligned or negative base.
+    """
+    inverse, conv = inverse_of(plan), plan.conv
+    rows, columns = plan.weight_tile_grid
+    problem = range_problem("tile", tile, rows * columns)
+    refuse([problem] if problem else [])
+    channel, tap = np.divmod(inverse.tile_weights[tile], conv.taps)
+    real = channel >= 0
+    row, column = np.divmod(inverse.matrix_places[tile], plan.weight_matrix_shape[1])
+    return TileTrace(
+        page=page_of(plan, weight_table(plan, base_address), tile),
+        rows=(int(row.min()), int(row.max())),
+        columns=(int(column.min()), int(column.max())),
+        num_weights=int(real.sum()),
+        channels=_ranges(np.unique(channel[real])),
+        kernel_positions=tuple(
+            divmod(t, conv.kernel[1]) for t in np.unique(tap[real]).tolist()
+        ),
+        holders=_holders(inverse, tile, 0),
+    )
+
+
+def _ranges(values: Int[np.ndarray, " n"]) -> tuple[tuple[int, int], ...]:
+    """Returns ascending values as ranges, (first, last)."""
+    if not len(values):
+        return ()
+    runs = np.split(values, np.flatnonzero(np.diff(values) != 1) + 1)
+    return tuple((int(run[0]), int(run[-1])) for run in runs)
+
+
+def explain_page(plan: Plan, bank: int, slot: int, base_address: int = 0) -> TileTrace:
+    """Returns what page `slot` of DRAM bank `bank` holds.
+
+    Raises:
+      ConfigError: no such bank; a slot without weights; an unaligned or negative base.
+    """
+    table = weight_table(plan, base_address)
+    problem = range_problem("bank", bank, table.num_banks)
+    refuse([problem] if problem else [])
+    in_bank = np.flatnonzero(table.bank == bank)
+    if not len(in_bank):
+        raise ConfigError(
+            f"`bank` (={bank}) must hold weights, which fill {len(table.bank)} banks; "
+            f"use 0 to {len(table.bank) - 1}"
+        )
+    problem = range_problem("slot", slot, len(in_bank))
+    refuse([problem] if problem else [])
+    found = in_bank[table.slot[in_bank] == slot]
+    return explain_tile(plan, int(found[0]), base_address)
+
+
+def _holders(inverse: Inverse, tile: int, byte: int) -> tuple[Holder, ...]:
+    plan = inverse.plan
+    weight_cb = l1_address(plan, "weight")
+    found = []
+    for core, place in inverse.holders(tile):
+        offset = place * TILE_BYTES[plan.conv.weights_dtype] + byte
+        found.append(
+            Holder(
+                core=core,
+                xy=inverse.xy(core),
+                role=inverse.role(core),
+                source=int(inverse.weight_sources[core]),
+                l1_tile=place,
+                l1_offset=offset,
+                l1_address=weight_cb + offset,
+                multiplied=place < inverse.maps.effective_tiles,
+            )
+        )
+    return tuple(found)
+
+
+def _pairing(inverse: Inverse, holder: Holder, element: int) -> Pairing | None:
+    """Returns what a core multiplies an element of one of its tiles with, if at all."""
+    plan, channels = inverse.plan, inverse.maps.channels_per_core
+    tap, lane = divmod(holder.l1_tile * TILE_ELEMS + element, channels)
+    if tap >= len(inverse.maps.taps):
+        return None
+    shard, channel_shard = divmod(holder.core, plan.num_channel_shards)
+    return Pairing(
+        core=holder.core,
+        channel=channel_shard * channels + lane,
+        kernel_position=divmod(tap, plan.conv.kernel[1]),
+        outputs=int((inverse.outputs[shard] != NOTHING).sum()),
+        on_pixels=int((inverse.window_sticks[shard, tap] != NOTHING).sum()),
+    )
+
+
+def _product(
+    inverse: Inverse, pairings: tuple[Pairing, ...], output: tuple[int, int, int]
+) -> Product | None:
+    plan, conv = inverse.plan, inverse.plan.conv
+    flat = int(np.ravel_multi_index(output, plan.output_shape[:3]))
+    place = int(inverse.maps.collect.index[flat])
+    shard, row = divmod(place, plan.output_shard.rows)
+    here = [p for p in pairings if p.core // plan.num_channel_shards == shard]
+    if not here:
+        return None
+    pairing = here[0]
+    kh, kw = pairing.kernel_position
+    tap = kh * conv.kernel[1] + kw
+    halo_row = int(inverse.window_rows[shard, tap, row])
+    stick = int(inverse.window_sticks[shard, tap, row])
+    source = source_row = pixel = None
+    if stick != NOTHING:
+        n, y, x = np.unravel_index(stick, conv.input_shape[:3])
+        pixel = (int(n), int(y), int(x))
+        place = int(inverse.halo_places[shard, halo_row])
+        source_shard, source_row = divmod(place, plan.input_shard.rows)
+        channel_shard = pairing.core % plan.num_channel_shards
+        source = source_shard * plan.num_channel_shards + channel_shard
+    channels = inverse.maps.channels_per_core
+    activation = halo_row * channels + pairing.channel % channels
+    return Product(
+        output=output,
+        core=pairing.core,
+        channel=pairing.channel,
+        kernel_position=pairing.kernel_position,
+        output_row=row,
+        halo_row=halo_row,
+        pixel=pixel,
+        source=source,
+        source_row=source_row,
+        l1_address=l1_address(plan, "halo output", "input")
+        + activation * stick_elem_bytes(conv.dtype),
+    )

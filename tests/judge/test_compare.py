@@ -1,0 +1,180 @@
+import json
+import math
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import oracles
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxdw as jd
+from jaxdw.judge.compare import judge, pcc_threshold
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = json.loads((GOLDEN / "comp_pcc.json").read_text())
+ARRAYS = np.load(GOLDEN / "comp_pcc.npz")
+
+
+CONV = jd.ConvConfig(channels=64, height=8, width=8)
+FLOAT32 = jd.ComputeConfig(arithmetic="float32")
+
+
+def array(name: str, dtype: str) -> np.ndarray:
+    values = ARRAYS[name]
+    return values.astype(ml_dtypes.bfloat16) if "bfloat16" in dtype else values
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_pcc_is_that_of_ttnn(case):
+    golden = array(f"{case['name']}_golden", case["dtype"])
+    calculated = array(f"{case['name']}_calc", case["dtype_c"])
+    value = jd.pcc(golden, calculated)
+    assert abs(value - case["value"]) <= 1e-15
+    assert (value >= case["pcc"]) == case["ok"]
+
+
+def test_constant_bf16_tensors_are_close_by_the_calculated_one():
+    low, high = (np.full(9, v, ml_dtypes.bfloat16) for v in (1000, 1032))
+    assert jd.pcc(low, high) == 1.0  # 32 apart; 4 epsilon of 1032 are 32.25
+    assert jd.pcc(high, low) == 0.0  # of 1000 31.25
+
+
+def test_the_branchs_pcc_is_numpys_correlation_in_float64():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 1000)).astype(np.float32)
+    want = np.min(np.ma.corrcoef(a, b))
+    assert abs(jd.pcc(a, b, revision="branch") - want) <= 1e-15
+    constant = np.full(1000, 3, np.float32)
+    assert jd.pcc(constant, a, revision="branch") == 1.0
+    assert jd.pcc(0 * constant, a, revision="branch") == 0.0
+
+
+def test_the_reference_gives_the_pcc_a_wormhole_chip_reported():
+    golden = np.load(GOLDEN / "recorded_height.npz")
+    values = {
+        name: golden[name].view(ml_dtypes.bfloat16).astype(np.float32)
+        for name in ("x_nchw", "w_oihw", "out_nhwc")
+    }
+    conv = jd.ConvConfig(channels=64, height=8, width=8, padding=1)
+    want = jd.reference(conv, values["x_nchw"].transpose(0, 2, 3, 1), values["w_oihw"])
+    got = values["out_nhwc"].astype(ml_dtypes.bfloat16)
+    value = jd.pcc(got, want.astype(np.float32), revision="branch")
+    assert abs(value - float(golden["recorded_pcc"])) <= 1e-13
+
+
+def test_ulp_distance_counts_values_between():
+    one = np.float32(1)
+    assert jd.ulp_distance(one, 1 + 2**-7) == 1
+    assert jd.ulp_distance(one, 1 - 2**-8) == 1
+    assert jd.ulp_distance(0.0, -0.0) == 0
+    smallest = 2.0**-133  # of bf16
+    assert jd.ulp_distance(-smallest, smallest) == 2
+    assert jd.ulp_distance(one, one + np.float32(2**-23), "float32") == 1
+    assert jd.ulp_distance(np.nan, np.nan) == 0
+    assert jd.ulp_distance(np.nan, one) == 65536
+    smallest = np.float32(2.0**-149)
+    assert jd.ulp_distance(-smallest, smallest, "float32") == 2
+
+
+@given(st.integers(0, 2**16 - 2), st.integers(0, 1))
+def test_neighbouring_bf16_patterns_are_1_ulp_apart(bits, step):
+    pair = np.array([bits, bits + step], np.uint16).view(ml_dtypes.bfloat16)
+    values = pair.astype(np.float32)
+    if np.isfinite(values).all() and (values[0] > 0) == (values[1] > 0):
+        assert jd.ulp_distance(values[0], values[1]) == step
+
+
+@settings(max_examples=20)
+@given(
+    strategies.convs(max_channels=20, max_size=9),
+    st.booleans(),
+    st.sampled_from([None, "relu", "relu6", "silu", "gelu"]),
+)
+def test_the_reference_equals_the_loop(conv, with_bias, activation):
+    conv = jd.ConvConfig(**(conv.__dict__ | {"activation": activation}))
+    rng = np.random.default_rng(conv.channels)
+    x, w = rng.standard_normal(conv.input_shape), rng.standard_normal(conv.weight_shape)
+    bias = rng.standard_normal(conv.channels) if with_bias else None
+    want = oracles.conv(x, w, bias, conv.stride, conv.padding, conv.dilation)
+    if activation:
+        want = oracles.activation(activation, want)
+    got = jd.reference(conv, x, w, bias)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_verdict_tells_a_rounding_from_a_mistake():
+    want = np.linspace(1, 2, 200)
+    good = judge(want, want, CONV, FLOAT32)
+    assert (good.exact, good.max_ulp, good.passed) == (200, 0, True)
+    off = want.copy()
+    off[7] *= 1 + 2**-5
+    bad = judge(off, want, CONV, FLOAT32)
+    assert (bad.max_ulp > 1, bad.exact, bad.passed) == (True, 199, False)
+    missing = want.copy()
+    missing[3] = np.nan
+    assert not judge(missing, want, CONV, FLOAT32).passed
+    small = want.copy()
+    small[0] = 1e-3
+    off = small.copy()
+    off[0] = 2e-3
+    assert not judge(off, small, CONV, FLOAT32).passed
+    off[0] = 1e-3 + 1e-9
+    assert judge(off, small, CONV, FLOAT32).passed
+
+
+def test_the_matrix_unit_is_judged_by_tt_metals_thresholds():
+    lofi = jd.ComputeConfig()
+    fp32 = jd.ComputeConfig(fp32_dest_acc=True)
+    wide = jd.ConvConfig(channels=1152, height=8, width=8)
+    bfp8 = jd.ConvConfig(channels=64, height=8, width=8, output_dtype="bfloat8_b")
+    assert pcc_threshold(CONV, lofi) == 0.985
+    assert pcc_threshold(wide, lofi) == 0.97
+    assert pcc_threshold(CONV, fp32) == 0.997
+    assert pcc_threshold(bfp8, fp32) == 0.996
+    want = np.random.default_rng(0).standard_normal(1000)
+    noise = np.random.default_rng(1).standard_normal(1000)
+    assert judge(want + 0.1 * noise, want, CONV, lofi).passed
+    assert not judge(want + 0.1 * noise, want, CONV, fp32).passed
+    missing = want.copy()
+    missing[0] = np.nan
+    assert not judge(missing, want, CONV, lofi).passed
+
+
+EPSILON = 2.0**-7  # of bf16
+
+
+def verdict_of(output: list[float], want: list[float]):
+    return judge(np.array(output), np.array(want, np.float64), CONV, FLOAT32)
+
+
+def test_ulps_count_above_1_percent_of_the_largest_output_alone():
+    assert verdict_of([100, 1 + 2 * EPSILON], [100, 1]).max_ulp == 0
+    above = 2.0**-5
+    assert verdict_of([1, above * (1 + 2 * EPSILON)], [1, above]).max_ulp == 2
+    small = verdict_of([1, 2**-8 * (1 + EPSILON)], [1, 2**-8])
+    assert (small.passed, small.mean_ulp, small.exact) == (True, 0.0, 1)
+    assert not verdict_of([1 + 2 * EPSILON], [1]).passed
+
+
+def test_small_outputs_may_be_off_by_a_millionth_of_the_largest():
+    assert not verdict_of([1, 1.5e-5], [1, 1e-5]).passed
+    assert verdict_of([100, 5e-5], [100, 0]).passed
+    assert verdict_of([1, np.nan], [1, 1e-3]).small_error == math.inf
+
+
+def test_an_output_of_zeros_passes():
+    assert verdict_of([0, 0], [0, 0]).passed
+
+
+def test_tensors_of_another_shape_are_refused():
+    conv = jd.ConvConfig(channels=32, height=4, width=4, bias=True)
+    x, w, bias = np.ones(conv.input_shape), np.ones(conv.weight_shape), np.ones(32)
+    with pytest.raises(jd.ConfigError, match=r"(?s)`x` .*1, 3, 4, 32.*`w` .*`bias`"):
+        jd.reference(conv, x[:, :3], w[1:], bias[1:])
+    assert jd.reference(conv, x, w).shape == (1, 2, 2, 32)
+    with pytest.raises(jd.ConfigError, match=r"`calculated` .*as many elements"):
+        jd.pcc(x, x[:, :3])

@@ -1,0 +1,151 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+
+import jaxdw as jd
+from jaxdw.launch import bucketed
+from jaxdw.maps.indexmap import IndexMap
+
+EXAMPLE = jd.ConvConfig(channels=100, height=9, width=7, padding=1, bias=True)
+FLOAT32 = jd.ComputeConfig(arithmetic="float32")
+
+
+def draw(conv: jd.ConvConfig, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal(conv.input_shape), rng.standard_normal(conv.weight_shape)
+    bias = rng.standard_normal(conv.channels) if conv.bias else None
+    return x, w, bias
+
+
+def both(plan: jd.Plan, maps: jd.Maps):
+    x, w, bias = draw(plan.conv)
+    want = np.asarray(jd.run(plan, maps, x, w, bias).output)
+    return bucketed.run_bucketed(plan, maps, x, w, bias), want
+
+
+def same_bits(plan: jd.Plan, maps: jd.Maps | None = None) -> None:
+    got, want = both(plan, maps or jd.make_maps(plan))
+    assert got.shape == want.shape
+    np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+
+
+@pytest.mark.parametrize("scheme", ["height", "width", "block"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weights_dtype": "bfloat8_b", "bias": False},
+        {"weights_dtype": "bfloat4_b"},
+        {"weights_dtype": "float32", "dtype": "float32"},
+        {"activation": "silu"},
+        {"output_dtype": "bfloat8_b", "dtype": "bfloat8_b"},
+    ],
+)
+def test_the_bits_are_those_of_run(scheme, changes):
+    conv = dataclasses.replace(EXAMPLE, **changes)
+    same_bits(jd.make_plan(conv, jd.ShardConfig(scheme=scheme), FLOAT32))
+
+
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi4"])
+def test_the_bits_of_the_matrix_unit_are_those_of_run(fidelity):
+    compute = jd.ComputeConfig(math_fidelity=fidelity)
+    conv = dataclasses.replace(EXAMPLE, weights_dtype="bfloat8_b")
+    same_bits(jd.make_plan(conv, jd.ShardConfig(scheme="block"), compute))
+
+
+@settings(max_examples=8)
+@given(strategies.convs(max_channels=150, max_size=9), strategies.any_shards())
+def test_any_plan_gives_the_bits_of_run(conv, shard):
+    same_bits(jd.make_plan(conv, shard, FLOAT32, must_fit=False))
+
+
+@pytest.mark.parametrize("size", [2.0**60, 2.0**-60])
+def test_operands_that_are_not_ordinary_take_the_exact_form(size):
+    conv = jd.ConvConfig(channels=32, height=5, width=5)
+    plan = jd.make_plan(conv, None, jd.ComputeConfig())
+    maps = jd.make_maps(plan)
+    x, w, _ = draw(conv)
+    x[0, 2, 2, 3] = size
+    got = bucketed.run_bucketed(plan, maps, x, w)
+    np.testing.assert_array_equal(got, jd.run(plan, maps, x, w).output)
+
+
+def test_more_sticks_than_one_piece_holds():
+    conv = jd.ConvConfig(channels=32, height=80, width=70, padding=1)
+    assert 80 * 70 > bucketed.MOST_STICKS
+    same_bits(jd.make_plan(conv, jd.ShardConfig(scheme="width"), FLOAT32))
+
+
+@pytest.mark.parametrize("name", ["halo", "collect", "top_left"])
+@pytest.mark.parametrize("sentinel", [0, 1])
+def test_spoiled_maps_show_alike(name, sentinel):
+    plan = jd.make_plan(EXAMPLE, jd.ShardConfig(scheme="block"), FLOAT32)
+    maps = jd.make_maps(plan)
+    spoiled = getattr(maps, name)
+    index = np.array(spoiled.index)
+    index.reshape(-1)[3::7] = spoiled.size + sentinel
+    maps = dataclasses.replace(maps, **{name: IndexMap(index, spoiled.size)})
+    got, want = both(plan, maps)
+    np.testing.assert_array_equal(got, want)
+    assert np.isnan(want).any() or sentinel == 0
+
+
+def test_a_receiver_that_got_nothing_shows_alike():
+    plan = jd.make_plan(EXAMPLE, jd.ShardConfig(scheme="block"), FLOAT32)
+    maps = jd.make_maps(plan)
+    names = np.array(maps.multicast.names)
+    names[-1] = 0
+    maps = dataclasses.replace(
+        maps, multicast=dataclasses.replace(maps.multicast, names=names)
+    )
+    got, want = both(plan, maps)
+    assert np.isnan(want).any()
+    np.testing.assert_array_equal(got, want)
+
+
+def test_schemes_formats_and_sizes_share_one_program():
+    keys = set()
+    for scheme in ("height", "width", "block"):
+        for dtype in ("bfloat16", "bfloat8_b", "bfloat4_b"):
+            for channels, height in ((40, 17), (300, 30)):
+                conv = jd.ConvConfig(
+                    channels=channels,
+                    height=height,
+                    width=30,
+                    padding=1,
+                    weights_dtype=dtype,
+                )
+                plan = jd.make_plan(conv, jd.ShardConfig(scheme=scheme), FLOAT32)
+                keys.add(bucketed.compiled_key(plan))
+                x, w, _ = draw(conv)
+                bucketed.run_bucketed(plan, jd.make_maps(plan), x, w)
+                programs = bucketed._run_piece._cache_size()
+                if len(keys) == 1 and channels == 40 and scheme == "height":
+                    first = programs
+    assert len(keys) == 1
+    assert bucketed._run_piece._cache_size() == first
+
+
+@pytest.mark.parametrize(
+    ("rows", "bucket"), [(1, 64), (64, 64), (65, 256), (256, 256), (12544, 16384)]
+)
+def test_inputs_are_padded_to_powers_of_4(rows, bucket):
+    assert bucketed.bucket_rows(rows) == bucket
+
+
+def test_keys_tell_apart_what_compiles_apart():
+    def key(compute=FLOAT32, **changes):
+        conv = dataclasses.replace(EXAMPLE, **changes)
+        return bucketed.compiled_key(jd.make_plan(conv, None, compute))
+
+    assert key() == key(channels=50, padding=(0, 0, 0, 0), stride=(2, 2))
+    others = {
+        key(), key(kernel=(5, 5), padding=(2, 2, 2, 2)), key(bias=False),
+        key(activation="relu"), key(height=20), key(output_dtype="bfloat8_b"),
+        key(jd.ComputeConfig()), key(jd.ComputeConfig(math_fidelity="HiFi2")),
+        key(weights_dtype="float32"), key(dtype="float32"),
+    }  # fmt: skip
+    assert len(others) == 10
