@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import add_layer_options, base_address, configs
 from jaxdw.errors import ConfigError
-from jaxdw.plan.config import TILE_BYTES
 from jaxdw.plan.findings import SEVERITIES
-from jaxdw.plan.grid import round_up
+from jaxdw.plan.units import TILE_BYTES, round_up
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan

@@ -17,7 +17,8 @@ from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps
 from jaxdw.numerics import formats, fpu, fpu_fast
 from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE_ELEMS
 
 REDUCE_ROWS = 32  # that unpack_tilizeA_B reads for more than 16 kernel positions
 

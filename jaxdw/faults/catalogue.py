@@ -8,8 +8,8 @@ from typing import Literal
 from jaxdw.faults import arithmetic, sticks
 from jaxdw.faults.used_chip import Launch
 from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
-from jaxdw.plan.grid import TILE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE, TILE_ELEMS
 
 Stage = Literal[
     "host", "prepare", "tiles", "pack", "read", "multicast", "bias", "halo", "window",

@@ -24,8 +24,8 @@ from jaxdw.maps.tiles import matrix_place
 from jaxdw.maps.weights import prepare_map
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
-from jaxdw.plan.grid import TILE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE, TILE_ELEMS
 from jaxdw.plan.window import PAD
 
 OLDER_PAGES = 3  # pages of a stick in the older reader and compute kernel

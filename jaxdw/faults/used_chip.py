@@ -20,8 +20,8 @@ from jaxdw.maps.banks import bank_table, deal_map
 from jaxdw.maps.indexmap import IndexMap, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
 from jaxdw.maps.tiles import tilize_map
-from jaxdw.plan.grid import round_up
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import round_up
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

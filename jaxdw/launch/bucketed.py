@@ -21,8 +21,8 @@ from jaxdw.machine.grid import Program, map_grid, program_of, streams
 from jaxdw.maps.indexmap import IndexMap
 from jaxdw.maps.maps import ComposedMaps, Maps, compose_maps
 from jaxdw.numerics import formats, fpu_fast
-from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE, TILE_ELEMS, round_up
 
 SLICE = 128  # channels
 MOST_STICKS = 4096  # output sticks of one piece

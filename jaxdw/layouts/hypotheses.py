@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float32, Int
 from jaxdw.maps.weights import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
-from jaxdw.plan.depthwise.layout import FACE, WeightLayout, make_weight_layout
-from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up
 
 Kind = Literal["matrix", "tiles", "l1"]
 

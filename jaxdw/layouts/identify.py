@@ -17,10 +17,16 @@ from jaxdw.layouts.hypotheses import (
     explanations,
 )
 from jaxdw.numerics import formats
-from jaxdw.plan.config import TILE_BYTES
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.grid import TILE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import (
+    FACE,
+    FACE_ELEMS,
+    TILE,
+    TILE_BYTES,
+    TILE_ELEMS,
+    tile_element,
+    tile_place,
+)
 
 Weight = tuple[int, int, int]  # channel, kernel row, kernel column
 
@@ -205,10 +211,10 @@ def _difference(evidence: Evidence, own: Index, at: int) -> Difference:
         tile, lane = divmod(at, TILE_ELEMS)
         if evidence.kind == "l1":
             tile = plan.weight_tile_ids(evidence.core)[tile]
-        face, inside = divmod(lane, FACE * FACE)
-        row = tile // tile_columns * TILE + face // 2 * FACE + inside // FACE
-        column = tile % tile_columns * TILE + face % 2 * FACE + inside % FACE
-    face = row % TILE // FACE * 2 + column % TILE // FACE
+        row, column = tile_place(lane)
+        row = tile // tile_columns * TILE + row
+        column = tile % tile_columns * TILE + column
+    lane = tile_element(row % TILE, column % TILE)
     found = evidence.runs.flat[at]
     same = np.flatnonzero(evidence.sources[: evidence.padding] == found)
 
@@ -223,8 +229,8 @@ def _difference(evidence: Evidence, own: Index, at: int) -> Difference:
         row=row,
         column=column,
         tile=tile,
-        face=face,
-        lane=face * FACE * FACE + row % FACE * FACE + column % FACE,
+        face=lane // FACE_ELEMS,
+        lane=lane,
         weight=weight(int(own.flat[at])),
         expected=float(evidence.values(run)[0, at % FACE]),
         found=float(found),

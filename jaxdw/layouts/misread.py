@@ -9,7 +9,8 @@ from jaxdw.errors import refuse
 from jaxdw.layouts.definition import UNWRITTEN, ZERO, Definition
 from jaxdw.layouts.hypotheses import by_tiles, matrix_index
 from jaxdw.layouts.identify import weight_text
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE_ELEMS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

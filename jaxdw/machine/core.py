@@ -13,8 +13,7 @@ from jaxdw.errors import refuse
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.numerics import formats, fpu, fpu_fast, sfpu
 from jaxdw.plan.config import ComputeConfig, OutputDtype, output_problems
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.plan import TILE_ELEMS
+from jaxdw.plan.units import FACE, TILE_ELEMS
 
 Windows = Callable[[fpu.Tap], Float32[Array, "sticks channels"]]
 

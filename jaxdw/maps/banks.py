@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from jaxdw.arch.arch import Arch, load_arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.maps.indexmap import IndexMap, make_index_map
-from jaxdw.plan.grid import round_up
+from jaxdw.plan.units import round_up
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,10 @@ from jaxdw.maps.banks import bank_table, deal_map, read_map
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, compose, offset_shards, widen
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
-from jaxdw.maps.tiles import FACE_ROWS, tilize_map
+from jaxdw.maps.tiles import tilize_map
 from jaxdw.maps.weights import bias_prepare_map, prepare_map, served_channels
-from jaxdw.plan.config import TILE_BYTES
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, FACE_ROWS, TILE_BYTES, TILE_ELEMS
 
 NO_READ = -1  # in place of a page id: this core reads nothing
 

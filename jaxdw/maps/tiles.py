@@ -13,11 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int64, Shaped
 
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, make_index_map
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.plan import TILE_ELEMS
-
-FACE_ROWS = TILE_ELEMS // FACE  # rows of 16 elements in one tile
+from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_ELEMS, round_up, tile_place
 
 
 def matrix_place(
@@ -31,11 +27,9 @@ def matrix_place(
       tiles_per_row: tiles before the stream wraps to the next 32 rows.
     """
     tile, inside = np.divmod(element, TILE_ELEMS)
-    face, inside = np.divmod(inside, FACE * FACE)
-    face_row, column = np.divmod(inside, FACE)
-    row = tile // tiles_per_row * TILE + face // 2 * FACE + face_row
-    column = tile % tiles_per_row * TILE + face % 2 * FACE + column
-    return row * row_elems + column
+    row, column = tile_place(inside)
+    row = tile // tiles_per_row * TILE + row
+    return row * row_elems + tile % tiles_per_row * TILE + column
 
 
 @functools.lru_cache(maxsize=256)

@@ -5,9 +5,9 @@ from jaxtyping import Bool
 
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, make_index_map
 from jaxdw.maps.tiles import matrix_place
-from jaxdw.plan.depthwise.layout import FACE, WeightLayout
-from jaxdw.plan.grid import TILE, round_up
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.depthwise.layout import WeightLayout
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up
 
 
 def prepare_map(layout: WeightLayout, *, channels: int, taps: int) -> IndexMap:

@@ -23,23 +23,6 @@ Arithmetic = Literal["fpu", "float32"]
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
-# Bytes of one 32x32 tile. Source: tt-metal dataflow_api_addrgen.h; ttnn 0.81.1, host.
-TILE_BYTES: dict[str, int] = {
-    "bfloat16": 2048,
-    "float32": 4096,
-    "bfloat8_b": 1088,
-    "bfloat4_b": 576,
-}
-
-
-def stick_elem_bytes(dtype: str) -> int:
-    """Returns the bytes of one element of a row-major stick in L1.
-
-    Block formats have no sticks: they become bf16 before the halo.
-    Source: tt-metal halo_device_operation.cpp @001d8351.
-    """
-    return 4 if dtype == "float32" else 2
-
 
 def _spread(value: object, count: int) -> object:
     if isinstance(value, list | tuple):

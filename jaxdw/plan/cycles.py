@@ -13,8 +13,8 @@ NoC), the work per stick that of compute_pool_2d.cpp @002a3f41.
 import dataclasses
 from typing import TYPE_CHECKING, get_args
 
-from jaxdw.plan.config import TILE_BYTES, Fidelity, stick_elem_bytes
-from jaxdw.plan.depthwise.layout import FACE
+from jaxdw.plan.config import Fidelity
+from jaxdw.plan.units import FACE, TILE_BYTES, stick_elem_bytes
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan

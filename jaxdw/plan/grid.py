@@ -7,13 +7,7 @@ determine_input_memory_config) and conv2d_device_operation.cpp @002a3f41 (output
 import dataclasses
 
 from jaxdw.plan.config import Orientation, Scheme
-
-TILE = 32  # rows and columns of a tile
-
-
-def round_up(value: int, multiple: int) -> int:
-    """Returns the least multiple of `multiple` that is not below `value`."""
-    return -(-value // multiple) * multiple
+from jaxdw.plan.units import TILE, round_up
 
 
 def most_shards(num_blocks: int, limit: int, blocks_per_step: int = 1) -> int:

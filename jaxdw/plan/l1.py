@@ -15,8 +15,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from jaxdw.errors import ConfigError
-from jaxdw.plan.config import TILE_BYTES, ShardConfig, stick_elem_bytes
-from jaxdw.plan.grid import TILE, round_up
+from jaxdw.plan.config import ShardConfig
+from jaxdw.plan.units import TILE, TILE_BYTES, round_up, stick_elem_bytes
 from jaxdw.plan.window import index_list_length
 
 if TYPE_CHECKING:

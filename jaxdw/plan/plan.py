@@ -11,11 +11,12 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.cycles import CycleBounds, cycle_bounds
-from jaxdw.plan.depthwise.layout import FACE, WeightLayout
+from jaxdw.plan.depthwise.layout import WeightLayout
 from jaxdw.plan.findings import Finding, find
-from jaxdw.plan.grid import TILE, CoreGrid, Shard, round_up
+from jaxdw.plan.grid import CoreGrid, Shard
 from jaxdw.plan.l1 import L1Use, l1_use
 from jaxdw.plan.traffic import Traffic, count_traffic
+from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up
 from jaxdw.plan.window import (
     ShardRange,
     Window,
@@ -23,7 +24,6 @@ from jaxdw.plan.window import (
     index_list_length,
 )
 
-TILE_ELEMS = TILE * TILE
 _TAPS_PER_REDUCTION = 32
 
 

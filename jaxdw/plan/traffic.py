@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdw.plan.config import TILE_BYTES, stick_elem_bytes
+from jaxdw.plan.units import TILE_BYTES, stick_elem_bytes
 from jaxdw.plan.window import PAD, UNWRITTEN
 
 if TYPE_CHECKING:

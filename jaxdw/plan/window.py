@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxdw.plan.config import ConvConfig
-from jaxdw.plan.grid import round_up
+from jaxdw.plan.units import round_up
 
 PAD = -1  # a padding stick: zeros, written by the core itself
 UNWRITTEN = -2  # past the end of a core's range: nobody writes it

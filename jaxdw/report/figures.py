@@ -11,9 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.grid import TILE
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, FACE_ELEMS, TILE, tile_place
 from jaxdw.report.drawing import (
     COLOURS,
     MOST_LABELS,
@@ -128,7 +127,7 @@ def draw_faces(
         if shown == tile:
             outline(axes, (left, 0, TILE, TILE))
             if element is not None:
-                x, y = _place(element)
+                y, x = tile_place(element)
                 outline(axes, (left + x, y, 1, 1), "ink", 1.5)
     axes.set_xlim(0, width)
     axes.set_ylim(TILE, 0)
@@ -137,19 +136,12 @@ def draw_faces(
     return figure
 
 
-def _place(element: int) -> tuple[int, int]:
-    """Returns the column and row in the tile of an element in memory order."""
-    face, inside = divmod(element, FACE * FACE)
-    row, column = divmod(inside, FACE)
-    return face % 2 * FACE + column, face // 2 * FACE + row
-
-
 def _draw_tile(
     axes: Axes, plan: Plan, tile: int, left: float, role: str, row_points: float
 ) -> None:
     weights = inverse_of(plan).tile_weights[tile].reshape(-1, FACE, FACE)
     for face, held in enumerate(weights):
-        column, y = _place(face * FACE * FACE)
+        y, column = tile_place(face * FACE_ELEMS)
         x = left + column
         fill(axes, (x, y, FACE, FACE), "empty")
         for begin, rows, lanes, tap in _bands(held, plan):

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.grid import TILE
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, TILE
 
 if TYPE_CHECKING:
     from jaxdw.judge.compare import Verdict

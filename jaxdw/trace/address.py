@@ -3,9 +3,8 @@
 import dataclasses
 
 from jaxdw.errors import refuse
-from jaxdw.plan.config import TILE_BYTES
-from jaxdw.plan.grid import round_up
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE_BYTES, round_up
 from jaxdw.trace.inverse import inverse_of
 from jaxdw.trace.places import weight_table
 

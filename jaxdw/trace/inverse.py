@@ -9,8 +9,8 @@ from jaxtyping import Int
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, compose, offset_shards, widen
 from jaxdw.maps.maps import make_maps, window_map
 from jaxdw.maps.multicast import handshake
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, TILE_ELEMS
 
 Role = Literal["reader", "sender", "receiver", "idle"]
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 from jaxdw.maps.banks import BankTable, bank_table
 from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
-from jaxdw.plan.config import TILE_BYTES
-from jaxdw.plan.depthwise.layout import FACE
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

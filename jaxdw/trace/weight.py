@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxdw.errors import ConfigError, refuse
-from jaxdw.plan.config import TILE_BYTES, stick_elem_bytes
-from jaxdw.plan.plan import TILE_ELEMS, Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE_BYTES, TILE_ELEMS, stick_elem_bytes
 from jaxdw.trace.inverse import NOTHING, Inverse, Role, inverse_of
 from jaxdw.trace.places import (
     Element,

@@ -18,7 +18,7 @@ from jaxdw.numerics.formats import (
     round_to,
     to_bf16,
 )
-from jaxdw.plan.config import TILE_BYTES
+from jaxdw.plan.units import TILE_BYTES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -7,7 +7,8 @@ import strategies
 from hypothesis import given
 
 import jaxdw as jd
-from jaxdw.plan.grid import Broadcast, CoreGrid, Rect, most_shards, round_up
+from jaxdw.plan.grid import Broadcast, CoreGrid, Rect, most_shards
+from jaxdw.plan.units import round_up
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLANNING_CSV = (GOLDEN / "planning_ttnn.csv").read_text().splitlines()

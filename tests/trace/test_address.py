@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 import jaxdw as jd
 from jaxdw.maps.banks import bank_table, read_map
-from jaxdw.plan.config import TILE_BYTES
+from jaxdw.plan.units import TILE_BYTES
 from jaxdw.trace.address import explain_address
 
 BASE = 0x1D4D80  # of the plans, aligned to both chips

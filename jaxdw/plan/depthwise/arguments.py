@@ -12,13 +12,9 @@ buffer that the program does not make.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from jaxdw.plan.config import stick_elem_bytes
-from jaxdw.plan.grid import TILE, round_up
-
-if TYPE_CHECKING:
-    from jaxdw.plan.plan import Plan
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.units import TILE, round_up, stick_elem_bytes
 
 SENDER_SEMAPHORE, RECEIVER_SEMAPHORE = 0, 1
 NO_CB = 32
@@ -41,14 +37,14 @@ def _numbered(pairs: Iterable[tuple[str, int | str]]) -> tuple[Argument, ...]:
     return tuple(Argument(i, name, value) for i, (name, value) in enumerate(pairs))
 
 
-def _cb_ids(plan: "Plan") -> dict[str, int]:
+def _cb_ids(plan: Plan) -> dict[str, int]:
     ids = {b.name: b.cb for b in plan.l1.buffers if b.cb is not None}
     ids["out"] = ids.pop("output")
     ids["raw_in"] = ids.pop("halo output" if plan.has_halo else "input")
     return {"bias": NO_CB, "pre_tilize": NO_CB} | ids
 
 
-def _channels_per_shard(plan: "Plan") -> int:
+def _channels_per_shard(plan: Plan) -> int:
     """Real channels of a shard as the factory computes them, in_c_per_shard_ceil."""
     channels, shards = plan.conv.channels, plan.num_channel_shards
     rest = channels % plan.input_shard.channels
@@ -57,13 +53,13 @@ def _channels_per_shard(plan: "Plan") -> int:
     return channels // shards
 
 
-def _channel_blocks(plan: "Plan") -> int:
+def _channel_blocks(plan: Plan) -> int:
     if not plan.is_wide_reduction:
         return 1
     return -(-plan.channel_tiles // plan.tiles_per_reduction)
 
 
-def reader_compile_args(plan: "Plan") -> tuple[Argument, ...]:
+def reader_compile_args(plan: Plan) -> tuple[Argument, ...]:
     """Returns the reader's compile-time arguments, the same on every core."""
     conv, cb = plan.conv, _cb_ids(plan)
     taps, nt = conv.taps, plan.channel_tiles
@@ -135,7 +131,7 @@ def reader_compile_args(plan: "Plan") -> tuple[Argument, ...]:
     )
 
 
-def compute_compile_args(plan: "Plan") -> tuple[Argument, ...]:
+def compute_compile_args(plan: Plan) -> tuple[Argument, ...]:
     """Returns the compute kernel's compile-time arguments, the same on every core."""
     conv, cb, nt = plan.conv, _cb_ids(plan), plan.channel_tiles
     tiled = plan.shard.output_layout == "tile"
@@ -179,7 +175,7 @@ def compute_compile_args(plan: "Plan") -> tuple[Argument, ...]:
 
 
 def reader_runtime_args(
-    plan: "Plan", *, weight_address: int, bias_address: int
+    plan: Plan, *, weight_address: int, bias_address: int
 ) -> tuple[tuple[Argument, ...], ...]:
     """Returns each core's reader arguments, row by row over the grid.
 
@@ -232,11 +228,11 @@ def reader_runtime_args(
     return tuple(args)
 
 
-def _noc(plan: "Plan", logical: tuple[int, int]) -> tuple[int, int]:
+def _noc(plan: Plan, logical: tuple[int, int]) -> tuple[int, int]:
     return plan.arch.worker_noc_xy(logical)
 
 
-def compute_runtime_args(plan: "Plan") -> tuple[tuple[Argument, ...], ...]:
+def compute_runtime_args(plan: Plan) -> tuple[tuple[Argument, ...], ...]:
     """Returns each core's compute arguments, row by row over the grid.
 
     The one argument is the output sticks of the core.

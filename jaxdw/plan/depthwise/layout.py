@@ -15,9 +15,7 @@ extension for more than 32 kernel positions: tiles wrap inside their shard's col
 import dataclasses
 
 from jaxdw.plan.config import WeightLayoutName
-from jaxdw.plan.grid import TILE, round_up
-
-FACE = 16  # rows and columns of a face
+from jaxdw.plan.units import FACE, TILE, round_up
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
