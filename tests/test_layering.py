@@ -1,6 +1,7 @@
-"""A lower floor never imports a higher one."""
+"""A lower floor never imports a higher one, and no two files import each other."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import jaxdw
@@ -61,6 +62,11 @@ def test_imports_go_down_only():
                 own == other or height[other] < height[own] or (own, other) in BESIDE
             )
             assert allowed, f"{path} imports {target}"
+
+
+def test_no_file_imports_itself_through_others():
+    graph = {path: imported(path) for path in source_files()}
+    tuple(graphlib.TopologicalSorter(graph).static_order())
 
 
 def test_no_file_is_long_and_no_folder_holds_most():

@@ -123,11 +123,9 @@ def _print_tables(plans: tuple["Plan", ...]) -> None:
 
 
 def _print_args(plan: "Plan", weight_address: int) -> None:
-    from jaxdw.plan.depthwise import arguments
-
-    if plan.upstream_program != "depthwise":
+    if plan.upstream_program != plan.program:
         raise ConfigError(
-            f"`--args` needs a layer of the depthwise program, not of upstream's "
+            f"`--args` needs a layer of the {plan.program} program, not of upstream's "
             f"{plan.upstream_program} one (kernel {plan.conv.kernel}, input "
             f"{plan.conv.height}x{plan.conv.width}); use a larger kernel or input"
         )
@@ -136,28 +134,20 @@ def _print_args(plan: "Plan", weight_address: int) -> None:
         TILE_BYTES[plan.conv.weights_dtype], plan.arch.dram_align_bytes
     )
     pages_per_bank = -(-rows * columns // plan.arch.num_banks)
-    per_core = zip(
-        arguments.reader_runtime_args(
-            plan,
-            weight_address=weight_address,
-            bias_address=weight_address + pages_per_bank * page_bytes,
-        ),
-        arguments.compute_runtime_args(plan),
-        strict=True,
+    arguments = plan.arguments(
+        weight_address=weight_address,
+        bias_address=weight_address + pages_per_bank * page_bytes,
     )
-    for name, args in (
-        ("reader, compile time", arguments.reader_compile_args(plan)),
-        ("compute, compile time", arguments.compute_compile_args(plan)),
-    ):
-        print(f"{name}:")
+    for name, args in arguments.compile_time.items():
+        print(f"{name}, compile time:")
         for arg in args:
             print(f"  {arg.index:2} {arg.name} = {arg.value}")
-    for core, (reader, compute) in enumerate(per_core):
+    for core in range(plan.num_cores):
         logical = (core % plan.grid[0], core // plan.grid[0])
         noc = plan.arch.worker_noc_xy(logical)
         print(f"core {core}, logical {logical}, NoC {noc}:")
-        for name, args in (("reader", reader), ("compute", compute)):
-            shown = ", ".join(f"{a.index} {a.name}={_shown(a)}" for a in args)
+        for name, args in arguments.runtime.items():
+            shown = ", ".join(f"{a.index} {a.name}={_shown(a)}" for a in args[core])
             print(f"  {name}: {shown}")
 
 

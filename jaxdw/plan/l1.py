@@ -1,53 +1,82 @@
 """What one core's L1 holds while the program runs, and whether it fits.
 
 Circular buffers of the program grow from the unreserved base upward, in the order of
-their ids; the halo's output and then the op's output lie below the small region, one
-under the other. Buffers that a circular buffer stands on (`out`, `raw_in`) count once.
-The input shard is taken as given up before the program runs (tt-metal's
-deallocate_activation); the halo's own config tensors are not counted. Every core's
-reader indices take the bytes of the longest list.
+their creation; the halo's output and then the op's output lie below the small region,
+one under the other. Buffers that a circular buffer stands on count once. The input
+shard is taken as given up before the program runs (tt-metal's deallocate_activation);
+the halo's own config tensors are not counted.
 
-Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41 (circular buffers),
-halo_device_operation.cpp @001d8351; the condition as in tt-metal issues #17947, #15310.
+Source: tt-metal halo_device_operation.cpp @001d8351; the condition as in tt-metal
+issues #17947, #15310.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ShardConfig
-from jaxdw.plan.units import TILE, TILE_BYTES, round_up, stick_elem_bytes
-from jaxdw.plan.window import index_list_length
+from jaxdw.plan.units import round_up
 
-if TYPE_CHECKING:
-    from jaxdw.plan.plan import Plan
-
-Place = Literal["circular buffer", "L1 buffer", "small L1"]
+Region = Literal["circular buffer", "L1 buffer", "small L1"]
+Role = Literal[
+    "weights", "bias", "window", "products", "scalar", "clear", "pre_tilize",
+    "source", "output", "indices",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class L1Buffer:
-    """One buffer of every core; `num_bytes` as allocated, aligned."""
+class CircularBuffer:
+    """One buffer that a program asks for on every core.
+
+    Attributes:
+      role: what the program uses it for, alike in all programs.
+      place: `circular buffer` has memory of its own; `L1 buffer` stands on a tensor's
+        shard, `small L1` on a config tensor.
+      cb: its id; None if no circular buffer stands there.
+    """
 
     name: str
-    place: Place
-    cb: int | None  # id of the circular buffer, if one stands here
+    role: Role
+    place: Region
+    cb: int | None
     page_bytes: int
     pages: int
+
+    @property
+    def on_buffer(self) -> bool:
+        """Whether it stands on a tensor that is in L1 anyway."""
+        return self.place != "circular buffer"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class L1Buffer(CircularBuffer):
+    """The same where it lies; `num_bytes` as allocated, aligned."""
+
     num_bytes: int
     address: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class L1Use:
-    """One core's L1 as a table, lowest id first, then from the top downward."""
+    """One core's L1 as a table: in the order of creation, as the program asks."""
 
     buffers: tuple[L1Buffer, ...]
     base: int  # first byte for circular buffers
     top: int  # first byte above L1 buffers
     small_bytes: int  # above the top, for config tensors
 
-    def _sum(self, place: Place) -> int:
+    def of(self, role: Role) -> L1Buffer | None:
+        """Returns the buffer that has a role; None if the program has none such."""
+        return next((b for b in self.buffers if b.role == role), None)
+
+    def address_of(self, role: Role) -> int:
+        """Returns where the buffer of a role that the program has begins."""
+        buffer = self.of(role)
+        assert buffer is not None, role
+        return buffer.address
+
+    def _sum(self, place: Region) -> int:
         return sum(b.num_bytes for b in self.buffers if b.place == place)
 
     @property
@@ -138,83 +167,23 @@ def shown(shard: ShardConfig) -> str:
     return f"ShardConfig({', '.join(fields)})"
 
 
-def l1_use(plan: "Plan") -> L1Use:
-    """Returns what one core of a plan holds in L1."""
-    conv, arch, nt = plan.conv, plan.arch, plan.channel_tiles
-    elem_bytes = stick_elem_bytes(conv.dtype)
-    data_tile = TILE * TILE * elem_bytes
-    weights_tile = TILE_BYTES[conv.weights_dtype]
-    tiled = plan.shard.output_layout == "tile"
-    static = [
-        ("in", 0, data_tile, 2 * plan.effective_tiles),
-        ("mul", 1, data_tile, 2 * plan.effective_tiles),
-        ("weight", 2, weights_tile, plan.weight_tiles_per_core),
-        ("scalar", 4, TILE_BYTES["bfloat16"], 2),
-        ("clear", 5, TILE_BYTES["bfloat16"], 1),
-    ]
-    if conv.bias:
-        static.append(("bias", 6, weights_tile, nt))
-    indices_cb = 6 + conv.bias
-    if tiled:
-        static.append(("pre_tilize", indices_cb + 1, TILE * elem_bytes, TILE * nt))
+def l1_use(arch: Arch, asked: tuple[CircularBuffer, ...]) -> L1Use:
+    """Lays out what a program asks for in one core.
+
+    Args:
+      asked: in the order of creation; L1 buffers from the top downward.
+    """
+    low, high = arch.l1_unreserved_base_bytes, arch.l1_top_bytes
     found = []
-    address = arch.l1_unreserved_base_bytes
-    for name, cb, page_bytes, pages in static:
-        size = round_up(page_bytes * pages, arch.l1_align_bytes)
-        found.append(
-            L1Buffer(
-                name=name,
-                place="circular buffer",
-                cb=cb,
-                page_bytes=page_bytes,
-                pages=pages,
-                num_bytes=size,
-                address=address,
-            )
-        )
-        address += size
-    rows, channels = plan.output_shard
-    output_page, output_pages = channels * stick_elem_bytes(conv.output_dtype), rows
-    if tiled:
-        output_page = TILE_BYTES[conv.output_dtype]
-        output_pages = rows * channels // TILE**2
-    source = plan.halo_shard if plan.has_halo else plan.input_shard
-    address = arch.l1_top_bytes
-    for name, cb, page_bytes, pages in (
-        (
-            "halo output" if plan.has_halo else "input",
-            indices_cb + 1 + tiled,
-            source.channels * elem_bytes,
-            source.rows,
-        ),
-        ("output", 3, output_page, output_pages),
-    ):
-        size = round_up(page_bytes * pages, arch.l1_align_bytes)
-        address -= size
-        found.append(
-            L1Buffer(
-                name=name,
-                place="L1 buffer",
-                cb=cb,
-                page_bytes=page_bytes,
-                pages=pages,
-                num_bytes=size,
-                address=address,
-            )
-        )
-    longest = max(map(plan.window.num_segments, plan.shard_ranges))
-    index_bytes = round_up(2 * index_list_length(longest), 4)
-    found.append(
-        L1Buffer(
-            name="reader indices",
-            place="small L1",
-            cb=indices_cb,
-            page_bytes=index_bytes,
-            pages=1,
-            num_bytes=round_up(index_bytes, arch.l1_align_bytes),
-            address=arch.l1_top_bytes,
-        )
-    )
+    for buffer in asked:
+        size = round_up(buffer.page_bytes * buffer.pages, arch.l1_align_bytes)
+        address = arch.l1_top_bytes
+        if buffer.place == "circular buffer":
+            address, low = low, low + size
+        elif buffer.place == "L1 buffer":
+            address = high = high - size
+        fields = {f.name: getattr(buffer, f.name) for f in dataclasses.fields(buffer)}
+        found.append(L1Buffer(**fields, num_bytes=size, address=address))
     return L1Use(
         buffers=tuple(found),
         base=arch.l1_unreserved_base_bytes,

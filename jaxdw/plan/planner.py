@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from jaxdw.arch.arch import Arch, load_arch
-from jaxdw.errors import refuse
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.plan.config import (
     ComputeConfig,
     ConvConfig,
@@ -14,19 +14,12 @@ from jaxdw.plan.config import (
     ShardConfig,
     joint_problems,
 )
-from jaxdw.plan.depthwise.layout import make_weight_layout
-from jaxdw.plan.grid import (
-    CoreGrid,
-    Shard,
-    given_core_grid,
-    input_shard,
-    output_shard,
-    padded_channels,
-    search_core_grid,
-)
+from jaxdw.plan.depthwise.program import DepthwisePlan
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.window import Window
+
+# Every device program that plans can be made for.
+PROGRAMS: dict[str, type[Plan]] = {DepthwisePlan.program: DepthwisePlan}
 
 
 def make_plan(
@@ -35,6 +28,7 @@ def make_plan(
     compute: ComputeConfig | None = None,
     arch: str | Path | Arch = "wormhole_b0",
     *,
+    program: str = "depthwise",
     must_fit: bool = True,
 ) -> Plan:
     """Plans one depthwise conv2d as tt-metal would.
@@ -44,6 +38,7 @@ def make_plan(
         of `rank_plans`.
       compute: `ComputeConfig()` if None.
       arch: a chip's name, a path to a TOML like those in `jaxdw/arch`, or an `Arch`.
+      program: the device program, one of `PROGRAMS`.
       must_fit: refuse what does not fit L1; False plans it all the same, to look at or
         to emulate a layer that the real system would slice first. `auto` then takes,
         if nothing fits, the plan that lacks least.
@@ -56,11 +51,13 @@ def make_plan(
       L1OutOfMemory: buffers that do not fit one core, with a sharding that does.
     """
     shard, compute = shard or ShardConfig(), compute or ComputeConfig()
-    arch = load_arch(arch)
-    refuse(_problems(conv, shard, compute, arch))
+    arch, kind = load_arch(arch), _kind(program)
+    refuse(_problems(kind, conv, shard, compute, arch))
     if shard.scheme == "auto":
-        return _rank(conv, shard, compute, arch, must_fit)[0]
-    plan = _lay_out(conv, shard, compute, arch, _core_grid(conv, shard, arch))
+        return _rank(kind, conv, shard, compute, arch, must_fit)[0]
+    plan = kind.place(
+        conv, shard, compute, arch, kind.find_core_grid(conv, shard, arch)
+    )
     problems = plan.l1.problems()
     if problems and must_fit:
         raise L1OutOfMemory(problems, plan.l1, _suggestion(plan))
@@ -72,6 +69,8 @@ def rank_plans(
     shard: ShardConfig | None = None,
     compute: ComputeConfig | None = None,
     arch: str | Path | Arch = "wormhole_b0",
+    *,
+    program: str = "depthwise",
 ) -> tuple[Plan, ...]:
     """Returns every plan of a layer that fits L1, the best first.
 
@@ -91,92 +90,42 @@ def rank_plans(
       L1OutOfMemory: no plan fits; the breakdown is that of the one that lacks least.
     """
     shard, compute = shard or ShardConfig(scheme="auto"), compute or ComputeConfig()
-    arch = load_arch(arch)
-    refuse(_problems(conv, shard, compute, arch))
-    return _rank(conv, shard, compute, arch, must_fit=True)
+    arch, kind = load_arch(arch), _kind(program)
+    refuse(_problems(kind, conv, shard, compute, arch))
+    return _rank(kind, conv, shard, compute, arch, must_fit=True)
+
+
+def _kind(program: str) -> type[Plan]:
+    if program not in PROGRAMS:
+        raise ConfigError(
+            f"`program` (={program!r}) must be one of {', '.join(PROGRAMS)}"
+        )
+    return PROGRAMS[program]
 
 
 def _problems(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
-) -> list[str]:
-    found = conv.problems() + shard.problems(arch) + compute.problems()
-    found += joint_problems(conv, shard, compute)
-    if not found and shard.input_shard is not None and shard.keeps_cores:
-        grid = _core_grid(conv, shard, arch)
-        rows, channels = shard.input_shard
-        num_inputs = Window(conv).num_inputs
-        least = -(-num_inputs // grid.num_nhw_shards)
-        padded = padded_channels(grid, conv.channels)
-        if rows < least or channels != padded:
-            found.append(
-                f"`input_shard` (={rows} rows, {channels} channels) must hold "
-                f"{num_inputs} sticks of {conv.channels} channels on "
-                f"{grid.num_nhw_shards} x {grid.num_channel_shards} shards, in whole "
-                f"tiles of channels; use {(max(rows, least), padded)}"
-            )
-    return found
-
-
-def _core_grid(conv: ConvConfig, shard: ShardConfig, arch: Arch) -> CoreGrid:
-    limit = shard.grid or arch.grid
-    scheme = cast(Scheme, shard.scheme)
-    if shard.cores is not None and shard.keeps_cores:
-        return given_core_grid(scheme, shard.cores, limit, shard.orientation)
-    return search_core_grid(
-        scheme,
-        num_outputs=Window(conv).num_outputs,
-        channels=conv.channels,
-        limit=limit,
-        act_block_h_override=shard.act_block_h_override,
-        orientation=shard.orientation,
-    )
-
-
-def _lay_out(
+    kind: type[Plan],
     conv: ConvConfig,
     shard: ShardConfig,
     compute: ComputeConfig,
     arch: Arch,
-    core_grid: CoreGrid,
-) -> Plan:
-    window = Window(conv)
-    before_halo = input_shard(
-        cast(Scheme, shard.scheme),
-        core_grid,
-        num_inputs=window.num_inputs,
-        channels=conv.channels,
-    )
-    if shard.input_shard is not None and shard.keeps_cores:
-        rows, channels = shard.input_shard
-        before_halo = Shard(rows=rows, channels=channels)
-    ranges = window.shard_ranges(core_grid.num_nhw_shards)
-    halo_rows = max(r.last_padded - r.first_padded + 1 for r in ranges)
-    return Plan(
-        conv=conv,
-        shard=shard,
-        compute=compute,
-        arch=arch,
-        core_grid=core_grid,
-        input_shard=before_halo,
-        halo_shard=dataclasses.replace(before_halo, rows=halo_rows),
-        output_shard=output_shard(
-            core_grid, num_outputs=window.num_outputs, channels=conv.channels
-        ),
-        weight_layout=make_weight_layout(
-            shard.weight_layout,
-            channels=conv.channels,
-            taps=conv.taps,
-            num_shards=core_grid.num_channel_shards,
-        ),
-    )
+) -> list[str]:
+    found = conv.problems() + shard.problems(arch) + compute.problems()
+    found += joint_problems(conv, shard, compute)
+    return found or kind.problems(conv, shard, compute, arch)
 
 
 def _candidates(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+    kind: type[Plan],
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
 ) -> Iterator[Plan]:
     """Yields one plan for each scheme and core grid that a limit can lead to."""
     if shard.keeps_cores:
-        yield _lay_out(conv, shard, compute, arch, _core_grid(conv, shard, arch))
+        core_grid = kind.find_core_grid(conv, shard, arch)
+        yield kind.place(conv, shard, compute, arch, core_grid)
         return
     limit_x, limit_y = shard.grid or arch.grid
     everywhere = [(x, y) for y in range(1, limit_y + 1) for x in range(1, limit_x + 1)]
@@ -186,20 +135,21 @@ def _candidates(
         # the largest limits first, so that a grid is named by the widest one
         for grid in reversed(everywhere):
             config = dataclasses.replace(shard, scheme=scheme, grid=grid)
-            core_grid = _core_grid(conv, config, arch)
+            core_grid = kind.find_core_grid(conv, config, arch)
             if (scheme, core_grid) not in seen:
                 seen.add((scheme, core_grid))
-                yield _lay_out(conv, config, compute, arch, core_grid)
+                yield kind.place(conv, config, compute, arch, core_grid)
 
 
 def _rank(
+    kind: type[Plan],
     conv: ConvConfig,
     shard: ShardConfig,
     compute: ComputeConfig,
     arch: Arch,
     must_fit: bool,
 ) -> tuple[Plan, ...]:
-    plans = list(_candidates(conv, shard, compute, arch))
+    plans = list(_candidates(kind, conv, shard, compute, arch))
     fitting = [plan for plan in plans if plan.l1.fits]
     if not fitting:
         nearest = max(plans, key=lambda plan: plan.l1.free_bytes)
@@ -228,7 +178,10 @@ def _suggestion(plan: Plan) -> ShardConfig | None:
     for scheme in (plan.scheme, "auto"):
         wanted = dataclasses.replace(free, scheme=scheme)
         try:
-            return _rank(plan.conv, wanted, plan.compute, plan.arch, True)[0].shard
+            ranked = _rank(
+                type(plan), plan.conv, wanted, plan.compute, plan.arch, must_fit=True
+            )
+            return ranked[0].shard
         except L1OutOfMemory:
             continue
     return None

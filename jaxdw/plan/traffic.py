@@ -1,15 +1,13 @@
 """What one launch moves, counted."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxdw.plan.grid import Broadcast
+from jaxdw.plan.placement import Placement
 from jaxdw.plan.units import TILE_BYTES, stick_elem_bytes
 from jaxdw.plan.window import PAD, UNWRITTEN
-
-if TYPE_CHECKING:
-    from jaxdw.plan.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +35,35 @@ class Traffic:
     halo_padding_bytes: int
 
 
-def count_traffic(plan: "Plan") -> Traffic:
-    """Counts what one launch of a plan moves."""
-    cores = range(plan.num_cores)
-    broadcasts = plan.core_grid.broadcasts()
+def count_traffic(
+    at: Placement,
+    *,
+    weight_tiles: int,
+    readers: tuple[int, ...],
+    broadcasts: tuple[Broadcast, ...],
+    tiles_per_bank: tuple[int, ...],
+) -> Traffic:
+    """Counts what one launch moves.
+
+    Args:
+      weight_tiles: that a reader reads; readers: cores that read weights from DRAM.
+    """
+    cores = range(at.num_output_cores)
     senders = {broadcast.sender for broadcast in broadcasts}
-    launch_bytes = plan.weight_tiles_per_core * TILE_BYTES[plan.conv.weights_dtype]
-    sources = plan.halo_sources()
-    owner = np.arange(plan.num_nhw_shards)[:, None]
+    launch_bytes = weight_tiles * TILE_BYTES[at.conv.weights_dtype]
+    sources = at.halo_sources()
+    owner = np.arange(at.num_nhw_shards)[:, None]
     moved = (sources != PAD) & (sources != UNWRITTEN)
-    local = np.count_nonzero(moved & (sources // plan.input_shard.rows == owner))
-    shard_stick_bytes = plan.halo_shard.channels * stick_elem_bytes(plan.conv.dtype)
-    stick_bytes = shard_stick_bytes * plan.num_channel_shards * plan.has_halo
+    local = np.count_nonzero(moved & (sources // at.input_shard.rows == owner))
+    shard_stick_bytes = at.halo_shard.channels * stick_elem_bytes(at.conv.dtype)
+    stick_bytes = shard_stick_bytes * at.num_channel_shards * at.has_halo
     return Traffic(
-        tiles_per_bank=plan.tiles_per_bank,
-        weight_tiles_per_core=tuple(
-            plan.weight_tiles_per_core * (core in plan.weight_readers) for core in cores
-        ),
-        bias_tiles_per_core=tuple(len(plan.bias_tile_ids(core)) for core in cores),
+        tiles_per_bank=tiles_per_bank,
+        weight_tiles_per_core=tuple(weight_tiles * (core in readers) for core in cores),
+        bias_tiles_per_core=tuple(len(at.bias_tile_ids(core)) for core in cores),
         multicast_sent_bytes=tuple(launch_bytes * (c in senders) for c in cores),
         multicast_received_bytes=tuple(
-            launch_bytes * (c not in plan.weight_readers) for c in cores
+            launch_bytes * (c not in readers) for c in cores
         ),
         multicast_stray_bytes=launch_bytes
         * sum(b.rect.area - 1 - b.num_dests for b in broadcasts),

@@ -77,7 +77,7 @@ def draw_cores(
     handles = [patch(tone, role) for role, tone in ROLES.items() if role in present]
     line = Line2D([], [], color=COLOURS["accent"], linewidth=1.8)
     line.set_label("multicast rectangle")
-    legend(axes, [*handles, line] if plan.core_grid.broadcasts() else handles)
+    legend(axes, [*handles, line] if plan.broadcasts else handles)
     return figure
 
 

@@ -121,7 +121,7 @@ def _cores(plan: Plan, core: int, weight: WeightTrace | None) -> str:
     holders = [] if weight is None else [h.core for h in weight.holders]
     marked = " Asterisks mark the cores that hold the weight." if holders else ""
     shown = range(min(plan.num_cores, MOST_ROWS))
-    num_senders = len(plan.core_grid.broadcasts())
+    num_senders = len(plan.broadcasts)
     return html.figure(
         svg(
             core_figures.draw_cores(plan, core, holders),

@@ -19,7 +19,7 @@ _SHOWN = 4  # values of a face row
 
 def plan_facts(plan: Plan) -> dict[str, object]:
     """Returns what a person asks of a plan first, as plain values."""
-    cores = range(plan.num_cores)
+    cores = range(plan.num_output_cores)
     return {
         "arch": plan.arch.name,
         "scheme": plan.scheme,
@@ -30,11 +30,10 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "input_shard": list(plan.input_shard),
         "halo_shard": list(plan.halo_shard),
         "output_shard": list(plan.output_shard),
-        "weight_layout": plan.shard.weight_layout,
         "weight_matrix": list(plan.weight_matrix_shape),
         "weight_tile_grid": list(plan.weight_tile_grid),
         "weight_tiles_per_core": plan.weight_tiles_per_core,
-        "effective_tiles": plan.effective_tiles,
+        **plan.own_facts(),
         "start_tiles": [plan.start_tile(core) for core in cores],
         "weight_readers": list(plan.weight_readers),
         "upstream_program": plan.upstream_program,
@@ -83,7 +82,7 @@ def cycle_facts(plan: Plan) -> dict[str, object]:
 def plan_row(plan: Plan) -> dict[str, object]:
     """Returns a plan as one row: sizes in sticks x channels, L1 in bytes."""
     conv = plan.conv
-    *_, held, output, _ = plan.l1.buffers
+    held, output = plan.l1.of("source"), plan.l1.of("output")
     case = "x".join(map(str, (conv.batch, conv.channels, conv.height, conv.width)))
     return {
         "case": f"{case} k{_one(conv.kernel)} s{_one(conv.stride)}",
@@ -95,8 +94,8 @@ def plan_row(plan: Plan) -> dict[str, object]:
         "out_shard": "x".join(map(str, plan.output_shard)),
         "tiles": plan.weight_tiles_per_core,
         "static_bytes": plan.l1.static_bytes,
-        "halo_bytes": held.num_bytes,
-        "out_bytes": output.num_bytes,
+        "halo_bytes": held.num_bytes if held else 0,
+        "out_bytes": output.num_bytes if output else 0,
         "free_bytes": plan.l1.free_bytes,
         "cycles": plan.cycles.total,
         "binding": plan.cycles.binding,

@@ -9,7 +9,6 @@ from hypothesis import given
 
 import jaxdw as jd
 from jaxdw.maps.multicast import Multicast, make_multicast
-from jaxdw.plan.depthwise.arguments import reader_runtime_args
 from jaxdw.schedule.rectangles import (
     N150_TILES,
     factory_multicasts,
@@ -35,7 +34,7 @@ def test_arguments_are_those_of_the_plan(conv, shard):
     plan = jd.make_plan(conv, shard, must_fit=False)
     shards = plan.num_channel_shards
     args = factory_multicasts(plan.scheme, plan.grid[0], plan.num_cores, shards).one(0)
-    readers = reader_runtime_args(plan, weight_address=0, bias_address=0)
+    readers = plan.arguments(weight_address=0, bias_address=0).runtime["reader"]
     noc_xy = [[18 + x, 18 + y] for x, y in args.xy.tolist()]
     for core, values in enumerate([a.value for a in reader] for reader in readers):
         assert values[1] == args.is_sender[core]

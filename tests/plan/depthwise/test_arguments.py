@@ -5,7 +5,6 @@ import strategies
 from hypothesis import given
 
 import jaxdw as jd
-from jaxdw.plan.depthwise import arguments
 
 EXAMPLE = jd.ConvConfig(channels=64, height=8, width=8, padding=1)
 BASE = 0x1D4DA0
@@ -18,10 +17,14 @@ def plan_of(conv=EXAMPLE, arch="n150", **shard) -> jd.Plan:
 def runtime(plan: jd.Plan, bias_address: int = 0) -> list[list]:
     return [
         [argument.value for argument in core]
-        for core in arguments.reader_runtime_args(
-            plan, weight_address=BASE, bias_address=bias_address
-        )
+        for core in plan.arguments(
+            weight_address=BASE, bias_address=bias_address
+        ).runtime["reader"]
     ]
+
+
+def compile_time(plan: jd.Plan, kernel: str):
+    return plan.arguments(weight_address=0, bias_address=0).compile_time[kernel]
 
 
 def named(args) -> dict[str, int | str]:
@@ -73,7 +76,7 @@ def test_roles_off_the_chip_are_refused():
 @given(strategies.convs(), strategies.shards())
 def test_arguments_name_what_the_plan_does(conv, shard):
     plan = jd.make_plan(conv, shard, must_fit=False)
-    args = arguments.reader_runtime_args(plan, weight_address=0, bias_address=0)
+    args = plan.arguments(weight_address=0, bias_address=0).runtime["reader"]
     readers = [core for core, a in enumerate(args) if named(a)["is_sender"]]
     assert tuple(readers) == plan.weight_readers
     for core, values in enumerate(map(named, args)):
@@ -96,7 +99,7 @@ def test_arguments_name_what_the_plan_does(conv, shard):
     for values in map(named, args):
         if not values["is_sender"]:
             assert (values["sender_x"], values["sender_y"]) in noc_xy
-    sticks = arguments.compute_runtime_args(plan)
+    sticks = plan.arguments(weight_address=0, bias_address=0).runtime["compute"]
     assert [core[0].value for core in sticks] == [
         plan.shard_ranges[core // plan.num_channel_shards].num_outputs
         for core in range(plan.num_cores)
@@ -109,7 +112,7 @@ def test_compile_arguments_of_a_plain_layer():
         padding=(1, 2, 3, 4), bias=True,
     )  # fmt: skip
     plan = plan_of(conv)
-    reader = arguments.reader_compile_args(plan)
+    reader = compile_time(plan, "reader")
     assert [a.value for a in reader] == [
         plan.output_shard.rows, 3, 5, 7, 320, 40, 144, 0, 0, "0x3f800000", 0, 1,
         5 * 32 * 15, 32, 0, 0, 0, 9, 7, 4, 4, 5, 1, 2, 3, 3, 3, 5, 1, 1, 5, 288, 320, 2,
@@ -121,7 +124,7 @@ def test_compile_arguments_of_a_plain_layer():
         "out_nhw_per_core", "in_nbytes_leftover", "in_cb_sz", "multi_buffering_factor",
         "zero_pages", "num_shards_c", "has_bias",
     ]  # fmt: skip
-    compute = arguments.compute_compile_args(plan)
+    compute = compile_time(plan, "compute")
     assert [a.value for a in compute] == [
         5, 15, 0, 0, 144, 1, 32, 0, 0, 4, 4, 5, 1, 2, 3, 3, 3, 3, 3, 1, 8, 1, 0, 0, 2,
         3, 59, 47, 3, 5, 3, 2, 1, 1, 6, 5, 5,
@@ -141,7 +144,7 @@ def test_compile_arguments_of_a_plain_layer():
 )
 def test_channels_per_shard_follow_the_factorys_formula(channels, shard, per_shard):
     plan = plan_of(dataclasses.replace(EXAMPLE, channels=channels), **shard)
-    reader = named(arguments.reader_compile_args(plan))
+    reader = named(compile_time(plan, "reader"))
     assert reader["in_c_per_shard_ceil"] == per_shard
     assert reader["in_nbytes_c"] == 2 * per_shard
 
@@ -161,7 +164,7 @@ def test_channels_per_shard_follow_the_factorys_formula(channels, shard, per_sha
 def test_wide_reductions_come_in_blocks(channels, kernel, blocks, leftover, size):
     conv = dataclasses.replace(EXAMPLE, channels=channels, kernel=(kernel, kernel))
     conv = dataclasses.replace(conv, padding=(3, 3, 3, 3))
-    reader = named(arguments.reader_compile_args(plan_of(conv)))
+    reader = named(compile_time(plan_of(conv), "reader"))
     assert reader["in_nblocks_c"] == blocks
     assert reader["in_nbytes_leftover"] == leftover
     assert reader["in_cb_sz"] == size
@@ -169,17 +172,17 @@ def test_wide_reductions_come_in_blocks(channels, kernel, blocks, leftover, size
 
 def test_row_major_output_has_no_pre_tilize_buffer():
     plan = plan_of(output_layout="row_major")
-    compute = named(arguments.compute_compile_args(plan))
+    compute = named(compile_time(plan, "compute"))
     assert (compute["pre_tilize_cb"], compute["is_output_tiled"]) == (32, 0)
     block = plan_of(dataclasses.replace(EXAMPLE, output_dtype="bfloat8_b"))
-    assert named(arguments.reader_compile_args(block))["zero_pages"] == 1
-    compute = named(arguments.compute_compile_args(block))
+    assert named(compile_time(block, "reader"))["zero_pages"] == 1
+    compute = named(compile_time(block, "compute"))
     assert (compute["is_output_block_format"], compute["bias_cb"]) == (1, 32)
 
 
 def test_float32_sticks_are_counted_in_4_bytes():
     plan = plan_of(dataclasses.replace(EXAMPLE, dtype="float32"))
-    reader = named(arguments.reader_compile_args(plan))
+    reader = named(compile_time(plan, "reader"))
     for name in ("in_nbytes_leftover", "in_nbytes_c", "shard_width_bytes"):
         assert reader[name] == 64 * 4
 
@@ -187,7 +190,7 @@ def test_float32_sticks_are_counted_in_4_bytes():
 def test_only_block_formats_zero_their_pages():
     conv = dataclasses.replace(EXAMPLE, output_dtype="float32")
     compute = jd.ComputeConfig(fp32_dest_acc=True)
-    reader = named(arguments.reader_compile_args(jd.make_plan(conv, compute=compute)))
+    reader = named(compile_time(jd.make_plan(conv, compute=compute), "reader"))
     assert reader["zero_pages"] == 0
 
 
@@ -200,5 +203,7 @@ def test_only_block_formats_zero_their_pages():
     ],
 )
 def test_compute_is_told_the_sticks_of_its_row(shard, sticks):
-    args = arguments.compute_runtime_args(plan_of(**shard))
+    args = (
+        plan_of(**shard).arguments(weight_address=0, bias_address=0).runtime["compute"]
+    )
     assert [core[0].value for core in args] == sticks
