@@ -19,7 +19,6 @@ GROUP_LANES = 8
 BLOCK_ELEMS = 16
 TF32_MASK = 0xFFFFE000
 INF = 0x7F800000
-ARCHS = ("wormhole", "blackhole")
 
 
 class Compute(NamedTuple):
@@ -27,7 +26,7 @@ class Compute(NamedTuple):
 
     fidelity: LoFi, HiFi2, HiFi3 or HiFi4.
     fp32_dest: whether Dst is 32 bits wide, not 16.
-    arch: one of ARCHS.
+    arch: wormhole or blackhole.
     dtype: of the output: bfloat16, float32 or bfloat8_b.
     packer_l1_acc: whether partial sums of blocks of K shall be added in L1.
     """
@@ -183,7 +182,7 @@ def group_sum(lanes: Numbers) -> Numbers:
     total = np.where(lanes.sign == 1, -aligned, aligned).sum(axis=-1)
     total = np.where(exponent <= 0, 0, total)
     sign = (total < 0).astype(np.int64)
-    return Numbers(sign, np.maximum(exponent, 0), np.abs(total) << 13)
+    return Numbers(sign, exponent, np.abs(total) << 13)
 
 
 def mvmul(
@@ -261,7 +260,7 @@ def pack_bfp8_kernel(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         exponents.append(shared)
         for number in numbers:
             aligned = (number.mantissa << 1) >> (shared - number.exponent)
-            magnitude = min(oracles_fpu.shift_half_up(aligned, 1), 127)
+            magnitude = oracles_fpu.shift_half_up(aligned, 1)
             codes.append(number.sign << 7 | magnitude if magnitude else 0)
     shape = (*values.shape[:-1], values.shape[-1] // BLOCK_ELEMS)
     return np.array(exponents).reshape(shape), np.array(codes).reshape(values.shape)

@@ -66,6 +66,16 @@ def test_mvmul_has_srca_of_five_bits_and_two_groups_of_lanes():
         assert numbers(got) == want
 
 
+def test_exponent_zero_is_zero_of_a_product_and_of_a_sum():
+    a, b, half = np.zeros((3, 1, 16), np.int64)
+    a[0, 0], b[0, 0], half[0, 0] = of_values([-(2.0**-63), 2.0**-63, 2.0**-64])
+    dst = of_values([1.75 * 2.0**-126])
+    for wide in (True, False):
+        assert unit.mvmul(a, b, dst, 0, wide, "blackhole") == 0
+        assert unit.mvmul(a, half, dst, 0, wide, "blackhole") == dst
+        assert unit.elwmul(a[0, :1], half[0, :1], dst, 0, wide, "blackhole") == dst
+
+
 def test_kernels_round_bfp8_twice():
     block = np.zeros((1, 16), np.int64)
     block[0, :3] = of_values([2.0, 1.0078125, -1.0078125])
