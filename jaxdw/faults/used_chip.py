@@ -84,6 +84,15 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
     )
 
 
+def with_maps(launch: Launch, **stages) -> Launch:
+    """Returns the launch with these of its maps."""
+    return dataclasses.replace(launch, maps=dataclasses.replace(launch.maps, **stages))
+
+
+def index_of(index_map: IndexMap) -> Int32[np.ndarray, "..."]:
+    return np.asarray(index_map.index)
+
+
 def stale_rows(maps: Maps, *, known: bool) -> Int[np.ndarray, "shards halo_rows"]:
     """Returns for each row after halo the row that its memory held before."""
     num_shards, rows = maps.shard.index.shape
