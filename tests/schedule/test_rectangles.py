@@ -10,6 +10,7 @@ from hypothesis import given
 import jaxdw as jd
 from jaxdw.maps.multicast import Multicast, make_multicast
 from jaxdw.plan.depthwise.arguments import reader_runtime_args
+from jaxdw.schedule.many import judge_grids
 from jaxdw.schedule.rectangles import (
     N150_TILES,
     factory_multicasts,
@@ -17,7 +18,7 @@ from jaxdw.schedule.rectangles import (
     spans,
     stack_multicasts,
 )
-from jaxdw.schedule.verdict import judge_grids, judge_schedule
+from jaxdw.schedule.verdict import judge_schedule
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 import jaxdw as jd
 from jaxdw.maps.multicast import NO_CORE, Multicast
+from jaxdw.schedule.many import judge_grids
 from jaxdw.schedule.protocol import (
     BLACKHOLE_PROTOCOL,
     READERS_PROTOCOL,
@@ -21,7 +22,7 @@ from jaxdw.schedule.rectangles import (
     stack_multicasts,
     swap_corners,
 )
-from jaxdw.schedule.verdict import judge_grids, judge_schedule
+from jaxdw.schedule.verdict import judge_schedule
 
 KINDS = ("race", "deadlock", "unserved", "acknowledgement", "stray write")
 ROLES = ("sender", "lone_sender", "receiver")
