@@ -12,8 +12,8 @@ from hypothesis import given, settings
 import jaxdw as jd
 from jaxdw.maps.banks import bank_table
 from jaxdw.trace.core import explain_core
-from jaxdw.trace.places import element_of
-from jaxdw.trace.weight import explain_page, explain_tile, explain_weight
+from jaxdw.trace.pages import element_of
+from jaxdw.trace.weight import explain_slot, explain_tile, explain_weight
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 WITNESS = {
@@ -128,7 +128,7 @@ def check_weight(plan, memories, w, weight):
     assert {h.source for h in trace.holders} == set(trace.readers)
 
     tile = explain_tile(plan, page.tile, BASE)
-    assert tile == explain_page(plan, page.bank, page.slot, BASE)
+    assert tile == explain_slot(plan, page.bank, page.slot, BASE)
     assert tile.page == page
     assert [h.core for h in tile.holders] == [h.core for h in trace.holders]
     assert any(first <= channel <= last for first, last in tile.channels)
@@ -225,7 +225,7 @@ def test_tiles_hold_every_weight_just_once(scheme):
     places = {(t.page.bank, t.page.slot) for t in traces}
     assert len(places) == len(traces)
     for trace in traces:
-        assert explain_page(plan, trace.page.bank, trace.page.slot, BASE) == trace
+        assert explain_slot(plan, trace.page.bank, trace.page.slot, BASE) == trace
     assert [t.rows for t in traces] == [
         (32 * r, 32 * r + 31) for r in range(rows) for _ in range(columns)
     ]
@@ -344,9 +344,9 @@ def test_an_older_layout_loses_weights_or_pairs_them_wrong():
             r"`output image` \(=1\) must be one of 1; use 0\n`output row` \(=8\)",
         ),
         (lambda p: explain_tile(p, 2), r"`tile` \(=2\) must be one of 2; use 0 to 1"),
-        (lambda p: explain_page(p, 12, 0), r"`bank` \(=12\) must be one of 12"),
-        (lambda p: explain_page(p, 5, 0), r"`bank` \(=5\) must hold.* use 0 to 1"),
-        (lambda p: explain_page(p, 1, 1), r"`slot` \(=1\) must be one of 1; use 0"),
+        (lambda p: explain_slot(p, 12, 0), r"`bank` \(=12\) must be one of 12"),
+        (lambda p: explain_slot(p, 5, 0), r"`bank` \(=5\) must hold.* use 0 to 1"),
+        (lambda p: explain_slot(p, 1, 1), r"`slot` \(=1\) must be one of 1; use 0"),
         (lambda p: explain_core(p, 8, -1), r"`x` \(=8\).*\n`y` \(=-1\).*0 to 7"),
     ],
 )  # fmt: skip
