@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 import jaxdw as jd
 from jaxdw.layouts.certificate import (
     certify,
-    check_lock,
     digests,
     layout_key,
     layout_plans,
-    write_lock,
 )
+from jaxdw.layouts.lock import check_lock, write_lock
 from jaxdw.maps.indexmap import IndexMap
 
 
