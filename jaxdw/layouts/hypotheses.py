@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import jax
 import ml_dtypes
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Int, Shaped
 
 from jaxdw.maps.weights import prepare_map
 from jaxdw.numerics import formats
@@ -31,9 +31,8 @@ _NEAREST = 8  # channels that may have been rolled into the place of the first o
 
 SourceIndex = Int[np.ndarray, "..."]
 MatrixShape = tuple[int, int]
-Arrangement = tuple[
-    str, MatrixShape, Callable[[], SourceIndex]
-]  # name, shape and index of a matrix
+# The name, shape and index of a matrix.
+Arrangement = tuple[str, MatrixShape, Callable[[], SourceIndex]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +166,10 @@ def by_tiles(matrix: SourceIndex) -> SourceIndex:
     return faces.transpose(0, 3, 1, 4, 2, 5).reshape(-1, TILE_ELEMS)
 
 
-def _untilized(tiles: SourceIndex, shape: MatrixShape) -> SourceIndex:
-    """Returns the matrix that `by_tiles` takes apart into these tiles."""
+def _untilized(
+    tiles: Shaped[np.ndarray, "tiles 1024"], shape: MatrixShape
+) -> Shaped[np.ndarray, "rows columns"]:
+    """Returns the matrix that `by_tiles` takes apart into these tiles, of any dtype."""
     rows, columns = shape
     faces = tiles.reshape(rows // TILE, columns // TILE, 2, 2, FACE, FACE)
     return faces.transpose(0, 2, 4, 1, 3, 5).reshape(shape)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +23,7 @@ from jaxdw.maps.maps import DramMaps, Maps
 from jaxdw.maps.multicast import NO_CORE, Multicast, handshake
 
 
+@runtime_checkable
 class WeightStatement(Protocol):
     """What a device program says of its weights: where each has to be."""
 

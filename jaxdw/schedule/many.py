@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Bool
-from numpy.typing import ArrayLike
 
-from jaxdw.schedule.rectangles import N150_TILES, Multicasts, spans
+from jaxdw.schedule.rectangles import N150_TILES, IntOrEach, Multicasts, spans
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class GridVerdicts:
 
 
 def judge_grids(
-    grids: Multicasts, *, noc: ArrayLike = 0, tiles: tuple[int, int] = N150_TILES
+    grids: Multicasts, *, noc: IntOrEach = 0, tiles: tuple[int, int] = N150_TILES
 ) -> GridVerdicts:
     """Decides for many grids at once what `READERS_PROTOCOL` can do.
 
