@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import add_layer_options, base_address, configs, seed
-from jaxdw.plan import config
+from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
     from jaxdw.launch.emulator import Emulation
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.maps.maps import make_maps
 
     rows, columns = plan.weight_tile_grid
-    page_bytes = config.TILE_BYTES[conv.weights_dtype]
+    page_bytes = TILE_BYTES[conv.weights_dtype]
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )

@@ -83,13 +83,13 @@ def factory_multicasts(
 
     Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41.
     """
-    scheme, x, num_cores, channel_shards = (
+    schemes, x, num_cores, channel_shards = (
         np.atleast_1d(v)[:, None]
         for v in np.broadcast_arrays(scheme, x, num_cores, channel_shards)
     )
     core = np.arange(num_cores.max(initial=0))[None]
     present = core < num_cores
-    block, height = scheme == "block", scheme == "height"
+    block, height = schemes == "block", schemes == "height"
     column, row = core % channel_shards, core // channel_shards
     is_sender = present & np.where(block, row == 0, (core == 0) | ~height)
     receiver = present & ~is_sender

@@ -58,6 +58,14 @@ def test_weights_go_where_the_mistake_sends_them(fault, scheme):
     np.testing.assert_array_equal(spoilt(plan, fault, operands), want)
 
 
+def test_a_kernel_that_is_no_square_is_counted_column_by_column():
+    plan = plan_of("width", kernel=(2, 3))
+    operands = whole_numbers(plan.conv, 0)
+    w = operands.w.transpose(0, 1, 3, 2).reshape(operands.w.shape)
+    got = spoilt(plan, "transposed-kernel", operands)
+    np.testing.assert_array_equal(got, jd.reference(plan.conv, operands.x, w))
+
+
 def read_linearly(plan: jd.Plan, matrix: np.ndarray) -> np.ndarray:
     """Returns the OIHW weights that cores read from a prepared matrix, by loops."""
     conv, padded = plan.conv, plan.input_shard.channels

@@ -36,7 +36,9 @@ def draw(conv: jd.ConvConfig, seed: int = 0):
 
 def oracle(conv: jd.ConvConfig, x, w, bias) -> np.ndarray:
     """float32 in kernel-position order, one rounding."""
-    total = oracles.conv_float32(x, w, bias, conv.stride, conv.padding, conv.dilation)
+    total = oracles.conv(
+        x, w, bias, conv.stride, conv.padding, conv.dilation, np.float32
+    )
     return oracles.bf16_round(total)
 
 
