@@ -16,8 +16,6 @@ def grid(scheme: str, x: int, cores: int, channel_shards: int = 1) -> Multicast:
 
 
 TRIO = grid("height", 3, 3)  # a sender at (0, 0), receivers at (1, 0) and (2, 0)
-
-
 BLOCK = grid("block", 3, 9, 3)
 
 

@@ -3,8 +3,6 @@
 import jaxdw as jd
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
-
-
 BASE = 0x1D4D80  # of the plans, aligned to both chips
 
 

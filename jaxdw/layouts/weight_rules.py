@@ -1,4 +1,8 @@
-"""The rules of weights and bias: from the host through DRAM to the cores."""
+"""The rules of weights and bias: from the host through DRAM to the cores.
+
+Tiles and faces are written out here, as in `Definition`, not taken from the plan's
+units or the maps.
+"""
 
 import dataclasses
 from collections.abc import Iterator

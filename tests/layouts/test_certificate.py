@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import (
+    STATEMENTS,
     certify,
     digests,
     layout_key,
     layout_plans,
 )
+from jaxdw.layouts.depthwise import DepthwiseWeights
+from jaxdw.layouts.misread import misread
 from jaxdw.maps.indexmap import IndexMap
 
 
@@ -105,3 +108,16 @@ def test_a_layer_too_large_for_l1_is_certified_whole():
         jd.make_plan(conv, jd.ShardConfig(scheme="width"))
     [plan] = layout_plans([conv], ["width"], ["wormhole_b0"]).values()
     assert certify(plan).holds
+
+
+def test_the_table_says_by_name_where_weights_have_to_be(monkeypatch):
+    class Backwards(DepthwiseWeights):
+        def weight_lanes(self):
+            return super().weight_lanes()[:, ::-1]
+
+    plan = uneven_plan()
+    assert certify(plan).holds
+    assert misread(plan, plan).reads_right
+    monkeypatch.setitem(STATEMENTS, "depthwise", Backwards)
+    assert [f.rule for f in certify(plan).failures] == ["prepare", "weights"]
+    assert not misread(plan, plan).reads_right

@@ -13,7 +13,6 @@ from jaxdw.maps.banks import bank_table
 from jaxdw.trace.core import explain_core
 from jaxdw.trace.weight import explain_slot, explain_tile, explain_weight
 
-FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 WITNESS = {
     "dtype": "float32",
     "weights_dtype": "float32",
