@@ -35,8 +35,8 @@ from bench.harness import (
 )
 from bench.layers import DEFAULT_LAYER, layer_name, layer_of, name_of, way_of
 from jaxdw.errors import ConfigError
-from jaxdw.judge.compare import reference
 from jaxdw.judge.draws import draw
+from jaxdw.judge.reference import reference
 from jaxdw.launch.composed import collected, host_sticks, host_tensor
 from jaxdw.launch.emulator import run
 from jaxdw.launch.staged import l1_tiles

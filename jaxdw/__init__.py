@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from jaxdw.errors import ConfigError, UnsupportedError
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.judge.compare import pcc, reference, ulp_distance
+    from jaxdw.judge.compare import pcc, ulp_distance
+    from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.layouts.certificate import Certificate, certify
     from jaxdw.layouts.identify import identify
@@ -68,7 +69,7 @@ _ROOMS = {
     "prepare_weights": "launch.emulator",
     "rank_plans": "plan.planner",
     "read_rows": "sweep.results",
-    "reference": "judge.compare",
+    "reference": "judge.reference",
     "run": "launch.emulator",
     "run_sweep": "sweep.runner",
     "tilize": "maps.tiles",

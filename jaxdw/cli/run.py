@@ -53,8 +53,9 @@ def _run(args: argparse.Namespace) -> int:
     plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
     arch = plan.arch
 
-    from jaxdw.judge.compare import judge, reference
+    from jaxdw.judge.compare import judge
     from jaxdw.judge.draws import draw
+    from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import run
     from jaxdw.maps.banks import bank_table
     from jaxdw.maps.maps import make_maps

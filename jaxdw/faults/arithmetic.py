@@ -1,4 +1,4 @@
-"""Arithmetic that goes wrong: host conversions and core programs that faults put in."""
+"""Arithmetic that goes wrong: host conversions and cores that faults put in."""
 
 import dataclasses
 import functools
@@ -229,7 +229,7 @@ def stale_row_sticks(
     )
 
 
-def stale_rows_program(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
+def add_stale_rows(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
     """Runs `stale_row_sticks` on every core of a launch.
 
     Every core's first stick is NaN if the memory before the launch is not known.

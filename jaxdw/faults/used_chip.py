@@ -3,7 +3,7 @@
 A mistake often reads memory that this launch never wrote. Here that memory is laid out:
 behind the weights in DRAM lie those of an earlier launch, behind a core's input shard a
 stick of ones and the shard it held before, and so on. An intact launch reads none of
-it. A fault changes the maps, the plan, the host's conversion or the core's program.
+it. A fault changes the maps, the plan, the host's conversion or what the cores do.
 """
 
 import dataclasses
@@ -35,14 +35,14 @@ class Launch:
       known: whether the earlier launch's memory holds values; if not, it is poison and
         outputs that depend on it are NaN.
       host: what the host makes of the tensors before they are moved.
-      program: what the cores make of the memories: `[outputs, channels]`.
+      cores: what they make of the memories: `[outputs, channels]`.
     """
 
     plan: Plan
     maps: Maps
     known: bool
     host: Callable[[Plan, Operands], Operands]
-    program: Callable[["Launch", Operands], Float32[Array, "outputs c"]]
+    cores: Callable[["Launch", Operands], Float32[Array, "outputs c"]]
 
 
 def lay_out(plan: Plan, *, known: bool = True) -> Launch:
@@ -80,8 +80,17 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
         maps=dataclasses.replace(maps, halo=make_index_map(halo_index, halo.size)),
         known=known,
         host=lambda plan, operands: operands,
-        program=emulate_sticks,
+        cores=emulate_sticks,
     )
+
+
+def with_maps(launch: Launch, **stages) -> Launch:
+    """Returns the launch with these of its maps."""
+    return dataclasses.replace(launch, maps=dataclasses.replace(launch.maps, **stages))
+
+
+def index_of(index_map: IndexMap) -> Int32[np.ndarray, "..."]:
+    return np.asarray(index_map.index)
 
 
 def stale_rows(maps: Maps, *, known: bool) -> Int[np.ndarray, "shards halo_rows"]:
@@ -183,12 +192,12 @@ def run_launch(
         w=np.concatenate([operands.w, earlier.w], axis=2),
         bias=operands.bias,
     )
-    rows = launch.program(launch, laid)
+    rows = launch.cores(launch, laid)
     return np.asarray(rows).reshape(launch.plan.output_shape)
 
 
 def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
-    """Runs the emulator's own program."""
+    """Runs the emulator's own cores."""
     maps = even_shapes(launch.maps.composed, launch.plan)
     bias = None if laid.bias is None else jnp.asarray(laid.bias)
     output = composed.trace_composed(
@@ -204,8 +213,8 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
 def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
     """Spells out what composed maps leave out.
 
-    So maps of one plan have the same shapes and run one compiled program, whatever
-    fault they hold.
+    So maps of one plan have the same shapes and run one computation, whatever fault
+    they hold.
     """
     shards, rows = maps.sticks.index.shape[0], maps.sticks.index.shape[-1]
     grid = (shards, plan.num_channel_shards)

@@ -2,11 +2,12 @@
 
 A config holds the question as given (a lone integer for `kernel`, `stride`, `padding`
 or `dilation` is spread over its axes) and lists its own problems; `make_plan` refuses,
-so that all problems of one input arrive in one message.
+so that all problems of one input arrive in one message. Hence `no_type_check`: a config
+takes any value when the program runs; its annotations say what is legal.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args, no_type_check
 
 from jaxdw.arch.arch import Arch
 
@@ -20,6 +21,8 @@ WeightsDtype = Literal["bfloat16", "float32", "bfloat8_b", "bfloat4_b"]
 OutputDtype = Literal["bfloat16", "float32", "bfloat8_b"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 Arithmetic = Literal["fpu", "float32"]
+PerAxis = int | tuple[int, int] | list[int]  # (height, width); an integer for both
+Padding = PerAxis | tuple[int, int, int, int]  # four: top, bottom, left, right
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
@@ -55,6 +58,7 @@ def _choice_problem(name: str, value: object, choices: tuple) -> list[str]:
     return [f"`{name}` (={value!r}) must be one of {legal}"]
 
 
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvConfig:
     """One depthwise conv2d (groups == in channels == out channels).
@@ -82,6 +86,26 @@ class ConvConfig:
     output_dtype: OutputDtype = "bfloat16"
     bias: bool = False
     activation: Activation | None = None
+
+    if TYPE_CHECKING:  # what the constructor takes, of which the fields hold tuples
+
+        def __init__(
+            self,
+            *,
+            channels: int,
+            height: int,
+            width: int,
+            batch: int = 1,
+            kernel: PerAxis = (3, 3),
+            stride: PerAxis = (1, 1),
+            padding: Padding = (0, 0, 0, 0),
+            dilation: PerAxis = (1, 1),
+            dtype: ActivationDtype = "bfloat16",
+            weights_dtype: WeightsDtype = "bfloat16",
+            output_dtype: OutputDtype = "bfloat16",
+            bias: bool = False,
+            activation: Activation | None = None,
+        ) -> None: ...
 
     def __post_init__(self):
         for name in ("kernel", "stride", "dilation"):
@@ -172,6 +196,7 @@ class ConvConfig:
         return found
 
 
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardConfig:
     """How the op is laid out over cores: the options of tt-metal's Conv2dConfig.
@@ -309,6 +334,7 @@ def _grid_problem(
     return [problem]
 
 
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How a core computes.
@@ -335,7 +361,7 @@ class ComputeConfig:
         return found + _bool_problem("fp32_dest_acc", self.fp32_dest_acc)
 
 
-def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[str]:
+def output_problems(output_dtype: str, compute: ComputeConfig) -> list[str]:
     """Returns a sentence if Dst cannot give that output."""
     if (
         output_dtype != "float32"

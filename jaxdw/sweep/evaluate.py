@@ -178,7 +178,8 @@ def _judged(plan: Plan, tensors: Tensors, output):
 
     Schemes and grids must agree bit for bit, so that most outputs of a layer are.
     """
-    from jaxdw.judge.compare import judge, reference
+    from jaxdw.judge.compare import judge
+    from jaxdw.judge.reference import reference
 
     layer = (
         plan.conv.input_shape,

@@ -9,6 +9,7 @@ import oracles
 import pytest
 import strategies
 from absl.testing import parameterized
+from examples import halo_geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +36,9 @@ def draw(conv: jd.ConvConfig, seed: int = 0):
 
 def oracle(conv: jd.ConvConfig, x, w, bias) -> np.ndarray:
     """float32 in kernel-position order, one rounding."""
-    total = oracles.conv_float32(x, w, bias, conv.stride, conv.padding, conv.dilation)
+    total = oracles.conv(
+        x, w, bias, conv.stride, conv.padding, conv.dilation, np.float32
+    )
     return oracles.bf16_round(total)
 
 
@@ -284,17 +287,7 @@ def test_every_memory_is_what_the_oracles_say(scheme):
             assert np.asarray(dram[bank, slot]).tobytes() == want
     sticks = np.zeros((conv.batch * 9 * 8, plan.num_channel_shards * padded), "f4")
     sticks[:, :90] = x.reshape(-1, 90)
-    _, haloed = oracles.haloed_shards(
-        conv.batch,
-        conv.height,
-        conv.width,
-        conv.kernel,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        plan.num_nhw_shards,
-        plan.input_shard.rows,
-    )
+    _, haloed = oracles.haloed_shards(*halo_geometry(plan), plan.input_shard.rows)
     for core in range(plan.num_cores):
         nhw_shard, channel_shard = divmod(core, plan.num_channel_shards)
         channels = slice(channel_shard * padded, (channel_shard + 1) * padded)

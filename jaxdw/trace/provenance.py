@@ -1,4 +1,4 @@
-"""The maps of one plan run together as far as anyone asks of them, and inverted."""
+"""The provenance of every element: the maps of a plan composed, and inverted."""
 
 import functools
 from typing import Literal
@@ -17,8 +17,8 @@ Role = Literal["reader", "sender", "receiver", "idle"]
 NOTHING = -1  # no weight, no tile, no core, no stick
 
 
-class Inverse:
-    """Answers where each thing lies by the very maps that the emulator gathers with.
+class Provenance:
+    """Says what lies where, by the very maps that the emulator gathers with.
 
     Arrays hold `NOTHING` where a map names padding or memory that nobody wrote.
     """
@@ -117,6 +117,16 @@ class Inverse:
         return _invert(self.maps.collect.index, int(np.prod(shape))).reshape(shape)
 
     @functools.cached_property
+    def weight_cb_address(self) -> int:
+        """Where weight_cb begins in every core's L1."""
+        return _l1_address(self.plan, "weight")
+
+    @functools.cached_property
+    def haloed_address(self) -> int:
+        """Where the haloed shard begins in every core's L1."""
+        return _l1_address(self.plan, "halo output", "input")
+
+    @functools.cached_property
     def cores_at(self) -> dict[tuple[int, int], int]:
         """The cores by their logical coordinates."""
         return {self.xy(core): core for core in range(self.plan.num_cores)}
@@ -138,6 +148,11 @@ class Inverse:
         return tuple(c for c in np.flatnonzero(sent).tolist() if c != core)
 
 
+def _l1_address(plan: Plan, *names: str) -> int:
+    """Returns where the L1 buffer of one of these names begins."""
+    return next(b.address for b in plan.l1.buffers if b.name in names)
+
+
 def or_nothing(index_map: IndexMap) -> Int[np.ndarray, "..."]:
     """Returns a map's sources, sentinels as `NOTHING`."""
     index = np.asarray(index_map.index, np.int64)
@@ -153,6 +168,6 @@ def _invert(index: HostOrDevice, size: int) -> Int[np.ndarray, " size"]:
 
 
 @functools.lru_cache(maxsize=8)
-def inverse_of(plan: Plan) -> Inverse:
-    """Returns the inverse of a plan's maps, made once."""
-    return Inverse(plan)
+def provenance_of(plan: Plan) -> Provenance:
+    """Returns a plan's provenance, made once."""
+    return Provenance(plan)
