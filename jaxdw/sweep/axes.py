@@ -117,13 +117,17 @@ class Axis(Setting):
     def option(self) -> str:
         return "--" + self.plural.replace("_", "-")
 
+    def word(self, value: Any) -> str:
+        """Returns what a command line says for a value."""
+        words = (word for word, meant in self.words.items() if meant == value)
+        return next(words, str(value))
+
     @property
     def choices(self) -> str:
         """What a command line may say, in words."""
-        words = {value: word for word, value in self.words.items()}
-        listed = [str(words.get(value, value)) for value in self.legal]
         every = ["all"] if self.every else []
-        return ", ".join([*listed, *filter(None, [self.rule]), *every])
+        rule = [self.rule] if self.rule else []
+        return ", ".join([*map(self.word, self.legal), *rule, *every])
 
     def read(self, given: Iterable[Any]) -> tuple[Any, ...]:
         """Returns the values of words, or of a TOML file's list.

@@ -301,7 +301,7 @@ def test_an_onnx_file_runs_with_its_own_weights(tmp_path):
         taken, w.astype(ml_dtypes.bfloat16).astype(np.float32)
     )
     block = dataclasses.replace(point.conv, weights_dtype="bfloat8_b")
-    taken = evaluating._tensors(point, jd.make_plan(block), 0)[1]
+    taken = evaluating.operands_of(dataclasses.replace(point, conv=block), 0).w
     np.testing.assert_array_equal(taken, w)
 
 
