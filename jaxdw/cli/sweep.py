@@ -62,7 +62,7 @@ def add(commands) -> None:
 
 
 def _space(args: argparse.Namespace) -> "Space":
-    from jaxdw.sweep.space import Space, load_space
+    from jaxdw.sweep.space import Space, load_space, read_axes
 
     space = Space() if args.space is None else load_space(args.space)
     given = {
@@ -70,10 +70,9 @@ def _space(args: argparse.Namespace) -> "Space":
         for field in dataclasses.fields(Space)
         if getattr(args, field.name) is not None
     }
-    read = {a.plural: a.read(given[a.plural]) for a in AXES if a.plural in given}
     if "inputs" in given:
-        read["inputs"] = tuple(given["inputs"])
-    return dataclasses.replace(space, **given | read)
+        given["inputs"] = tuple(given["inputs"])
+    return dataclasses.replace(space, **given | read_axes(given))
 
 
 def _check_report(folder: Path, out: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 from jaxdw.arch import arch
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
 from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
 
@@ -132,31 +132,44 @@ class Axis(Setting):
     def read(self, given: Iterable[Any]) -> tuple[Any, ...]:
         """Returns the values of words, or of a TOML file's list.
 
-        A word that cannot be parsed stays as it is, for `problems` to name.
+        Raises:
+          ConfigError: what is no value of the axis, one to a line.
         """
         given = tuple(given)
         if given == ("all",) and self.every:
             return self.every
-        return tuple(map(self._read_one, given))
+        values, problems = [], []
+        for word in given:
+            try:
+                values.append(self._read_one(word))
+            except ValueError:
+                problems.append(self._problem(word))
+        refuse(problems)
+        return tuple(values)
 
     def _read_one(self, given: Any) -> Any:
-        if isinstance(given, list):
-            return tuple(given)
-        if not isinstance(given, str):
-            return given
-        if given.lower() in self.words:
-            return self.words[given.lower()]
-        try:
-            return self.parse(given)
-        except ValueError:
-            return given
+        if isinstance(given, str):
+            word = given.lower()
+            return self.words[word] if word in self.words else self.parse(given)
+        value = tuple(given) if isinstance(given, list) else given
+        refuse(self.problems(value))
+        return value
 
     def problems(self, value: Any) -> list[str]:
         """Returns a sentence if a value is not legal."""
         listed = any(v == value and type(v) is type(value) for v in self.legal)
-        if listed or self.accepts(value):
-            return []
-        return [f"`{self.plural}` (={value!r}) must be one of: {self.choices}"]
+        return [] if listed or self.accepts(value) else [self._problem(value)]
+
+    def _problem(self, given: Any) -> str:
+        return f"`{self.plural}` (={given!r}) must be one of: {self.choices}"
+
+
+def _none_but_words(word: str) -> Any:
+    raise ValueError(word)
+
+
+def _is_grid(value: Any) -> bool:
+    return type(value) is tuple and [type(size) for size in value] == [int, int]
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -218,6 +231,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=(True,),
         legal=(True, False),
         words={"on": True, "off": False},
+        parse=_none_but_words,
         enters=lambda conv, kept: conv.activation if kept else None,
     ),
     Axis(
@@ -259,6 +273,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=(False,),
         legal=(False, True),
         words={"false": False, "true": True},
+        parse=_none_but_words,
     ),
     Axis(
         column="program",
@@ -291,7 +306,7 @@ SETTINGS: tuple[Setting, ...] = (
         plural="grids",
         default=(None,),
         legal=(None,),
-        accepts=lambda value: True,  # the space holds it against each chip
+        accepts=_is_grid,  # the space holds it against each chip
         rule="XxY",
         words={"chip": None},
         parse=parted,

@@ -6,7 +6,7 @@ import functools
 import itertools
 import random
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,8 @@ class Space:
                 found.append(str(error))
                 continue
             for grid in self.grids:
-                found += ShardConfig(grid=grid).problems(chip)
+                if not _AXES["grids"].problems(grid):
+                    found += ShardConfig(grid=grid).problems(chip)
         return found
 
     def points(self) -> tuple[Point, ...]:
@@ -183,6 +184,23 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
+def read_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns the values of the axes among what is given, in words or in lists.
+
+    Raises:
+      ConfigError: every word that is no value of its axis.
+    """
+    values, problems = {}, []
+    for axis in AXES:
+        try:
+            if axis.plural in given:
+                values[axis.plural] = axis.read(given[axis.plural])
+        except ConfigError as error:
+            problems.append(str(error))
+    refuse(problems)
+    return values
+
+
 def load_space(path: str | Path) -> Space:
     """Returns the space of a TOML file whose keys are the fields of `Space`.
 
@@ -214,6 +232,10 @@ def load_space(path: str | Path) -> Space:
             rule = "a list" if is_axis else "one value"
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
-        values[key] = _AXES[key].read(value) if key in _AXES else _frozen(value)
+        values[key] = _frozen(value) if key == "inputs" else value
+    try:
+        values |= read_axes(values)
+    except ConfigError as error:
+        problems.append(str(error))
     refuse(problems)
     return Space(**values)

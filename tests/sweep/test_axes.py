@@ -113,7 +113,7 @@ def test_a_point_has_every_value_of_a_mixed_space_in_its_place():
         ("models", "net"), ("models", 3), ("schemes", "all"), ("programs", "regular"),
         ("weights_dtypes", "int8"), ("fidelities", "lofi"), ("fp32_dest_accs", 1),
         ("activations", "maybe"), ("batches", True), ("batches", "x"), ("batches", 0),
-        ("arches", 3), ("arithmetics", "fp"),
+        ("arches", 3), ("arithmetics", "fp"), ("grids", (4,)), ("grids", "4x4"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_legal_is_named_with_the_legal_ones(plural, value):
@@ -122,16 +122,38 @@ def test_a_value_that_is_not_legal_is_named_with_the_legal_ones(plural, value):
     assert f"`{plural}` (={value!r}) must be one of: {axis.choices}" == sentence
 
 
-def test_words_that_cannot_be_read_arrive_with_the_other_problems():
-    options = ["--batches", "two", "--grids", "4y4", "--programs", "conv9"]
-    with pytest.raises(jd.ConfigError) as refusal:
-        space_of(*options).points()
-    for words in (
+def test_words_that_cannot_be_read_arrive_together(tmp_path):
+    options = ["--batches", "1,two", "--grids", "4y4", "--activations", "maybe"]
+    options += ["--fp32-dest-accs", "1"]
+    sentences = (
         "`batches` (='two') must be one of: an integer >= 1",
-        "`grid` (='4y4') must be 2 integers",
+        "`grids` (='4y4') must be one of: chip, XxY",
+        "`activations` (='maybe') must be one of: on, off",
+        "`fp32_dest_accs` (='1') must be one of: false, true",
+    )
+    with pytest.raises(jd.ConfigError) as refusal:
+        space_of(*options)
+    assert sorted(str(refusal.value).split("\n")) == sorted(sentences)
+    path = tmp_path / "space.toml"
+    path.write_text(
+        "batches = [1, 'two']\ngrids = ['4y4']\nactivations = ['maybe']\n"
+        "fp32_dest_accs = ['1']\nnothing = 1\nmodels = [3]"
+    )
+    with pytest.raises(jd.ConfigError) as refusal:
+        load_space(path)
+    for sentence in (*sentences, "`nothing`", "`models` (=3) must be one of"):
+        assert sentence in str(refusal.value)
+
+
+def test_values_that_are_not_legal_arrive_with_the_other_problems():
+    with pytest.raises(jd.ConfigError) as refusal:
+        space_of("--programs", "conv9", "--sample", "0", "--grids", "9x9").points()
+    for sentence in (
         "`programs` (='conv9') must be one of: depthwise",
+        "`sample` (=0) must be an integer >= 1",
+        "`grid` (=(9, 9), x and y) must lie inside the 8x8 cores",
     ):
-        assert words in str(refusal.value)
+        assert sentence in str(refusal.value)
 
 
 def test_legal_values_pass_and_defaults_are_legal():

@@ -38,8 +38,8 @@ OLD_SPACE = Space(
 
 
 @st.composite
-def points(draw: st.DrawFn) -> Point:
-    """Draws a point whose configs hold what a row has a column for."""
+def facts(draw: st.DrawFn) -> dict:
+    """Draws what a point is made of, where a row has a column for all of it."""
     conv = dataclasses.replace(
         draw(convs()),
         bias=draw(st.booleans()),
@@ -49,30 +49,27 @@ def points(draw: st.DrawFn) -> Point:
     shard = draw(shards())
     if draw(st.booleans()):
         shard = jd.ShardConfig(scheme=draw(st.sampled_from(["auto", "width"])))
-    return Point(
-        model="net",
-        layer="a b",
-        times=draw(st.integers(1, 9)),
-        conv=conv,
-        shard=shard,
-        compute=jd.ComputeConfig(
-            arithmetic=draw(st.sampled_from(["fpu", "float32"])),
-            math_fidelity=draw(st.sampled_from(["LoFi", "HiFi4"])),
-            fp32_dest_acc=draw(st.booleans()),
-        ),
-        arch=draw(st.sampled_from(["wormhole_b0", "p150"])),
+    compute = jd.ComputeConfig(
+        arithmetic=draw(st.sampled_from(["fpu", "float32"])),
+        math_fidelity=draw(st.sampled_from(["LoFi", "HiFi4"])),
+        fp32_dest_acc=draw(st.booleans()),
     )
+    names = {"model": "net", "layer": "a b", "times": draw(st.integers(1, 9))}
+    configs = {"conv": conv, "shard": shard, "compute": compute}
+    return {**names, **configs, "arch": draw(st.sampled_from(["wormhole_b0", "p150"]))}
 
 
-@given(points())
-def test_a_row_gives_back_its_point(point):
+@given(facts())
+def test_a_row_gives_back_its_point(made_of):
+    point = Point(**made_of)
     row = config_row(point)
     assert point_of_row(row) == point
     assert config_row(point_of_row(json.loads(json.dumps(row)))) == row
 
 
-@given(points())
-def test_a_row_gives_back_its_plan(point):
+@given(facts())
+def test_a_row_gives_back_its_plan(made_of):
+    point = Point(**made_of)
     plan = jd.make_plan(
         point.conv, point.shard, point.compute, point.arch, must_fit=False
     )
