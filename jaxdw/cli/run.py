@@ -7,7 +7,14 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import add_layer_options, base_address, configs, seed
+from jaxdw.cli.options import (
+    add_layer_options,
+    base_address,
+    configs,
+    named_sizes,
+    seed,
+)
+from jaxdw.errors import ConfigError
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +44,15 @@ def add(commands) -> None:
         help="pattern: every weight equals its kernel position + 1",
     )
     parser.add_argument(
+        "--onnx", metavar="FILE", help="take weights and bias of one of its layers"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="the layer of the ONNX file")
+    parser.add_argument(
+        "--input", type=named_sizes, action="append", default=[],
+        metavar="NAME=1x3x8x8",
+        help="shape of the ONNX file's input; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--dump", choices=_DUMPS, action="append", default=[],
         help="print prepared weights, DRAM tiles or each core's L1, face by face",
     )  # fmt: skip
@@ -47,11 +63,12 @@ def add(commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    conv, shard, compute = configs(args)
-    from jaxdw.plan.planner import make_plan
+    from jaxdw.sweep.rows import plan_by
 
-    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
+    conv, shard, compute = configs(args)
+    plan = plan_by(args.program, conv, shard, compute, args.arch)
     arch = plan.arch
+    own = _own_weights(args)
 
     from jaxdw.judge.compare import judge
     from jaxdw.judge.draws import draw
@@ -65,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = draw(conv, args.weights, args.seed)
+    x, w, bias = draw(conv, args.weights, args.seed, own)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     result = run(plan, make_maps(plan), x, w, bias, keep=kept)
@@ -86,6 +103,26 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print_tables(plan, addresses, verdict, result, args.dump)
     return PASS if verdict.passed else FAIL
+
+
+def _own_weights(args: argparse.Namespace):
+    """Returns weights and bias of the layer of a file, None without one."""
+    if args.onnx is None and args.layer is None and not args.input:
+        return None
+    if args.onnx is None or args.layer is None:
+        raise ConfigError(
+            f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
+            "together, and `--input` with both; add the one that is missing"
+        )
+    if args.weights != "random":
+        raise ConfigError(
+            f"`--weights` (={args.weights!r}) must be left out with `--onnx`, whose "
+            "layer has its own"
+        )
+    from jaxdw.sweep.space import onnx_layer
+
+    layer = onnx_layer(args.onnx, tuple(args.input), args.layer)
+    return layer.weights, layer.bias
 
 
 def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
