@@ -13,6 +13,8 @@ from jaxdw.arch.arch import Arch
 Scheme = Literal["height", "width", "block"]
 Orientation = Literal["row_major", "col_major"]
 OutputLayout = Literal["tile", "row_major"]
+InputLayout = Literal["row_major", "tile"]
+Memory = Literal["l1", "dram"]
 WeightLayoutName = Literal["final", "tile_chunks", "concatenated"]
 Activation = Literal["relu", "relu6", "silu", "gelu", "gelu_approx"]
 ActivationDtype = Literal["bfloat16", "float32", "bfloat8_b"]
@@ -211,6 +213,16 @@ class ShardConfig:
       program_cache: the program is called again with tensors at other addresses.
       weight_layout: `final`, or an older revision of the upstream weight preparation
         (jaxdw.plan.layout).
+
+    Only the programs of ttnn 0.81.1 look at the rest:
+      input_layout: of the tensor given, `row_major` sticks or `tile`.
+      memory: `l1` runs one launch from L1 (L1_FULL); `dram` is the library's default,
+        which slices until a launch fits.
+      config_tensors_in_dram: the reader's indices come from DRAM, not from L1_SMALL.
+      full_inner_dim: BLOCK takes all kernel rows in one block.
+      act_block_w_div: WIDTH cuts a core's channels into so many blocks.
+      force_split_reader: two readers wherever they can be, not only where they pay.
+      enable_activation_reuse: HEIGHT keeps sticks that the next row of outputs reads.
     """
 
     scheme: Scheme | Literal["auto"] = "height"
@@ -225,6 +237,13 @@ class ShardConfig:
     enable_weights_double_buffer: bool = False
     program_cache: bool = False
     weight_layout: WeightLayoutName = "final"
+    input_layout: InputLayout = "row_major"
+    memory: Memory = "l1"
+    config_tensors_in_dram: bool = False
+    full_inner_dim: bool = False
+    act_block_w_div: int = 1
+    force_split_reader: bool = False
+    enable_activation_reuse: bool = False
 
     def __post_init__(self):
         for name in ("grid", "cores", "input_shard"):
@@ -249,6 +268,8 @@ class ShardConfig:
             ("orientation", Orientation),
             ("output_layout", OutputLayout),
             ("weight_layout", WeightLayoutName),
+            ("input_layout", InputLayout),
+            ("memory", Memory),
         ):
             found += _choice_problem(name, getattr(self, name), get_args(choices))
         for name in (
@@ -256,8 +277,13 @@ class ShardConfig:
             "enable_act_double_buffer",
             "enable_weights_double_buffer",
             "program_cache",
+            "config_tensors_in_dram",
+            "full_inner_dim",
+            "force_split_reader",
+            "enable_activation_reuse",
         ):
             found += _bool_problem(name, getattr(self, name))
+        found += _int_problem("act_block_w_div", self.act_block_w_div, 1)
         rows = self.act_block_h_override
         if not _is_int(rows) or rows < 0 or rows % 32:
             near = (
@@ -337,11 +363,14 @@ class ComputeConfig:
         compiler may fuse each with its addition.
       math_fidelity: 1 to 4 phases of every product, `LoFi` to `HiFi4`.
       fp32_dest_acc: a 32-bit Dst instead of a 16-bit one.
+      packer_l1_acc: the packer adds blocks of a long sum up in L1; the depthwise
+        program, which has no such blocks, ignores it.
     """
 
     arithmetic: Arithmetic = "fpu"
     math_fidelity: Fidelity = "LoFi"
     fp32_dest_acc: bool = False
+    packer_l1_acc: bool = False
 
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that this way of computing breaks."""
@@ -349,7 +378,9 @@ class ComputeConfig:
         found += _choice_problem(
             "math_fidelity", self.math_fidelity, get_args(Fidelity)
         )
-        return found + _bool_problem("fp32_dest_acc", self.fp32_dest_acc)
+        for name in ("fp32_dest_acc", "packer_l1_acc"):
+            found += _bool_problem(name, getattr(self, name))
+        return found
 
 
 def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[str]:
