@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,7 @@ _ANY_INT = "an integer"
 _INTS = "a list of integers"
 _PAIRS = "a list of [x, y]"
 _BOOL = "true or false"
-_RATE = "three integers: bytes, MB/s, MB/s"
+_RATE = "three integers: bytes above 16, MB/s, MB/s"
 _CYCLES = "a list of [format, format, cycles, cycles]"
 _TABLES = {
     "grid": {"x": _POSITIVE, "y": _POSITIVE},
@@ -245,7 +246,8 @@ def _follows(rule: str, value: object) -> bool:
             _follows(_INTS, pair) and len(pair) == 2 for pair in value
         )
     if rule == _RATE:
-        return _follows(_INTS, value) and len(value) == 3 and min(value) > 0
+        is_rate = _follows(_INTS, value) and len(value) == 3
+        return is_rate and value[0] > 16 and min(value) > 0
     if rule == _CYCLES:
         return isinstance(value, list) and all(
             isinstance(row, list) and [type(v) for v in row] == [str, str, int, int]
@@ -273,6 +275,13 @@ def _sizes_problems(tables: dict, arch: str) -> list[str]:
             problems.append(
                 f"`worker_{axis}` (={covered} coordinates) of {arch!r} must cover the "
                 f"grid (={grid[axis]} along {axis})"
+            )
+    formats = ("bfloat16", "float32")
+    tilized = [tuple(row[:2]) for row in tables["ttnn"]["tilize_cycles"]]
+    for pair in itertools.product(formats, (*formats, "bfloat8_b")):
+        if tilized.count(pair) != 1:
+            problems.append(
+                f"`tilize_cycles` of {arch!r} must have one row for {' to '.join(pair)}"
             )
     used = l1["unreserved_base_bytes"] + l1["small_bytes"]
     if used >= l1["size_bytes"]:

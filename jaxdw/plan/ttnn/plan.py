@@ -7,6 +7,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Finding
+from jaxdw.plan.grid import TILE, round_up
 from jaxdw.plan.ttnn.blocks import BlockConfig
 from jaxdw.plan.ttnn.findings import by_matmul, met, refused, sliced, unprepared
 from jaxdw.plan.ttnn.l1 import (
@@ -21,6 +22,7 @@ from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.ttnn.program import Asked, TtnnProgram
 from jaxdw.plan.ttnn.route import Route
 from jaxdw.plan.ttnn.slices import Slicing, slice_layer
+from jaxdw.plan.window import Window
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,30 @@ class TtnnPlan:
         if self.slicing is not None:
             return self.slicing.num_slices
         return int(self.launch is not None)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """[N, Ho, Wo, C]."""
+        window = Window(self.conv)
+        size = window.out_height, window.out_width
+        return self.conv.batch, *size, self.conv.channels
+
+    @property
+    def weight_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the weights that the library returns, without padding."""
+        if self.route == "matmul":
+            return self.conv.channels, self.conv.channels
+        return None if self.launch is None else self.launch.weights.logical_shape
+
+    @property
+    def padded_weight_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the weights as they lie in DRAM."""
+        if self.route == "matmul":
+            padded = round_up(self.conv.channels, TILE)
+            return padded, padded
+        if self.launch is None:
+            return None
+        return self.launch.weights.rows, self.launch.weights.columns
 
     @functools.cached_property
     def num_launches_instead(self) -> int:

@@ -46,10 +46,9 @@ def slice_layer(asked: Asked) -> Slicing:
     conv, free = asked.conv, asked.arch.l1_capacity_bytes
     peak_bytes = functools.cache(functools.partial(_peak_bytes, asked))
     tiled = asked.shard.output_layout == "tile"
-    first_axis = _first_axis(asked)
-    second_axis: Axis = "width" if first_axis == "height" else "height"
-    for axis in (first_axis, second_axis):
-        steps = _steps(conv, axis, tiled)
+    window = Window(conv)
+    for axis in _axes(asked):
+        steps = -(-_size(window, axis) // _step(axis, tiled))
         too_large = 0
         for count in range(1, steps + 1):
             largest = -(-steps // count)
@@ -62,41 +61,34 @@ def slice_layer(asked: Asked) -> Slicing:
             elif all(peak_bytes(part) <= free for part in parts):
                 scheme = _scheme(asked, first)
                 return Slicing(axis=axis, num_slices=count, first=first, scheme=scheme)
-    window = Window(conv)
-    size = window.out_height if second_axis == "height" else window.out_width
     message = (
         "DRAM Auto slice could not find valid slice configuration. Tried up to "
-        f"{_steps(conv, second_axis, tiled)} slices for {second_axis}-slicing on "
-        f"output dimension {size}. Available L1: {free} bytes. Operation requires more "
+        f"{steps} slices for {axis}-slicing on output dimension "
+        f"{_size(window, axis)}. Available L1: {free} bytes. Operation requires more "
         "memory than available even with maximum slicing."
     )
-    return Slicing(
-        axis=second_axis, num_slices=0, first=conv, scheme=None, message=message
-    )
+    return Slicing(axis=axis, num_slices=0, first=conv, scheme=None, message=message)
 
 
 def slices(
     conv: ConvConfig, axis: Axis, count: int, tiled: bool
 ) -> Iterator[ConvConfig]:
-    """Yields the layers of `count` slices, equal ones once in a row.
-
-    A slice that is not the whole image computes whole tiles of columns, by more padding
-    on the right.
-    """
+    """Yields the layers of `count` slices, equal ones once in a row."""
     window = Window(conv)
-    size = window.out_height if axis == "height" else window.out_width
+    size = _size(window, axis)
     step = _step(axis, tiled)
-    share, rest = divmod(_steps(conv, axis, tiled), count)
-    start = 0
-    last = None
+    share, rest = divmod(-(-size // step), count)
+    start, seen = 0, None
     for index in range(count):
         end = min(size, start + step * (share + (index < rest)))
-        if end == start:
-            return
-        part = _slice(conv, window, axis, start, end, tiled)
-        if part != last:
-            yield part
-        start, last = end, part
+        extent = _extent(window, axis, start, end, tiled)
+        if end > start and extent != seen:
+            yield _layer(conv, axis, *extent)
+        start, seen = end, extent
+
+
+def _size(window: Window, axis: Axis) -> int:
+    return window.out_height if axis == "height" else window.out_width
 
 
 def _step(axis: Axis, tiled: bool) -> int:
@@ -104,39 +96,45 @@ def _step(axis: Axis, tiled: bool) -> int:
     return TILE if tiled and axis == "width" else 1
 
 
-def _steps(conv: ConvConfig, axis: Axis, tiled: bool) -> int:
-    window = Window(conv)
-    size = window.out_height if axis == "height" else window.out_width
-    return -(-size // _step(axis, tiled))
+def _extent(
+    window: Window, axis: Axis, start: int, end: int, tiled: bool
+) -> tuple[int, int, int, int]:
+    """Returns what outputs `start` to `end` read along one axis.
 
-
-def _slice(
-    conv: ConvConfig, window: Window, axis: Axis, start: int, end: int, tiled: bool
-) -> ConvConfig:
-    along = 0 if axis == "height" else 1
+    Returns:
+      inputs, padding before and after them, and columns of padding that make the
+      outputs whole tiles wide, where the slice is not the whole image.
+    """
+    conv, along = window.conv, 0 if axis == "height" else 1
     size = (conv.height, conv.width)[along]
-    outputs = (window.out_height, window.out_width)[along]
     before, after = conv.padding[2 * along : 2 * along + 2]
     reach = conv.dilation[along] * (conv.kernel[along] - 1) + 1
     first = start * conv.stride[along] - before
     last = (end - 1) * conv.stride[along] - before + reach
-    pads = [max(0, -first), max(0, last - size)]
-    first, last = max(0, first), min(size, last)
-    if start == 0:
-        first, pads[0] = 0, before
-    if end == outputs:
-        last, pads[1] = size, after
-    padding = list(conv.padding)
-    padding[2 * along : 2 * along + 2] = pads
-    columns = end - start if axis == "width" else window.out_width
-    whole = (first, last) == (0, size)
-    if tiled and not whole:
-        padding[3] += (round_up(columns, TILE) - columns) * conv.stride[1]
-    sizes = [conv.height, conv.width]
-    sizes[along] = last - first
-    return dataclasses.replace(
-        conv, height=sizes[0], width=sizes[1], padding=tuple(padding)
-    )
+    if start > 0:
+        first, before = max(0, first), max(0, -first)
+    else:
+        first = 0
+    if end < _size(window, axis):
+        last, after = min(size, last), max(0, last - size)
+    else:
+        last = size
+    widened = 0
+    if tiled and (first, last) != (0, size):
+        columns = end - start if axis == "width" else window.out_width
+        widened = (round_up(columns, TILE) - columns) * conv.stride[1]
+    return last - first, before, after, widened
+
+
+def _layer(
+    conv: ConvConfig, axis: Axis, inputs: int, before: int, after: int, widened: int
+) -> ConvConfig:
+    top, bottom, left, right = conv.padding
+    if axis == "height":
+        padding = before, after, left, right + widened
+        return dataclasses.replace(conv, height=inputs, padding=padding)
+    padding = top, bottom, before, after + widened
+    return dataclasses.replace(conv, width=inputs, padding=padding)
 
 
 def _peak_bytes(asked: Asked, part: ConvConfig) -> int:
@@ -153,8 +151,11 @@ def _scheme(asked: Asked, part: ConvConfig) -> Scheme:
     return auto_scheme(of_part, halo_padding=asked.conv.padding)
 
 
-def _first_axis(asked: Asked) -> Axis:
+def _axes(asked: Asked) -> tuple[Axis, Axis]:
+    """Returns the axis to slice first, and the other."""
     height, width = asked.conv.height, asked.conv.width
     if asked.shard.output_layout == "row_major":
-        return "height" if height > _TALL * width else "width"
-    return "height" if width < _NARROW or height > width else "width"
+        by_rows = height > _TALL * width
+    else:
+        by_rows = width < _NARROW or height > width
+    return ("height", "width") if by_rows else ("width", "height")
