@@ -50,14 +50,14 @@ def _block_sharded(at: Placed) -> str | None:
 
 
 def _width_sharded(at: Placed) -> str | None:
-    blocks = block_config(at)
-    rows = weight_matrix(at, blocks).rows
-    activations = at.padded_channels * at.conv.kernel[1]
-    if at.scheme != "width" or rows == activations:
+    if at.scheme != "width":
         return None
+    rows = weight_matrix(at, block_config(at)).rows
+    activations = at.padded_channels * at.conv.kernel[1]
     return (
-        f"ttnn refuses WIDTH: activations are {activations} wide, weights prepared for "
-        f"conv1d {rows} high; use HEIGHT"
+        f"WIDTH is the dense matmul's, with activations {activations} wide; weights "
+        f"are prepared for conv1d, {rows} high: ttnn "
+        f"{'refuses' if rows != activations else 'multiplies'} them; use HEIGHT"
     )
 
 

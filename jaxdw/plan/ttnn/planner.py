@@ -9,6 +9,7 @@ from jaxdw.plan.conv1d.program import CONV1D
 from jaxdw.plan.grid import TILE
 from jaxdw.plan.regular.program import REGULAR
 from jaxdw.plan.ttnn.auto import auto_scheme
+from jaxdw.plan.ttnn.placed import place
 from jaxdw.plan.ttnn.plan import Launch, TtnnPlan
 from jaxdw.plan.ttnn.program import Asked
 from jaxdw.plan.ttnn.route import route
@@ -28,10 +29,40 @@ def default_compute(conv: ConvConfig) -> ComputeConfig:
     )
 
 
+def problems(
+    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+) -> list[str]:
+    """Returns one sentence for each rule of ttnn's that legal configs break."""
+    found = []
+    if shard.weight_layout != "final":
+        found.append(
+            f"`weight_layout` (={shard.weight_layout!r}) must be 'final': ttnn's own "
+            "programs have their own layout"
+        )
+    if shard.memory == "dram" and shard.cores is not None:
+        found.append(
+            f"`cores` (={shard.cores}) must be left out with memory='dram': only a "
+            "sharded input keeps its cores, and it lies in L1; use memory='l1'"
+        )
+    parts = shard.act_block_w_div
+    if shard.scheme == "width" and parts > 1:
+        at = place(conv, shard, compute, arch, "width")
+        tiles = at.input_shard.channels // TILE
+        if tiles % parts:
+            near = next(n for n in range(min(parts, tiles), 0, -1) if tiles % n == 0)
+            found.append(
+                f"`act_block_w_div` (={parts}) must divide the {tiles} tiles of a "
+                f"core's channels; try {near}"
+            )
+    return found
+
+
 def plan_ttnn(
     conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
 ) -> TtnnPlan:
-    """Plans one depthwise convolution as ttnn 0.81.1 does; the configs must be legal.
+    """Plans one depthwise convolution as ttnn 0.81.1 does.
+
+    The configs must be legal, by their own rules and by `problems`.
 
     Raises:
       UnsupportedError: a stride that the library folds into channels, or activations
