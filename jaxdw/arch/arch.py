@@ -246,8 +246,9 @@ def _follows(rule: str, value: object) -> bool:
             _follows(_INTS, pair) and len(pair) == 2 for pair in value
         )
     if rule == _RATE:
-        is_rate = _follows(_INTS, value) and len(value) == 3
-        return is_rate and value[0] > 16 and min(value) > 0
+        if not isinstance(value, list) or not _follows(_INTS, value):
+            return False
+        return len(value) == 3 and value[0] > 16 and min(value) > 0
     if rule == _CYCLES:
         return isinstance(value, list) and all(
             isinstance(row, list) and [type(v) for v in row] == [str, str, int, int]

@@ -32,6 +32,28 @@ if TYPE_CHECKING:
 Grid = tuple[int, int]
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
 
+# Fields that a key names only where they are set: keys of stored results have none.
+_NOT_IN_KEYS = {
+    "input_layout",
+    "memory",
+    "config_tensors_in_dram",
+    "full_inner_dim",
+    "act_block_w_div",
+    "force_split_reader",
+    "enable_activation_reuse",
+    "packer_l1_acc",
+}
+
+
+def _stored(config: ShardConfig | ComputeConfig) -> dict[str, Any]:
+    """Returns a config as a key names it."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _NOT_IN_KEYS
+        or getattr(config, field.name) != field.default
+    }
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -57,8 +79,8 @@ class Point:
                 self.model,
                 self.layer,
                 dataclasses.asdict(self.conv),
-                dataclasses.asdict(self.shard),
-                dataclasses.asdict(self.compute),
+                _stored(self.shard),
+                _stored(self.compute),
                 self.arch,
                 self.inputs,
             ],

@@ -46,9 +46,9 @@ def slice_layer(asked: Asked) -> Slicing:
     conv, free = asked.conv, asked.arch.l1_capacity_bytes
     peak_bytes = functools.cache(functools.partial(_peak_bytes, asked))
     tiled = asked.shard.output_layout == "tile"
-    window = Window(conv)
-    for axis in _axes(asked):
-        steps = -(-_size(window, axis) // _step(axis, tiled))
+    first_axis, second_axis = _axes(asked)
+    for axis in (first_axis, second_axis):
+        steps = _steps(asked, axis)
         too_large = 0
         for count in range(1, steps + 1):
             largest = -(-steps // count)
@@ -63,11 +63,13 @@ def slice_layer(asked: Asked) -> Slicing:
                 return Slicing(axis=axis, num_slices=count, first=first, scheme=scheme)
     message = (
         "DRAM Auto slice could not find valid slice configuration. Tried up to "
-        f"{steps} slices for {axis}-slicing on output dimension "
-        f"{_size(window, axis)}. Available L1: {free} bytes. Operation requires more "
-        "memory than available even with maximum slicing."
+        f"{_steps(asked, second_axis)} slices for {second_axis}-slicing on output "
+        f"dimension {_size(Window(conv), second_axis)}. Available L1: {free} bytes. "
+        "Operation requires more memory than available even with maximum slicing."
     )
-    return Slicing(axis=axis, num_slices=0, first=conv, scheme=None, message=message)
+    return Slicing(
+        axis=second_axis, num_slices=0, first=conv, scheme=None, message=message
+    )
 
 
 def slices(
@@ -94,6 +96,12 @@ def _size(window: Window, axis: Axis) -> int:
 def _step(axis: Axis, tiled: bool) -> int:
     """Returns the outputs that slices are multiples of."""
     return TILE if tiled and axis == "width" else 1
+
+
+def _steps(asked: Asked, axis: Axis) -> int:
+    """Returns the most slices that outputs allow."""
+    step = _step(axis, asked.shard.output_layout == "tile")
+    return -(-_size(Window(asked.conv), axis) // step)
 
 
 def _extent(
