@@ -101,6 +101,11 @@ def test_two_readers_share_the_windows():
     assert both.cycles.l1_reads == alone.cycles.l1_reads * 2 // 3
 
 
+def test_rows_that_are_padding_read_no_windows():
+    conv = jd.ConvConfig(channels=64, height=5, width=7, padding=1)
+    assert launch_of(conv, grid=(1, 1)).cycles.l1_reads == 35 * 9 * 64 * 2 // 32
+
+
 def test_only_the_halo_comes_apart():
     cycles = launch_of().cycles
     rest = cycles.dram, cycles.multicast, cycles.l1_reads, cycles.matrix_unit

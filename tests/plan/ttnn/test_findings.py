@@ -248,6 +248,8 @@ def test_a_refusal_says_what_the_library_says_and_what_would_run():
     assert finding.code == "JDW034"
     assert plan.message in finding.text
     assert finding.text.endswith("; memory='dram' runs it in 4 launches")
+    half = BIG | {"channels": 32, "scheme": "auto", "memory": "dram"}
+    assert "runs in 2 launches" in codes(half)["JDW033"].text
     sliced = codes(BIG | {"scheme": "auto", "memory": "dram"})["JDW033"]
     assert "runs in 4 launches" in sliced.text
     nowhere = codes(ROW | {"channels": 10_240, "width": 12})["JDW034"].text
@@ -264,6 +266,10 @@ def test_width_is_refused_unless_the_matrices_happen_to_agree():
     (finding,) = [f for f in longer.findings if f.severity == "wrong values"]
     assert "256 wide" in finding.text
     assert "512 high: ttnn refuses" in finding.text
+    lone = {"channels": 96, "grid": (1, 1), "scheme": "width", "width": 35}
+    short = plan_of(ROW | lone)
+    assert short.message == refusal
+    assert [finding.code for finding in short.findings] == ["JDW044"]
     agree = plan_of(ROW | {"scheme": "width"})  # 64 rows of a block, 64 channels
     assert agree.message is None
     assert "256 high: ttnn multiplies" in agree.findings[0].text

@@ -260,6 +260,17 @@ def test_tensors_that_find_no_room_are_refused_in_their_order():
     assert "(allocated: 9216 B, free: 8191 B" in failure.message
 
 
+def test_an_image_that_is_read_in_place_takes_no_halo():
+    conv = jd.ConvConfig(channels=32, height=110, width=110, output_dtype="bfloat8_b")
+    launch = plan_of(conv, scheme="width").launch
+    assert launch.buffers[-1].num_bytes == 110 * 110 * 64
+    outputs = -(-108 * 108 // 32) * 1088
+    assert launch.l1.lowest_buffer == 1_466_368 - 110 * 110 * 64 - outputs
+    assert launch.allocation_failure is None
+    padded = dataclasses.replace(conv, padding=(0, 0, 0, 1))
+    assert plan_of(padded, scheme="width").launch.allocation_failure.tensor == "halo"
+
+
 @given(strategies.ttnn_layers(), st.integers(0, 200), st.sampled_from(["n150", "p150"]))
 def test_buffers_grow_with_the_channels(layer, more, arch):
     conv, shard = layer

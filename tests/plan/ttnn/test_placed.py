@@ -6,7 +6,7 @@ import itertools
 import hypothesis.strategies as st
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 
 import jaxdw as jd
 from jaxdw.plan.ttnn.blocks import BlockConfig, subblock
@@ -42,6 +42,9 @@ def test_block_deals_inputs_and_outputs_over_columns_of_their_own():
     turned = placed(grid=(3, 8), orientation="col_major")
     assert (turned.core_grid.x, turned.core_grid.y) == (3, 8)
     assert (turned.output_grid.x, turned.output_grid.y) == (3, 2)
+    wide = dataclasses.replace(LAYER, channels=256)
+    turned = placed(wide, grid=(3, 8), orientation="col_major")
+    assert (turned.output_grid.x, turned.output_grid.y) == (3, 8)
 
 
 def test_width_pads_rows_of_tiles_only():
@@ -95,8 +98,9 @@ def test_shards_hold_every_stick_and_channel(conv, scheme):
     assert at.cores[1] <= limit[1]
 
 
+@settings(max_examples=200)
 @given(
-    strategies.convs(max_channels=8, max_size=20),
+    strategies.convs(max_channels=8, max_size=40),
     st.integers(1, 6),
     st.integers(1, 4),
     st.booleans(),

@@ -63,9 +63,10 @@ def test_a_folded_stride_is_not_modelled():
 
 def test_reused_activations_are_refused_by_the_library_or_not_modelled():
     asked = {"enable_activation_reuse": True}
-    plan = plan_of(IMAGE, **asked)
-    assert plan.message.startswith("Activation reuse needs act block h (1) to be")
-    assert plan.launch is None
+    for scheme in ("auto", "height"):
+        plan = plan_of(IMAGE, **asked, scheme=scheme)
+        assert plan.message.startswith("Activation reuse needs act block h (1) to be")
+        assert plan.launch is None
     with pytest.raises(jd.UnsupportedError, match="blocks of 2 tiles on images 1"):
         plan_of(IMAGE, **asked, grid=(4, 1))
     assert plan_of(IMAGE, **asked, scheme="width").message is None

@@ -74,6 +74,12 @@ def test_a_middle_slice_reads_its_neighbours_and_an_edge_keeps_its_padding():
     left, right = slices(conv, "width", 2, tiled=True)
     assert (left.width, left.padding) == (33, (2, 2, 1, 0))
     assert (right.width, right.padding) == (33, (2, 2, 0, 1))
+    wide = dataclasses.replace(
+        IMAGE, height=10, width=64, kernel=(7, 3), padding=(3, 1)
+    )
+    third, fourth = list(slices(wide, "height", 5, tiled=False))[2:4]
+    assert (third.height, third.padding) == (8, (0, 0, 1, 1))
+    assert (fourth.height, fourth.padding) == (7, (0, 1, 1, 1))
     narrow = dataclasses.replace(conv, width=60)
     part = next(slices(narrow, "height", 2, tiled=True))
     assert part.padding == (2, 0, 1, 1 + 4)
@@ -146,3 +152,44 @@ def test_launches_of_slices_write_tiles_whatever_is_asked():
             plan = plan_of(conv, output_layout=layout)
             assert plan.launch.at.shard.output_layout == "tile"
             assert plan.shard.output_layout == layout
+
+
+@pytest.mark.parametrize(
+    ("conv", "num_launches"),
+    [
+        (jd.ConvConfig(channels=64, height=120, width=400, kernel=7, padding=3), 2),
+        (
+            jd.ConvConfig(
+                channels=96, height=400, width=512, kernel=9, stride=2, padding=4
+            ),
+            8,
+        ),
+    ],
+)
+def test_the_scheme_of_a_slice_is_found_with_the_padding_of_the_image(
+    conv, num_launches
+):
+    plan = plan_of(conv)
+    assert plan.num_launches == num_launches
+    assert plan.slicing.scheme == plan.launch.at.scheme == "block"
+
+
+def test_slices_look_at_the_override_only_when_they_run():
+    conv = jd.ConvConfig(channels=144, height=40, width=256, kernel=5, padding=2)
+    plan = plan_of(conv, scheme="height", act_block_h_override=256)
+    assert plan.num_launches == 1
+    conv = jd.ConvConfig(channels=192, height=200, width=64, kernel=5, padding=2)
+    plan = plan_of(conv, scheme="height", act_block_h_override=256)
+    assert plan.num_launches == 2
+    assert plan.launch.at.out_h_tiles % 8
+    assert plan.launch.blocks.act_h < 8
+
+
+def test_slices_are_read_as_sticks_and_a_whole_image_as_it_lies():
+    tiled = {"input_layout": "tile", "scheme": "block"}
+    part = plan_of(IMAGE, **tiled)
+    assert part.num_launches > 1
+    assert part.launch.at.channel_align == 8
+    whole = plan_of(dataclasses.replace(IMAGE, height=16, width=16), **tiled)
+    assert whole.num_launches == 1
+    assert whole.launch.at.channel_align == 32
