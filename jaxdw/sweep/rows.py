@@ -23,6 +23,29 @@ Row = dict[str, Any]  # a value for each of NAMES
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
 
 
+# Fields that a key names only where they are set: keys of schema 2 have none of them.
+_LATER_FIELDS = {
+    "input_layout",
+    "memory",
+    "config_tensors_in_dram",
+    "full_inner_dim",
+    "act_block_w_div",
+    "force_split_reader",
+    "enable_activation_reuse",
+    "packer_l1_acc",
+}
+
+
+def _in_key(config: ShardConfig | ComputeConfig) -> dict[str, Any]:
+    """Returns a config as a key names it."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _LATER_FIELDS
+        or getattr(config, field.name) != field.default
+    }
+
+
 class Column(NamedTuple):
     name: str
     kind: type  # int, float, bool or str
@@ -124,8 +147,8 @@ class Point:
             self.model,
             self.layer,
             dataclasses.asdict(self.conv),
-            dataclasses.asdict(self.shard),
-            dataclasses.asdict(self.compute),
+            _in_key(self.shard),
+            _in_key(self.compute),
             self.arch,
             self.inputs,
         ]
