@@ -7,7 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import add_layer_options, base_address, configs, seed
+from jaxdw.cli.options import (
+    add_layer_options,
+    backend,
+    base_address,
+    configs,
+    seed,
+)
 from jaxdw.plan import config
 
 if TYPE_CHECKING:
@@ -67,7 +73,8 @@ def _run(args: argparse.Namespace) -> int:
     x, w, bias = draw(conv, args.weights, args.seed)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
-    result = run(plan, make_maps(plan), x, w, bias, keep=kept)
+    maps = make_maps(plan)
+    result = run(plan, maps, x, w, bias, keep=kept, backend=backend())
     verdict = judge(result.output, reference(conv, x, w, bias), conv, compute)
     shown = min(len(table.bank), arch.num_banks)
     addresses = [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from jaxdw.cli.options import dtype, seed, sizes
+from jaxdw.cli.options import dtype, refuse_pallas, seed, sizes
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 from jaxdw.plan.config import Fidelity, Scheme
@@ -132,6 +132,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
     from jaxdw.sweep.runner import run_sweep
 
+    if not args.plan_only:
+        refuse_pallas("sweep")
     space = _space(args)
     if args.report is not None:
         _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())

@@ -304,9 +304,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "stale-rows",
         "compute",
         _reads_stale_rows,
-        lambda launch: dataclasses.replace(
-            launch, program=arithmetic.stale_rows_program
-        ),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.stale_rows_cores),
         "17 to 32 kernel positions: the reduce adds rows that nobody wrote",
         code="JDW005",
     ),
@@ -314,7 +312,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "bias-after-activation",
         "compute",
         lambda plan: plan.conv.bias and plan.conv.activation is not None,
-        lambda launch: dataclasses.replace(launch, program=arithmetic.add_bias_last),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.add_bias_last),
         "the bias is added after the activation",
     ),
     Fault(
@@ -342,7 +340,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "output-truncated",
         "output",
         _rounds_on_output,
-        lambda launch: dataclasses.replace(launch, program=arithmetic.cut_on_output),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.cut_on_output),
         "the packer cuts a 32-bit Dst to bf16 instead of rounding it",
     ),
     Fault(

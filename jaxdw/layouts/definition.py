@@ -67,6 +67,11 @@ class Definition:
         tail = -lanes.shape[1] % TILE_ELEMS
         return np.pad(lanes, [(0, 0), (0, tail)], constant_values=ZERO)
 
+    def pairing(self) -> Int[np.ndarray, "1 taps channels"]:
+        """Returns the element of its tiles that each window element of a core meets."""
+        lanes = np.arange(self.conv.taps * self.channels_per_core)
+        return lanes.reshape(1, self.conv.taps, self.channels_per_core)
+
     def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
         """Returns the bias in each lane: row 0 of a tile, in its two upper faces."""
         tiles = (self.channel_shards, self.channel_tiles)

@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from jaxdw.maps.weights import prepare_map
+from jaxdw.maps.depthwise import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout

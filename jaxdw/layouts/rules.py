@@ -36,6 +36,8 @@ RULES = {
     "which waits for just these and writes just these of the program's cores",
     "weights": "all of the above together: each weight reaches just the cores that own "
     "its channel, once; every other lane that they multiply is zero",
+    "pairing": "window element k of channel c meets element k * channels + c of the "
+    "tiles in its core's L1",
     "bias prepare": "row 0 holds the bias in channel order, all else is zero",
     "bias tilize": "as tilize",
     "bias deal": "as deal",
@@ -234,6 +236,13 @@ def _check_weights(
     if all(failure.place != SHAPE for failure in wrong):
         source = handshake(maps.multicast).source
         yield from rules.arrival(held(source.index, source.size))
+    yield from check_map(
+        "pairing",
+        maps.pairing,
+        definition.pairing(),
+        rules.tile_ids.shape[1] * TILE_ELEMS,
+        lambda _, tap, channel: (None, f"a core's channel {channel}, tap {tap}"),
+    )
 
 
 def _check_bias(

@@ -110,7 +110,7 @@ def explain_core(plan: Plan, x: int, y: int) -> CoreTrace:
         receivers=inverse.receivers(core),
         overwritten=_idle_inside(inverse, rectangle),
         tiles=tuple(tiles[tiles != NOTHING].tolist()),
-        multiplied=min(inverse.maps.effective_tiles, len(tiles)),
+        multiplied=len(inverse.multiplied_tiles(core)),
         weight_cb_address=l1_address(plan, "weight"),
         bias_tiles=tuple(inverse.bias_tiles[core].tolist()),
         channels=(first, last) if first <= last else None,

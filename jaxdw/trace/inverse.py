@@ -74,6 +74,30 @@ class Inverse:
         return list(zip(cores.tolist(), places.tolist(), strict=True))
 
     @functools.cached_property
+    def met_elements(self) -> Int[np.ndarray, "channel_shards_or_1 taps channels"]:
+        """The element of its weight_cb that each window element of a core meets."""
+        return or_nothing(self.maps.pairing)
+
+    @functools.cached_property
+    def _met_tiles(self) -> list[set[int]]:
+        return [
+            set(np.unique(met[met != NOTHING] // TILE_ELEMS).tolist())
+            for met in self.met_elements
+        ]
+
+    def met_by(self, core: int, element: int) -> tuple[int, int] | None:
+        """Returns the tap and the channel of a core that meet an element, if any."""
+        met = self.met_elements
+        shard = core % self.plan.num_channel_shards % len(met)
+        taps, channels = np.nonzero(met[shard] == element)
+        return (int(taps[0]), int(channels[0])) if len(taps) else None
+
+    def multiplied_tiles(self, core: int) -> set[int]:
+        """Returns the places in a core's weight_cb of the tiles that it multiplies."""
+        shard = core % self.plan.num_channel_shards
+        return self._met_tiles[shard % len(self._met_tiles)]
+
+    @functools.cached_property
     def bias_tiles(self) -> Int[np.ndarray, "cores places"]:
         """The bias tile id in each place of each core's bias_cb."""
         bias = self.maps.bias

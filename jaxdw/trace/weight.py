@@ -271,7 +271,7 @@ def _holders(inverse: Inverse, tile: int, byte: int) -> tuple[Holder, ...]:
                 l1_tile=place,
                 l1_offset=offset,
                 l1_address=weight_cb + offset,
-                multiplied=place < inverse.maps.effective_tiles,
+                multiplied=place in inverse.multiplied_tiles(core),
             )
         )
     return tuple(found)
@@ -280,9 +280,10 @@ def _holders(inverse: Inverse, tile: int, byte: int) -> tuple[Holder, ...]:
 def _pairing(inverse: Inverse, holder: Holder, element: int) -> Pairing | None:
     """Returns what a core multiplies an element of one of its tiles with, if at all."""
     plan, channels = inverse.plan, inverse.maps.channels_per_core
-    tap, lane = divmod(holder.l1_tile * TILE_ELEMS + element, channels)
-    if tap >= len(inverse.maps.taps):
+    met = inverse.met_by(holder.core, holder.l1_tile * TILE_ELEMS + element)
+    if met is None:
         return None
+    tap, lane = met
     shard, channel_shard = divmod(holder.core, plan.num_channel_shards)
     return Pairing(
         core=holder.core,
