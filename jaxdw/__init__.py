@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxdw.layouts.certificate import Certificate, certify
     from jaxdw.layouts.identify import identify
     from jaxdw.layouts.misread import misread
-    from jaxdw.machine.core import core_sticks
+    from jaxdw.machine.sticks import core_sticks
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
     from jaxdw.maps.tiles import tilize, untilize
@@ -53,7 +53,7 @@ _ROOMS = {
     "UnsupportedError": "errors",
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
-    "core_sticks": "machine.core",
+    "core_sticks": "machine.sticks",
     "diagnose": "faults.diagnose",
     "emulate": "launch.emulator",
     "explain_weight": "trace.weight",

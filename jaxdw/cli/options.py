@@ -2,8 +2,9 @@
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from jaxdw.errors import ConfigError
 from jaxdw.plan import config
@@ -177,3 +178,27 @@ def base_address(args: argparse.Namespace, align_bytes: int) -> int:
             )
         return args.base_address
     return PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % align_bytes
+
+
+def backend() -> Literal["xla", "pallas"]:
+    """Returns the backend of `run` that `JAXDW_PALLAS` in the environment asks for."""
+    asked = os.environ.get("JAXDW_PALLAS") or "0"
+    if asked not in ("0", "1"):
+        raise ConfigError(
+            f"`JAXDW_PALLAS` (={asked!r}) must be 1 for the Pallas kernel, 0 for XLA; "
+            "unset it"
+        )
+    return "pallas" if asked == "1" else "xla"
+
+
+def refuse_pallas(command: str) -> None:
+    """Refuses the Pallas kernel for a command whose cores run on XLA.
+
+    Raises:
+      ConfigError: `JAXDW_PALLAS` asks for it.
+    """
+    if backend() == "pallas":
+        raise ConfigError(
+            f"`JAXDW_PALLAS` (=1) must be 0 for `jaxdw {command}`, which runs on XLA; "
+            "unset it"
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
     add_layer_options,
+    backend,
     base_address,
     configs,
     named_sizes,
@@ -63,10 +64,12 @@ def add(commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from jaxdw.sweep.rows import plan_by
+    from jaxdw.plan.planner import make_plan
 
     conv, shard, compute = configs(args)
-    plan = plan_by(args.program, conv, shard, compute, args.arch)
+    plan = make_plan(
+        conv, shard, compute, args.arch, program=args.program, must_fit=False
+    )
     arch = plan.arch
     own = _own_weights(args)
 
@@ -85,7 +88,8 @@ def _run(args: argparse.Namespace) -> int:
     x, w, bias = draw(conv, args.weights, args.seed, own)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
-    result = run(plan, make_maps(plan), x, w, bias, keep=kept)
+    maps = make_maps(plan)
+    result = run(plan, maps, x, w, bias, keep=kept, backend=backend())
     verdict = judge(result.output, reference(conv, x, w, bias), conv, compute)
     shown = min(len(table.bank), arch.num_banks)
     addresses = [
@@ -189,7 +193,7 @@ def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:
     else:
         for core, tiles in enumerate(result.memories["l1_weights"]):
             ids = plan.weight_tile_ids(core)
-            for place in range(plan.effective_tiles):
+            for place in range(plan.multiplied_tiles):
                 yield from tile_lines(
                     f"Core {plan.core_grid.xy(core)} L1 tile {place} (DRAM tile "
                     f"{ids[place]}):",

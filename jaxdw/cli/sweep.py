@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import named_sizes, seed
+from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 from jaxdw.sweep.axes import AXES
@@ -89,6 +89,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
     from jaxdw.sweep.runner import run_sweep
 
+    if not args.plan_only:
+        refuse_pallas("sweep")
     space = _space(args)
     if args.report is not None:
         _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())

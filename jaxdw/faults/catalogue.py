@@ -45,7 +45,7 @@ def _sharded(plan: Plan) -> bool:
 
 def _multicast(plan: Plan) -> bool:
     """Whether a receiver has anything to compute."""
-    return bool(plan.core_grid.broadcasts()) and plan.shard_ranges[1].num_outputs > 0
+    return bool(plan.broadcasts) and plan.shard_ranges[1].num_outputs > 0
 
 
 def _block_weights(plan: Plan) -> bool:

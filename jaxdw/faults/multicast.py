@@ -71,7 +71,7 @@ def swapped_axes(rect):
 
 def misroutes(change: Callable[[np.ndarray], np.ndarray], plan: Plan) -> bool:
     """Whether other rectangles give a core that has outputs other weights or none."""
-    if not plan.core_grid.broadcasts():
+    if not plan.broadcasts:
         return False
     cast = make_multicast(plan)
     source = handshake(cast).source

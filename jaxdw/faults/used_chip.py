@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32
 
 from jaxdw.judge.draws import Operands
 from jaxdw.launch import composed
-from jaxdw.machine import grid
+from jaxdw.machine.cores import static_of
 from jaxdw.maps.banks import bank_table, deal_map
 from jaxdw.maps.indexmap import IndexMap, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
@@ -205,7 +205,7 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
         jnp.asarray(laid.x),
         jnp.asarray(laid.w),
         bias,
-        grid.program_of(launch.plan),
+        static_of(launch.plan),
     )
     return output.reshape(-1, output.shape[-1])
 
@@ -219,8 +219,8 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
     shards, rows = maps.sticks.index.shape[0], maps.sticks.index.shape[-1]
     grid = (shards, plan.num_channel_shards)
 
-    def over_grid(index_map: IndexMap) -> IndexMap:
-        shape = (*grid, *index_map.index.shape[-2:])
+    def over_grid(index_map: IndexMap, lane_axes: int) -> IndexMap:
+        shape = (*grid, *index_map.index.shape[-lane_axes:])
         return IndexMap(np.broadcast_to(index_map.index, shape), index_map.size)
 
     def or_all(written, shape: tuple[int, ...]):
@@ -228,8 +228,9 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
 
     outputs: Int32[np.ndarray, " n"] = np.arange(plan.window.num_outputs, dtype="i4")
     return ComposedMaps(
-        weights=over_grid(maps.weights),
-        bias=None if maps.bias is None else over_grid(maps.bias),
+        weights=over_grid(maps.weights, 2),
+        blocks=maps.blocks,
+        bias=None if maps.bias is None else over_grid(maps.bias, 1),
         sticks=maps.sticks,
         channels_written=or_all(
             maps.channels_written,

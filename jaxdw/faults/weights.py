@@ -18,10 +18,9 @@ from jaxdw.faults.used_chip import (
     weight_sources,
     with_maps,
 )
+from jaxdw.maps.depthwise import prepare_map
 from jaxdw.maps.indexmap import make_index_map
 from jaxdw.maps.maps import NO_READ
-from jaxdw.maps.tiles import matrix_place
-from jaxdw.maps.weights import prepare_map
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
 from jaxdw.plan.plan import Plan
@@ -87,39 +86,20 @@ def without_remainder(plan: Plan, channel, tap):
     return np.where(channel < kept, channel * plan.conv.taps + tap, -1)
 
 
-def _restream(launch: Launch, source: Int[np.ndarray, " elems"]) -> Launch:
-    """Pairs element `i` of every core's stream with what stood at `source[i]`."""
-    layout = launch.plan.weight_layout
-    capacity = layout.rows * layout.row_elems // len(layout.shard_offset_elems)
-    prepare = launch.maps.weights.prepare
-    stood, index = index_of(prepare), index_of(prepare).copy()
-    half = index.size // 2
-    to, beyond = np.arange(len(source)), source >= capacity
-    for buffer in (0, half):
-        for offset in layout.shard_offset_elems:
-            place, taken = (
-                buffer
-                + offset
-                + matrix_place(elems, layout.row_elems, layout.tiles_per_row)
-                for elems in (to, np.where(beyond, 0, source))
-            )
-            found = np.where(beyond, prepare.padding, stood.flat[taken])
-            index.flat[place] = found
-    return _prepare(launch, index)
-
-
 def wide_blocks(launch: Launch) -> Launch:
     """Takes for every block of channels the tiles that stand where it would begin.
 
     Source: tt-metal reader_pool_2d.cpp @ff6ab496, compute_pool_2d.cpp @002a3f41.
-    Assumed: sticks of a last, narrower block lie as far apart as those of a full one.
+    Assumed: sticks of a last, narrower block lie as far apart as those of a full one;
+    past the tiles that a core holds it reads zeros.
     """
-    plan = launch.plan
+    plan, pairing = launch.plan, launch.maps.pairing
     block = plan.tiles_per_reduction * TILE
-    channels = plan.input_shard.channels
-    tap, channel = np.divmod(np.arange(plan.conv.taps * channels), channels)
+    tap, channel = np.divmod(index_of(pairing), plan.input_shard.channels)
     first_tile = channel // block * plan.tiles_per_reduction
-    return _restream(launch, first_tile * TILE_ELEMS + tap * block + channel % block)
+    met = first_tile * TILE_ELEMS + tap * block + channel % block
+    met = np.minimum(met, pairing.padding)
+    return with_maps(launch, pairing=make_index_map(met, pairing.size))
 
 
 def _lay(launch: Launch, layout: WeightLayout) -> Launch:
@@ -146,14 +126,12 @@ def misplaces(name: WeightLayoutName, plan: Plan) -> bool:
     """Whether a revision brings any core other weights than the plan's own."""
     launch = lay_out(plan)
     counts = np.array(plan.weight_layout.shard_channels)[:, None]
-    shape = (len(counts), -1, plan.input_shard.channels)
-    real = np.arange(shape[-1]) < counts
-    streams = []
-    for maps in (launch.maps, prepare_as(name, launch).maps):
-        tiles = np.asarray(maps.composed.weights.index).reshape(len(counts), -1)
-        stream = tiles[:, : plan.conv.taps * shape[-1]].reshape(shape)
-        streams.append(np.where(real[:, None], stream, -1))
-    return not np.array_equal(*streams)
+    real = np.arange(plan.input_shard.channels) < counts
+    met = [
+        np.where(real[:, None], index_of(maps.composed.weights), -1)
+        for maps in (launch.maps, prepare_as(name, launch).maps)
+    ]
+    return not np.array_equal(*met)
 
 
 def overrun(launch: Launch) -> Launch:

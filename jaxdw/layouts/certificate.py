@@ -110,7 +110,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "output_shard": tuple(plan.output_shard),
         "weight_matrix": plan.weight_matrix_shape,
         "weight_tiles": plan.weight_tile_grid,
-        "effective_tiles": plan.effective_tiles,
+        **plan.own_facts(),
     }
 
 
@@ -125,7 +125,7 @@ def _counts(
         int(np.count_nonzero(definition.windows(part) == ZERO))
         for part in parts(outputs, conv.taps)
     )
-    boxes = plan.core_grid.broadcasts()
+    boxes = plan.broadcasts
     return {
         "weights": conv.channels * conv.taps,
         "weight_lanes": lanes.size * definition.nhw_shards,
@@ -143,9 +143,14 @@ def digests(maps: Maps) -> dict[str, str]:
     """Returns the SHA-256 of each map, by its name in `Maps`.
 
     Hashed are shape, number of sources and the entries as little-endian int32, so they
-    agree on all machines.
+    agree on all machines. Left out is what says how a core computes and not where
+    anything lies.
     """
-    return dict(_digests("", maps))
+    return {
+        name: digest
+        for name, digest in _digests("", maps)
+        if name not in ("pairing", "block_elems")
+    }
 
 
 def _digests(name: str, value: Any) -> Iterator[tuple[str, str]]:

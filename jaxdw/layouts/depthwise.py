@@ -43,6 +43,12 @@ class DepthwiseWeights:
         tail = -lanes.shape[1] % TILE_ELEMS
         return np.pad(lanes, [(0, 0), (0, tail)], constant_values=ZERO)
 
+    def pairing(self) -> Int[np.ndarray, "1 taps channels"]:
+        """Returns the element of its tiles that each window element of a core meets."""
+        taps = self.definition.conv.taps
+        lanes = np.arange(taps * self.definition.channels_per_core)
+        return lanes.reshape(1, taps, -1)
+
     def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
         """Returns the bias in each lane: row 0 of a tile, in its two upper faces."""
         shards = self.definition.channel_shards

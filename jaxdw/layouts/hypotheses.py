@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped
 
-from jaxdw.maps.weights import prepare_map
+from jaxdw.maps.depthwise import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
@@ -104,7 +104,7 @@ class Evidence:
         """Returns the index of L1 that holds these tiles, None if compute lacks one."""
         ids = ids[: len(self.data)]
         inside = (ids >= 0) & (ids < len(tiles))
-        if not inside[: self.plan.effective_tiles].all():
+        if not inside[: self.plan.multiplied_tiles].all():
             return None
         found = tiles[np.where(inside, ids, 0)]
         return np.where(inside[:, None], found, self.unknown)
@@ -318,7 +318,7 @@ def _other_reads(evidence: Evidence) -> Iterator[tuple[str, SourceIndex | None]]
             yield f"the weights of core {other}", evidence.read(tiles, theirs)
     counted = start + np.arange(len(ids))
     yield "tile ids counted on from the first", evidence.read(tiles, counted)
-    down = ids.reshape(plan.weight_tile_rows, -1).T.ravel()
+    down = ids.reshape(len(plan.weights.read_rows), -1).T.ravel()
     yield "tiles read column by column", evidence.read(tiles, down)
     offset = ids - start + start * plan.arch.num_banks
     yield "an address offset in place of a tile id", evidence.read(tiles, offset)

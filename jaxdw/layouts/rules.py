@@ -23,6 +23,8 @@ RULES = {
     "which waits for just these and writes just these of the program's cores",
     "weights": "all of the above together: each weight reaches just the cores that own "
     "its channel, once; every other lane that they multiply is zero",
+    "pairing": "window element k of channel c meets element k * channels + c of the "
+    "tiles in its core's L1",
     "bias prepare": "row 0 holds the bias in channel order, all else is zero",
     "bias tilize": "as tilize",
     "bias deal": "as deal",

@@ -33,6 +33,8 @@ class WeightStatement(Protocol):
 
     def weight_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]: ...
 
+    def pairing(self) -> Int[np.ndarray, "shards_or_1 taps channels"]: ...
+
     def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]: ...
 
     def weight_tile_ids(self) -> Int[np.ndarray, "channel_shards tiles"]: ...
@@ -201,6 +203,13 @@ def check_weights(
     if all(failure.place != SHAPE for failure in wrong):
         source = handshake(maps.multicast).source
         yield from rules.arrival(held(source.index, source.size))
+    yield from check_map(
+        "pairing",
+        maps.pairing,
+        statement.pairing(),
+        rules.tile_ids.shape[1] * TILE_ELEMS,
+        lambda _, tap, channel: (None, f"a core's channel {channel}, tap {tap}"),
+    )
 
 
 def check_bias(

@@ -14,8 +14,9 @@ from jaxdw.arch import arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
 from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
+from jaxdw.plan.program import ProgramName
 
-PROGRAMS = ("depthwise",)  # device programs
+PROGRAMS = get_args(ProgramName)
 DTYPES = {
     "bf16": "bfloat16",
     "fp32": "float32",
@@ -29,6 +30,13 @@ Part = Literal["point", "conv", "shard", "compute"]
 def is_onnx(model: str) -> bool:
     """Whether a model is a file, not a name of the zoo."""
     return model.endswith(".onnx")
+
+
+def _is_program(name: Any) -> bool:
+    """Whether plans can be made for a program, those registered later too."""
+    from jaxdw.plan import planner
+
+    return name in planner.PROGRAMS
 
 
 def joined(sizes: Iterable[int]) -> str:
@@ -283,6 +291,7 @@ SETTINGS: tuple[Setting, ...] = (
         plural="programs",
         default=("depthwise",),
         legal=PROGRAMS,
+        accepts=_is_program,
         apart=True,
     ),
     Axis(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.launch.cache import CompileClock
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.sweep.axes import is_onnx
 from jaxdw.sweep.repeat import repeat_line
@@ -21,7 +22,7 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
     """Plans, runs and judges one point; whatever goes wrong becomes its row."""
     row = empty_row(point, None)
     started = time.perf_counter()
-    clock = _CompileClock()
+    clock = CompileClock()
     try:
         plan = point.plan()
         row |= plan_row(plan)
@@ -117,42 +118,3 @@ def _judged(plan: "Plan", operands: "Operands", output):
         _LAST["verdict"] = judge(output, _LAST["want"], plan.conv, plan.compute)
         _LAST["asked"], _LAST["output"] = asked, output
     return _LAST["verdict"]
-
-
-class _CompileClock:
-    """Counts what XLA compiles inside its block, and the seconds of it."""
-
-    _active: "_CompileClock | None" = None
-    _listening = False
-
-    def __init__(self):
-        self.seconds = 0.0
-        self.compilations = 0
-
-    def __enter__(self):
-        cls = type(self)
-        if not cls._listening:
-            from jax import monitoring
-
-            monitoring.register_event_duration_secs_listener(cls._on_duration)
-            monitoring.register_event_listener(cls._on_event)
-            cls._listening = True
-        cls._active = self
-        return self
-
-    def __exit__(self, *_):
-        type(self)._active = None
-
-    @classmethod
-    def _on_duration(cls, event: str, duration_secs: float, **_):
-        if cls._active is None:
-            return
-        if event.startswith("/jax/core/compile/"):
-            cls._active.seconds += duration_secs
-        if event == "/jax/core/compile/backend_compile_duration":
-            cls._active.compilations += 1
-
-    @classmethod
-    def _on_event(cls, event: str, **_):
-        if cls._active is not None and event == "/jax/compilation_cache/cache_hits":
-            cls._active.compilations -= 1

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
-from jaxdw.sweep.axes import AXES, PROGRAMS, SETTINGS, Setting, joined
+from jaxdw.plan.units import TILE_BYTES
+from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -103,26 +104,6 @@ NAMES = tuple(column.name for column in COLUMNS)
 VOLATILE = ("seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
 
 
-def plan_by(
-    program: str,
-    conv: ConvConfig,
-    shard: ShardConfig,
-    compute: ComputeConfig,
-    arch: str,
-) -> "Plan":
-    """Plans a layer by a device program, whether it fits L1 or not.
-
-    Raises:
-      ConfigError: as `make_plan`, and for a program that is none of `PROGRAMS`.
-    """
-    from jaxdw.plan.planner import make_plan
-
-    if program not in PROGRAMS:
-        legal = ", ".join(PROGRAMS)
-        raise ConfigError(f"`program` (={program!r}) must be one of {legal}")
-    return make_plan(conv, shard, compute, arch, must_fit=False)
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One configuration of one layer; `times` is how often its model has it.
@@ -158,8 +139,21 @@ class Point:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def plan(self) -> "Plan":
-        """Plans the point, as `plan_by`."""
-        return plan_by(self.program, self.conv, self.shard, self.compute, self.arch)
+        """Plans the point, whether it fits L1 or not.
+
+        Raises:
+          ConfigError: as `make_plan`.
+        """
+        from jaxdw.plan.planner import make_plan
+
+        return make_plan(
+            self.conv,
+            self.shard,
+            self.compute,
+            self.arch,
+            program=self.program,
+            must_fit=False,
+        )
 
     def facts(self) -> dict[str, Any]:
         """Returns what a filter can name; `kernel` and the like are one if square."""
@@ -224,8 +218,7 @@ def plan_row(plan: "Plan") -> Row:
     """Returns what a row says of its plan."""
     conv, cycles, l1 = plan.conv, plan.cycles, plan.l1
     computed = plan.num_cores * plan.output_shard.rows * plan.output_shard.channels
-    sends = bool(plan.core_grid.broadcasts())
-    weights = next(b for b in l1.buffers if b.name == "weight")
+    sends = bool(plan.broadcasts)
     return {
         "planned_scheme": plan.scheme,
         "grid": joined(plan.grid),
@@ -243,7 +236,9 @@ def plan_row(plan: "Plan") -> Row:
         "fits": l1.fits,
         "weight_tiles": plan.weight_tiles_per_core,
         "tiles_per_bank": max(plan.tiles_per_bank),
-        "multicast_bytes": weights.num_bytes * sends,
+        "multicast_bytes": plan.weight_tiles_per_core
+        * TILE_BYTES[conv.weights_dtype]
+        * sends,
         "cycles": cycles.total,
         "cycles_binding": cycles.binding,
         "cycles_halo": cycles.halo,

@@ -108,7 +108,7 @@ def explain_core(plan: Plan, x: int, y: int) -> CoreTrace:
         receivers=provenance.receivers(core),
         overwritten=_idle_inside(provenance, rectangle),
         tiles=tuple(tiles[tiles != NOTHING].tolist()),
-        multiplied=min(provenance.maps.effective_tiles, len(tiles)),
+        multiplied=len(provenance.multiplied_tiles(core)),
         weight_cb_address=provenance.weight_cb_address,
         bias_tiles=tuple(provenance.bias_tiles[core].tolist()),
         channels=(first, last) if first <= last else None,

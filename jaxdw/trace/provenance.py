@@ -74,6 +74,30 @@ class Provenance:
         return list(zip(cores.tolist(), places.tolist(), strict=True))
 
     @functools.cached_property
+    def met_elements(self) -> Int[np.ndarray, "channel_shards_or_1 taps channels"]:
+        """The element of its weight_cb that each window element of a core meets."""
+        return or_nothing(self.maps.pairing)
+
+    @functools.cached_property
+    def _met_tiles(self) -> list[set[int]]:
+        return [
+            set(np.unique(met[met != NOTHING] // TILE_ELEMS).tolist())
+            for met in self.met_elements
+        ]
+
+    def met_by(self, core: int, element: int) -> tuple[int, int] | None:
+        """Returns the tap and the channel of a core that meet an element, if any."""
+        met = self.met_elements
+        shard = core % self.plan.num_channel_shards % len(met)
+        taps, channels = np.nonzero(met[shard] == element)
+        return (int(taps[0]), int(channels[0])) if len(taps) else None
+
+    def multiplied_tiles(self, core: int) -> set[int]:
+        """Returns the places in a core's weight_cb of the tiles that it multiplies."""
+        shard = core % self.plan.num_channel_shards
+        return self._met_tiles[shard % len(self._met_tiles)]
+
+    @functools.cached_property
     def bias_tiles(self) -> Int[np.ndarray, "cores places"]:
         """The bias tile id in each place of each core's bias_cb."""
         bias = self.maps.bias
@@ -119,12 +143,12 @@ class Provenance:
     @functools.cached_property
     def weight_cb_address(self) -> int:
         """Where weight_cb begins in every core's L1."""
-        return _l1_address(self.plan, "weight")
+        return self.plan.l1.address_of("weights")
 
     @functools.cached_property
     def haloed_address(self) -> int:
         """Where the haloed shard begins in every core's L1."""
-        return _l1_address(self.plan, "halo output", "input")
+        return self.plan.l1.address_of("source")
 
     @functools.cached_property
     def cores_at(self) -> dict[tuple[int, int], int]:
@@ -146,11 +170,6 @@ class Provenance:
         """Returns the cores whose weights come from another one's multicast."""
         sent = self.weight_sources == core
         return tuple(c for c in np.flatnonzero(sent).tolist() if c != core)
-
-
-def _l1_address(plan: Plan, *names: str) -> int:
-    """Returns where the L1 buffer of one of these names begins."""
-    return next(b.address for b in plan.l1.buffers if b.name in names)
 
 
 def or_nothing(index_map: IndexMap) -> Int[np.ndarray, "..."]:

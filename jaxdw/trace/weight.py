@@ -260,7 +260,7 @@ def _holders(provenance: Provenance, tile: int, byte: int) -> tuple[Holder, ...]
                 l1_tile=place,
                 l1_offset=offset,
                 l1_address=provenance.weight_cb_address + offset,
-                multiplied=place < provenance.maps.effective_tiles,
+                multiplied=place in provenance.multiplied_tiles(core),
             )
         )
     return tuple(found)
@@ -269,9 +269,10 @@ def _holders(provenance: Provenance, tile: int, byte: int) -> tuple[Holder, ...]
 def _pairing(provenance: Provenance, holder: Holder, element: int) -> Pairing | None:
     """Returns what a core multiplies an element of one of its tiles with, if at all."""
     plan, channels = provenance.plan, provenance.maps.channels_per_core
-    tap, lane = divmod(holder.l1_tile * TILE_ELEMS + element, channels)
-    if tap >= len(provenance.maps.taps):
+    met = provenance.met_by(holder.core, holder.l1_tile * TILE_ELEMS + element)
+    if met is None:
         return None
+    tap, lane = met
     shard, channel_shard = divmod(holder.core, plan.num_channel_shards)
     return Pairing(
         core=holder.core,

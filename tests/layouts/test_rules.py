@@ -12,7 +12,7 @@ from layout_examples import spoil
 import jaxdw as jd
 from jaxdw.layouts.certificate import certify, digests
 from jaxdw.layouts.rules import RULES
-from jaxdw.maps import banks, halo, multicast, tiles, weights
+from jaxdw.maps import banks, bias, depthwise, halo, multicast, tiles
 from jaxdw.maps import maps as all_maps
 
 BUILDERS = {
@@ -20,8 +20,9 @@ BUILDERS = {
     "deal_map": banks.deal_map,
     "read_map": banks.read_map,
     "tilize_map": tiles.tilize_map,
-    "prepare_map": weights.prepare_map,
-    "bias_prepare_map": weights.bias_prepare_map,
+    "prepare_map": depthwise.prepare_map,
+    "bias_prepare_map": bias.bias_prepare_map,
+    "pairing_map": depthwise.pairing_map,
     "make_multicast": multicast.make_multicast,
     "shard_map": halo.shard_map,
     "halo_map": halo.halo_map,
@@ -47,6 +48,8 @@ MUTANTS = [
     ("multicast", "make_multicast", "box.x1, box.y1", "box.x1 + 1, box.y1"),
     ("multicast", "make_multicast", "= broadcast.num_dests", "= 1"),
     ("multicast", "make_multicast", "xy(core)", "xy(core - 1)"),
+    ("pairing", "pairing_map", "(taps * channels)", "(taps * channels)[::-1]"),
+    ("pairing", "pairing_map", "* TILE_ELEMS", "* TILE_ELEMS + 1"),
     ("bias prepare", "bias_prepare_map", "index[0, ", "index[1, "),
     ("bias read", "_bias_maps", "bias_tile_ids(core)", "bias_tile_ids(0)"),
     ("shard", "shard_map", "np.minimum(index,", "np.minimum(index + 1,"),

@@ -18,7 +18,6 @@ from jaxdw.sweep.rows import (
     Point,
     config_row,
     name_of_row,
-    plan_by,
     plan_of_row,
     plan_row,
     point_of_row,
@@ -115,17 +114,17 @@ def test_the_figures_of_a_plan_stand_in_their_columns():
 
 def test_another_program_is_another_point_and_is_refused():
     point = OLD_SPACE.points()[0]
-    other = dataclasses.replace(point, program="regular")
+    other = dataclasses.replace(point, program="winograd")
     assert other.key != point.key
-    assert config_row(other)["program"] == "regular"
+    assert config_row(other)["program"] == "winograd"
     assert point_of_row(config_row(other)) == other
     for planned in (other.plan, lambda: plan_of_row(config_row(other))):
         with pytest.raises(
-            jd.ConfigError, match=r"`program` \(='regular'\).*depthwise"
+            jd.ConfigError, match=r"`program` \(='winograd'\).*depthwise"
         ):
             planned()
     configs = (point.conv, point.shard, point.compute, point.arch)
-    assert plan_by("depthwise", *configs) == point.plan()
+    assert jd.make_plan(*configs, program="depthwise", must_fit=False) == point.plan()
 
 
 def test_a_folder_of_schema_2_goes_on_and_its_rows_are_depthwise(tmp_path):
