@@ -7,7 +7,7 @@ from pathlib import Path
 import jaxdw as jd
 from jaxdw.plan.grid import CoreGrid, Shard
 from jaxdw.plan.ttnn.operations import operations
-from jaxdw.plan.ttnn.plan import Launch, TtnnPlan
+from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.planner import default_compute, plan_ttnn
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -77,12 +77,12 @@ def compute_of(row: dict[str, str]) -> jd.ComputeConfig:
     )
 
 
-def plan_of(row: dict[str, str]) -> TtnnPlan:
+def plan_of(row: dict[str, str]) -> Outcome:
     arch = jd.load_arch(row["arch"])
     return plan_ttnn(conv_of(row), shard_of(row), compute_of(row), arch)
 
 
-def columns_of(plan: TtnnPlan) -> dict[str, str]:
+def columns_of(plan: Outcome) -> dict[str, str]:
     """Returns the columns of the table that say what became of a plan."""
     found = {
         "error": (plan.message or "")[:300],
@@ -111,7 +111,7 @@ def columns_of(plan: TtnnPlan) -> dict[str, str]:
     return found
 
 
-def _weights(plan: TtnnPlan) -> dict[str, str]:
+def _weights(plan: Outcome) -> dict[str, str]:
     padded = "1x1x{}x{}".format(*plan.padded_weight_shape)
     if plan.message is not None:  # a failed launch leaves the alignment alone
         padded = "{}x{}".format(*plan.launch.weights.alignment)
@@ -150,7 +150,8 @@ def _buffers(launch: Launch) -> dict[str, str]:
     l1 = launch.l1
     return {
         "conv_cb": " ".join(
-            "G" * buffer.on_buffer + str(buffer.num_bytes) for buffer in launch.buffers
+            "G" * buffer.on_buffer + str(buffer.num_bytes)
+            for buffer in launch.l1.buffers
         ),
         "conv_cb_sum": str(l1.static_bytes),
         "cb_base": str(l1.base),

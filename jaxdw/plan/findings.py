@@ -40,7 +40,7 @@ class Finding:
         return bad_enough and self.basis != "assumed"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Defect:
     """What is known to be wrong.
 
@@ -73,15 +73,32 @@ class Defects(list[Defect]):
         """Registers the function below as what `Defect.meets`."""
 
         def register(meets: Callable[[Any], str | None]):
-            self.append(Defect(code, severity, basis, source, meets, elsewhere))
+            self.append(
+                Defect(
+                    code=code,
+                    severity=severity,
+                    basis=basis,
+                    source=source,
+                    meets=meets,
+                    elsewhere=elsewhere,
+                )
+            )
             return meets
 
         return register
 
 
 def find(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
-    """Returns the defects that a plan meets, in the order given."""
+    """Returns the defects that a plan meets, those of its tree's own program or none.
+
+    Of a layer that the tree gives to another program only that is said.
+    """
     elsewhere = plan.upstream_program != plan.program
+    return met((d for d in defects if d.elsewhere == elsewhere), plan)
+
+
+def met(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
+    """Returns the defects that a plan meets, in the order given."""
     return tuple(
         Finding(
             code=defect.code,
@@ -91,5 +108,5 @@ def find(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
             source=defect.source,
         )
         for defect in defects
-        if defect.elsewhere == elsewhere and (text := defect.meets(plan)) is not None
+        if (text := defect.meets(plan)) is not None
     )

@@ -21,8 +21,10 @@ from jaxdw.plan.units import round_up
 Region = Literal["circular buffer", "L1 buffer", "small L1"]
 Role = Literal[
     "weights", "bias", "window", "products", "scalar", "clear", "pre_tilize",
-    "source", "output", "indices",
+    "partials", "scratch", "activations", "second_reader", "tilized", "row_major",
+    "array", "source", "output", "indices",
 ]  # fmt: skip
+_TENSORS = ("source", "output")  # from the top of L1 downward
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,8 @@ class CircularBuffer:
     Attributes:
       role: what the program uses it for, alike in all programs.
       place: `circular buffer` has memory of its own; `L1 buffer` stands on a tensor's
-        shard, `small L1` on a config tensor.
-      cb: its id; None if no circular buffer stands there.
+        shard, the output's if its role is no tensor's; `small L1` on a config tensor.
+      cb: its id; None where it is not known.
     """
 
     name: str
@@ -48,10 +50,14 @@ class CircularBuffer:
         """Whether it stands on a tensor that is in L1 anyway."""
         return self.place != "circular buffer"
 
+    @property
+    def asked_bytes(self) -> int:
+        return self.page_bytes * self.pages
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class L1Buffer(CircularBuffer):
-    """The same where it lies; `num_bytes` as allocated, aligned."""
+    """The same where it lies; `num_bytes` as allocated."""
 
     num_bytes: int
     address: int
@@ -59,12 +65,22 @@ class L1Buffer(CircularBuffer):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class L1Use:
-    """One core's L1 as a table: in the order of creation, as the program asks."""
+    """One core's L1 as a table: in the order of creation, as the program asks.
+
+    Attributes:
+      base: first byte for circular buffers; region_end: first byte above them.
+      top: first byte above tensors; lowest_buffer: first byte of the lowest one.
+      small_bytes: above the top, for config tensors.
+      message: the library's own refusal of the launch; None if it runs.
+    """
 
     buffers: tuple[L1Buffer, ...]
-    base: int  # first byte for circular buffers
-    top: int  # first byte above L1 buffers
-    small_bytes: int  # above the top, for config tensors
+    base: int
+    region_end: int
+    lowest_buffer: int
+    top: int
+    small_bytes: int
+    message: str | None
 
     def of(self, role: Role) -> L1Buffer | None:
         """Returns the buffer that has a role; None if the program has none such."""
@@ -87,11 +103,11 @@ class L1Use:
     @property
     def buffer_bytes(self) -> int:
         """Bytes of L1 buffers, from the top downward."""
-        return self._sum("L1 buffer")
+        return self.top - self.lowest_buffer
 
     @property
     def used_bytes(self) -> int:
-        return self.static_bytes + self.buffer_bytes
+        return self.region_end - self.base + self.buffer_bytes
 
     @property
     def capacity_bytes(self) -> int:
@@ -100,11 +116,11 @@ class L1Use:
     @property
     def free_bytes(self) -> int:
         """Bytes between the two regions; below 0 if they overlap."""
-        return self.capacity_bytes - self.used_bytes
+        return self.lowest_buffer - self.region_end
 
     @property
     def fits(self) -> bool:
-        return not self.problems()
+        return self.message is None and not self.problems()
 
     def problems(self) -> list[str]:
         """Returns one sentence for each of tt-metal's conditions that is broken."""
@@ -116,9 +132,9 @@ class L1Use:
             )
         elif self.free_bytes < 0:
             found.append(
-                f"circular buffers, which end at {self.base + self.static_bytes}, must "
+                f"circular buffers, which end at {self.region_end}, must "
                 f"not clash with L1 buffers, which begin at "
-                f"{self.top - self.buffer_bytes}: {-self.free_bytes} bytes too many"
+                f"{self.lowest_buffer}: {-self.free_bytes} bytes too many"
             )
         small = self._sum("small L1")
         if small > self.small_bytes:
@@ -167,26 +183,76 @@ def shown(shard: ShardConfig) -> str:
     return f"ShardConfig({', '.join(fields)})"
 
 
-def l1_use(arch: Arch, asked: tuple[CircularBuffer, ...]) -> L1Use:
+def l1_use(
+    arch: Arch,
+    asked: tuple[CircularBuffer, ...],
+    *,
+    cores: tuple[int, int],
+    starts: int = 1,
+    sizes: int = 1,
+) -> L1Use:
     """Lays out what a program asks for in one core.
 
     Args:
-      asked: in the order of creation; L1 buffers from the top downward.
+      asked: in the order of creation.
+      cores: the rectangle that the library names in its messages, (x, y).
+      starts: circular buffers and tensors begin at multiples of it; sizes: what a
+        buffer takes is rounded up to a multiple of it.
     """
-    low, high = arch.l1_unreserved_base_bytes, arch.l1_top_bytes
-    found = []
+    lowest, tensors = arch.l1_top_bytes, {}
+    for role in _TENSORS:
+        for buffer in asked:
+            if buffer.role == role:
+                lowest -= round_up(buffer.asked_bytes, max(starts, sizes))
+                tensors[role] = lowest
+    end, found = arch.l1_unreserved_base_bytes, []
     for buffer in asked:
-        size = round_up(buffer.page_bytes * buffer.pages, arch.l1_align_bytes)
-        address = arch.l1_top_bytes
+        size = round_up(buffer.asked_bytes, sizes)
         if buffer.place == "circular buffer":
-            address, low = low, low + size
+            address = round_up(end, starts)
+            end = address + size
         elif buffer.place == "L1 buffer":
-            address = high = high - size
-        fields = {f.name: getattr(buffer, f.name) for f in dataclasses.fields(buffer)}
-        found.append(L1Buffer(**fields, num_bytes=size, address=address))
+            address = tensors.get(buffer.role, tensors["output"])
+        else:
+            address = arch.l1_top_bytes
+        found.append(
+            L1Buffer(
+                name=buffer.name,
+                role=buffer.role,
+                place=buffer.place,
+                cb=buffer.cb,
+                page_bytes=buffer.page_bytes,
+                pages=buffer.pages,
+                num_bytes=size,
+                address=address,
+            )
+        )
     return L1Use(
         buffers=tuple(found),
         base=arch.l1_unreserved_base_bytes,
+        region_end=end,
+        lowest_buffer=lowest,
         top=arch.l1_top_bytes,
         small_bytes=arch.l1_small_bytes,
+        message=_message(arch, cores, end, lowest),
+    )
+
+
+def _message(arch: Arch, cores: tuple[int, int], end: int, lowest: int) -> str | None:
+    """Returns what the library says of circular buffers that end at `end`.
+
+    The number of its program reads #. Source: ttnn 0.81.1 on a mock device.
+    """
+    if end <= min(arch.l1_size_bytes, lowest):
+        return None
+    where = f"core range [0-0 - {cores[0] - 1}-{cores[1] - 1}]"
+    if end > arch.l1_size_bytes:
+        return (
+            f"Statically allocated circular buffers on {where} grow to {end} B which "
+            f"is beyond max L1 size of {arch.l1_size_bytes} B"
+        )
+    return (
+        f"Statically allocated circular buffers in program # clash with L1 buffers on "
+        f"{where}. L1 buffer allocated at {lowest} and static circular buffer region "
+        f"ends at {end}"
     )

@@ -168,7 +168,12 @@ class Plan(Placement, abc.ABC):
     @functools.cached_property
     def l1(self) -> L1Use:
         """What one core holds in L1."""
-        return l1_use(self.arch, self._decide_buffers())
+        return l1_use(
+            self.arch,
+            self._decide_buffers(),
+            cores=self.grid,
+            sizes=self.arch.l1_align_bytes,
+        )
 
     @functools.cached_property
     def cycles(self) -> CycleBounds:

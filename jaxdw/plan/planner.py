@@ -14,12 +14,16 @@ from jaxdw.plan.config import (
     ShardConfig,
     joint_problems,
 )
+from jaxdw.plan.conv1d.plan import Conv1dPlan
 from jaxdw.plan.depthwise.program import DepthwisePlan
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.regular.plan import RegularPlan
 
 # Every device program that plans can be made for.
-PROGRAMS: dict[str, type[Plan]] = {DepthwisePlan.program: DepthwisePlan}
+PROGRAMS: dict[str, type[Plan]] = {
+    kind.program: kind for kind in (DepthwisePlan, RegularPlan, Conv1dPlan)
+}
 
 
 def make_plan(

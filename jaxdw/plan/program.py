@@ -10,7 +10,7 @@ from typing import Literal
 
 from jaxdw.plan.units import TILE
 
-ProgramName = Literal["depthwise"]
+ProgramName = Literal["depthwise", "regular", "conv1d"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def test_the_example_has_no_known_defect():
             {"scheme": "block", "orientation": "col_major", "cores": (3, 2)},
             {"scheme": "block", "cores": (3, 2)},
         ),
-        ("JDW021", "performance", {"kernel": 1}, {"kernel": (1, 3)}),
+        ("JDW021", "wrong values", {"kernel": 1}, {"kernel": (1, 3)}),
         ("JDW022", "wrong values", {"channels": 1}, {"channels": 2}),
     ],
 )

@@ -4,8 +4,9 @@ Source: ttnn 0.81.1 on a mock device; Assumed: what the two double-buffer option
 what they do to the dense matmul.
 """
 
+from jaxdw.plan.l1 import CircularBuffer
 from jaxdw.plan.ttnn.blocks import BlockConfig, num_height_blocks
-from jaxdw.plan.ttnn.l1 import CircularBuffer, input_tile_bytes, last_buffers
+from jaxdw.plan.ttnn.l1 import circular_buffer, input_tile_bytes, last_buffers
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.units import TILE_BYTES
 
@@ -18,17 +19,17 @@ def buffers(
     many = num_height_blocks(at, blocks) > 1
     copies = 2 if shard.enable_act_double_buffer else 1
     found = [
-        CircularBuffer(
+        circular_buffer(
             "weights", TILE_BYTES[at.conv.weights_dtype], _weight_tiles(at, blocks)
         )
     ]
     if many and not blocks.coalesced:
         found.append(
-            CircularBuffer("scratch", output_tile, blocks.act_h * at.out_w_tiles)
+            circular_buffer("scratch", output_tile, blocks.act_h * at.out_w_tiles)
         )
     found += [
-        CircularBuffer("activations", input_tile_bytes(at), blocks.tiles * copies),
-        CircularBuffer("tilized", output_tile, blocks.tiles),
+        circular_buffer("activations", input_tile_bytes(at), blocks.tiles * copies),
+        circular_buffer("tilized", output_tile, blocks.tiles),
     ]
     return (*found, *last_buffers(at, blocks, estimate))
 

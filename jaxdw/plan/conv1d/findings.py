@@ -2,8 +2,8 @@
 
 from jaxdw.plan.conv1d.blocks import block_config
 from jaxdw.plan.conv1d.weights import weight_matrix
+from jaxdw.plan.findings import Defect
 from jaxdw.plan.ttnn.blocks import block_height
-from jaxdw.plan.ttnn.findings import Defect
 from jaxdw.plan.ttnn.placed import Placed
 
 _COMPUTE = "compute_depthwise_conv1d.cpp of ttnn 0.81.1"

@@ -4,7 +4,7 @@ from jaxdw.plan.conv1d.blocks import block_config
 from jaxdw.plan.conv1d.buffers import buffers
 from jaxdw.plan.conv1d.cycles import cycle_bounds
 from jaxdw.plan.conv1d.findings import DEFECTS
-from jaxdw.plan.conv1d.weights import weight_matrix, weight_tile_ids
+from jaxdw.plan.conv1d.weights import tile_rows, weight_matrix
 from jaxdw.plan.ttnn.blocks import BlockConfig, block_refusal
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.ttnn.program import TtnnProgram
@@ -25,6 +25,6 @@ CONV1D = TtnnProgram(
     buffers=buffers,
     refusal=refusal,
     weights=weight_matrix,
-    weight_tile_ids=weight_tile_ids,
+    tile_rows=tile_rows,
     cycles=cycle_bounds,
 )

@@ -17,11 +17,8 @@ def weight_matrix(at: Placed, blocks: BlockConfig) -> WeightMatrix:
     return WeightMatrix(at=at, lanes=TILE * blocks.act_h)
 
 
-def weight_tile_ids(at: Placed, blocks: BlockConfig, core: int) -> tuple[int, ...]:
-    """Returns the DRAM tile ids of one core's weights: all of them, tap by tap.
-
-    Args:
-      core: of the output grid; only the first reads, the others receive.
+def tile_rows(at: Placed, blocks: BlockConfig) -> range:
+    """Returns the matrix's tile rows, tap by tap, as a core reads them.
 
     Raises:
       UnsupportedError: a sharding other than HEIGHT, which the kernels are not for.
@@ -31,5 +28,4 @@ def weight_tile_ids(at: Placed, blocks: BlockConfig, core: int) -> tuple[int, ..
             f"`scheme` (={at.scheme!r}) must be 'height': the kernels of conv1d read "
             "no other weights in order"
         )
-    rows, columns = weight_matrix(at, blocks).tile_grid
-    return tuple(range(rows * columns))
+    return range(weight_matrix(at, blocks).tile_grid[0])

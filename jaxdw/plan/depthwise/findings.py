@@ -291,7 +291,7 @@ def _column_major_oblong(at: Placement) -> str | None:
 
 @DEFECTS.add(
     "JDW021",
-    "performance",
+    "wrong values",
     "read",
     "tt-metal conv2d_utils.cpp @002a3f41",
     elsewhere=True,

@@ -4,9 +4,10 @@ Source: tt-metal conv2d_op_program_factory_common.cpp @f3c1ee7e, get_cb_info; tt
 0.81.1 on a mock device.
 """
 
+from jaxdw.plan.l1 import CircularBuffer
 from jaxdw.plan.regular.blocks import num_k_blocks
 from jaxdw.plan.ttnn.blocks import BlockConfig, num_height_blocks
-from jaxdw.plan.ttnn.l1 import CircularBuffer, input_tile_bytes, last_buffers
+from jaxdw.plan.ttnn.l1 import circular_buffer, input_tile_bytes, last_buffers
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.units import TILE, TILE_BYTES, round_up
 
@@ -29,22 +30,22 @@ def buffers(
     same_format = input_tile == output_tile
     shared = at.scheme == "block" and same_format and has_activations
     found = [
-        CircularBuffer("weights", weights_tile, _weight_tiles(at, blocks)),
+        circular_buffer("weights", weights_tile, _weight_tiles(at, blocks)),
         _partials(at, blocks, estimate),
     ]
     if at.scheme == "height":
-        found.append(CircularBuffer("activations", input_tile, first))
+        found.append(circular_buffer("activations", input_tile, first))
     elif has_activations:
-        found.append(CircularBuffer("activations", output_tile, first + second))
+        found.append(circular_buffer("activations", output_tile, first + second))
     if second and not shared:
-        found.append(CircularBuffer("second_reader", input_tile, second))
-    found.append(CircularBuffer("tilized", output_tile, blocks.tiles))
+        found.append(circular_buffer("second_reader", input_tile, second))
+    found.append(circular_buffer("tilized", output_tile, blocks.tiles))
     if conv.bias:
-        found.append(CircularBuffer("bias", weights_tile, at.out_w_tiles))
+        found.append(circular_buffer("bias", weights_tile, at.out_w_tiles))
     if at.scheme == "width":
-        found.append(CircularBuffer("row_major", input_tile, 2 * blocks.act_w))
+        found.append(circular_buffer("row_major", input_tile, 2 * blocks.act_w))
     elif at.scheme == "block" and not shared:
-        found.append(CircularBuffer("row_major", input_tile, first))
+        found.append(circular_buffer("row_major", input_tile, first))
     return (*found, *last_buffers(at, blocks, estimate))
 
 
@@ -83,7 +84,7 @@ def _partials(at: Placed, blocks: BlockConfig, estimate: bool) -> CircularBuffer
     if l1_accumulates(at, blocks, estimate=estimate):
         dtype = "float32" if at.compute.fp32_dest_acc else "bfloat16"
     tiled = at.shard.output_layout == "tile"
-    return CircularBuffer(
+    return circular_buffer(
         "partials",
         TILE_BYTES[dtype],
         blocks.act_h * at.out_w_tiles,

@@ -4,9 +4,9 @@ import dataclasses
 
 from jaxdw.plan.conv1d import weights as conv1d_weights
 from jaxdw.plan.conv1d.blocks import block_config as conv1d_blocks
+from jaxdw.plan.findings import Defect
 from jaxdw.plan.regular.blocks import num_k_blocks
 from jaxdw.plan.regular.weights import weight_matrix
-from jaxdw.plan.ttnn.findings import Defect
 from jaxdw.plan.ttnn.matrix import WeightMatrix
 from jaxdw.plan.ttnn.placed import Placed, place
 from jaxdw.plan.units import TILE, TILE_BYTES

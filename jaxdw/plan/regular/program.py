@@ -4,7 +4,7 @@ from jaxdw.plan.regular.blocks import block_config
 from jaxdw.plan.regular.buffers import buffers
 from jaxdw.plan.regular.cycles import cycle_bounds
 from jaxdw.plan.regular.findings import DEFECTS
-from jaxdw.plan.regular.weights import weight_matrix, weight_tile_ids
+from jaxdw.plan.regular.weights import tile_rows, weight_matrix
 from jaxdw.plan.ttnn.blocks import block_refusal
 from jaxdw.plan.ttnn.program import TtnnProgram
 
@@ -15,6 +15,6 @@ REGULAR = TtnnProgram(
     buffers=buffers,
     refusal=block_refusal,
     weights=lambda at, _: weight_matrix(at),
-    weight_tile_ids=weight_tile_ids,
+    tile_rows=tile_rows,
     cycles=cycle_bounds,
 )

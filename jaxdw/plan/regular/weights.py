@@ -19,25 +19,12 @@ def weight_matrix(at: Placed) -> WeightMatrix:
     return WeightMatrix(at=at, lanes=at.conv.channels)
 
 
-def weight_tile_ids(at: Placed, blocks: BlockConfig, core: int) -> tuple[int, ...]:
-    """Returns the DRAM tile ids of one core's weights, in the order of its products.
+def tile_rows(at: Placed, blocks: BlockConfig) -> Iterator[int]:
+    """Yields the matrix's tile rows in the order that a core multiplies them.
 
-    Args:
-      core: of the output grid. A multicast receiver's are those of its sender.
     Source: tt-metal conv2d_op_sharded_program_factory.cpp @55e3268f; the readers
     shipped with ttnn 0.81.1.
     """
-    columns = weight_matrix(at).tile_grid[1]
-    start = core % at.output_columns * at.out_w_tiles
-    return tuple(
-        row * columns + start + column
-        for row in _tile_rows(at, blocks)
-        for column in range(at.out_w_tiles)
-    )
-
-
-def _tile_rows(at: Placed, blocks: BlockConfig) -> Iterator[int]:
-    """Yields the matrix's tile rows in the order that a core multiplies them."""
     if at.scheme == "height":
         yield from range(num_k_blocks(at) * blocks.act_w)
     elif at.scheme == "block":

@@ -38,8 +38,8 @@ def estimate(at: Placed, program: TtnnProgram) -> Estimate:
     buffers = program.buffers(at, program.block_config(at), True)
     halves = 2 if at.conv.dtype == "bfloat8_b" else 1
     return Estimate(
-        circular=sum(b.num_bytes for b in buffers if not b.on_buffer),
-        output=next(b.num_bytes for b in buffers if b.role == "output"),
+        circular=sum(b.asked_bytes for b in buffers if not b.on_buffer),
+        output=next(b.asked_bytes for b in buffers if b.role == "output"),
         halo_input=at.input_shard.rows * stick_bytes(at) // halves,
         halo_output=at.halo_shard.rows * stick_bytes(at),
     )

@@ -5,36 +5,18 @@ as bad as wrong values: a gate that wants right values must stop, as there are n
 setting that costs time without keeping what it promises counts as performance.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable
-
-from jaxdw.plan.findings import Basis, Finding, Severity
-from jaxdw.plan.ttnn.placed import Placed
+from jaxdw.plan.findings import Finding
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Defect:
-    """One known defect; `meets` returns its text for a launch that meets it."""
-
-    code: str
-    severity: Severity
-    basis: Basis
-    source: str
-    meets: Callable[[Placed], str | None]
-
-
-def met(defects: Iterable[Defect], at: Placed) -> tuple[Finding, ...]:
-    """Returns the defects that a launch meets, in their order."""
-    return tuple(
-        Finding(
-            code=defect.code,
-            severity=defect.severity,
-            basis=defect.basis,
-            text=text,
-            source=defect.source,
-        )
-        for defect in defects
-        if (text := defect.meets(at)) is not None
+def elsewhere(program: str, upstream: str) -> Finding:
+    """Returns that the library runs a layer by another program than the one planned."""
+    return Finding(
+        code="JDW021",
+        severity="wrong values",
+        basis="observed",
+        text=f"ttnn 0.81.1 runs this layer with its {upstream} program, not with "
+        f"{program}, which is planned here",
+        source="ttnn 0.81.1, `is_1d_depthwise_conv` disassembled; run on a mock device",
     )
 
 

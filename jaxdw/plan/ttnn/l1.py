@@ -10,61 +10,46 @@ import dataclasses
 from typing import Literal
 
 from jaxdw.plan.grid import Shard
+from jaxdw.plan.l1 import CircularBuffer, L1Use, Region, Role, l1_use
 from jaxdw.plan.ttnn.blocks import BlockConfig
 from jaxdw.plan.ttnn.indices import index_bytes
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.units import TILE, TILE_BYTES, round_up, stick_elem_bytes
 
-Role = Literal[
-    "weights",
-    "partials",
-    "scratch",
-    "activations",
-    "second_reader",
-    "tilized",
-    "bias",
-    "row_major",
-    "output",
-    "indices",
-    "array",
-    "window",
-]
 ARRAY_BYTES = 64
 
+# The library's own names, by role.
+_NAMES: dict[Role, str] = {
+    "weights": "WEIGHTS",
+    "partials": "MATMUL_PARTIALS",
+    "scratch": "SCRATCH",
+    "activations": "ACT",
+    "second_reader": "ACT_SECOND_READER",
+    "tilized": "ACT_TILIZED",
+    "bias": "BIAS",
+    "row_major": "ACT_ROW_MAJOR",
+    "output": "OUT",
+    "indices": "READER_INDICES",
+    "array": "L1_ARRAY",
+    "source": "ACT_SHARDED",
+}
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CircularBuffer:
-    """One circular buffer; `on_buffer` ones stand on a tensor and take no L1 again."""
 
-    role: Role
-    page_bytes: int
-    pages: int
-    on_buffer: bool = False
-
-    @property
-    def num_bytes(self) -> int:
-        return self.page_bytes * self.pages
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class L1Layout:
-    """One core's L1 while the launch runs.
-
-    Attributes:
-      region_end: first byte above the circular buffers.
-      lowest_buffer: address of the lowest tensor.
-      message: the library's own refusal, None if it fits.
-    """
-
-    base: int
-    static_bytes: int
-    region_end: int
-    lowest_buffer: int
-    message: str | None
-
-    @property
-    def fits(self) -> bool:
-        return self.message is None
+def circular_buffer(
+    role: Role, page_bytes: int, pages: int, on_buffer: bool = False
+) -> CircularBuffer:
+    """Returns one circular buffer; `on_buffer` ones stand on a tensor."""
+    place: Region = "circular buffer"
+    if on_buffer:
+        place = "small L1" if role == "indices" else "L1 buffer"
+    return CircularBuffer(
+        name=_NAMES[role],
+        role=role,
+        place=place,
+        cb=None,
+        page_bytes=page_bytes,
+        pages=pages,
+    )
 
 
 def input_tile_bytes(at: Placed) -> int:
@@ -117,48 +102,17 @@ def last_buffers(
     else:
         indices = index_bytes(at.window, at.num_nhw_shards, blocks)
     return (
-        CircularBuffer("output", tile, at.out_h_tiles * at.out_w_tiles, True),
-        CircularBuffer("indices", indices, 1, not in_dram),
-        CircularBuffer("array", ARRAY_BYTES, 1),
-        CircularBuffer("window", stick_bytes(at), shard.rows, True),
+        circular_buffer("output", tile, at.out_h_tiles * at.out_w_tiles, True),
+        circular_buffer("indices", indices, 1, not in_dram),
+        circular_buffer("array", ARRAY_BYTES, 1),
+        circular_buffer("source", stick_bytes(at), shard.rows, True),
     )
 
 
-def place_l1(at: Placed, buffers: tuple[CircularBuffer, ...]) -> L1Layout:
-    """Returns where a launch's buffers end, and the refusal if they do not fit."""
-    arch = at.arch
-    align = arch.circular_buffer_align_bytes
-    static = 0
-    end = arch.l1_unreserved_base_bytes
-    for buffer in buffers:
-        if not buffer.on_buffer:
-            static += buffer.num_bytes
-            end = round_up(end, align) + buffer.num_bytes
-    lowest = arch.l1_top_bytes - window_bytes(at) - output_bytes(at)
-    return L1Layout(
-        base=arch.l1_unreserved_base_bytes,
-        static_bytes=static,
-        region_end=end,
-        lowest_buffer=lowest,
-        message=_message(at, end, lowest),
-    )
-
-
-def _message(at: Placed, end: int, lowest: int) -> str | None:
-    if end <= min(at.arch.l1_size_bytes, lowest):
-        return None
-    x, y = at.cores
-    cores = f"core range [0-0 - {x - 1}-{y - 1}]"
-    if end > at.arch.l1_size_bytes:
-        return (
-            f"Statically allocated circular buffers on {cores} grow to {end} B which "
-            f"is beyond max L1 size of {at.arch.l1_size_bytes} B"
-        )
-    return (
-        f"Statically allocated circular buffers in program # clash with L1 buffers on "
-        f"{cores}. L1 buffer allocated at {lowest} and static circular buffer region "
-        f"ends at {end}"
-    )
+def place_l1(at: Placed, buffers: tuple[CircularBuffer, ...]) -> L1Use:
+    """Returns one core's L1 while a launch runs."""
+    align = at.arch.circular_buffer_align_bytes
+    return l1_use(at.arch, buffers, cores=at.cores, starts=align)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ Source: ttnn 0.81.1 on a mock device, a host tensor in L1 and the default path; 
 a launch without halo moves nothing.
 """
 
+from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.placed import Placed
-from jaxdw.plan.ttnn.plan import Launch, TtnnPlan
 from jaxdw.plan.units import TILE
 
 
-def operations(plan: TtnnPlan) -> tuple[str, ...]:
+def operations(plan: Outcome) -> tuple[str, ...]:
     """Returns the operations up to the one that the library refuses."""
     if plan.route in ("matmul", "refused"):
         return ("Tilize", "Matmul")
@@ -26,7 +26,7 @@ def operations(plan: TtnnPlan) -> tuple[str, ...]:
     return (*_before(plan, launch), *halo, "Conv2d", *after)
 
 
-def _before(plan: TtnnPlan, launch: Launch) -> tuple[str, ...]:
+def _before(plan: Outcome, launch: Launch) -> tuple[str, ...]:
     """Returns how the input gets into the shards of L1."""
     if plan.slicing is not None:
         return ("PaddedSlice" if plan.num_launches > 1 else "InterleavedToSharded",)
@@ -42,7 +42,7 @@ def _from_host(at: Placed) -> tuple[str, ...]:
     return ("Pad",) if rows != at.window.num_inputs else ()
 
 
-def _after(plan: TtnnPlan) -> tuple[str, ...]:
+def _after(plan: Outcome) -> tuple[str, ...]:
     """Returns how the output gets back to DRAM."""
     if plan.slicing is None:
         return ()

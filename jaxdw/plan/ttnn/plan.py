@@ -1,160 +1,198 @@
-"""What ttnn 0.81.1 does with one layer, and its first launch."""
+"""A plan of one of ttnn 0.81.1's programs, as `make_plan` gives it."""
 
+import abc
 import dataclasses
 import functools
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Finding
-from jaxdw.plan.ttnn.blocks import BlockConfig
-from jaxdw.plan.ttnn.findings import by_matmul, met, refused, sliced, unprepared
-from jaxdw.plan.ttnn.l1 import (
-    AllocationFailure,
-    CircularBuffer,
-    L1Layout,
-    allocation_failure,
-    place_l1,
-)
-from jaxdw.plan.ttnn.matrix import WeightMatrix
-from jaxdw.plan.ttnn.placed import Placed
-from jaxdw.plan.ttnn.program import Asked, TtnnProgram
-from jaxdw.plan.ttnn.route import Route
-from jaxdw.plan.ttnn.slices import Slicing, slice_layer
-from jaxdw.plan.units import TILE, round_up
+from jaxdw.plan.grid import CoreGrid
+from jaxdw.plan.l1 import CircularBuffer, L1Use
+from jaxdw.plan.plan import Plan
+from jaxdw.plan.program import ProgramName, WeightPages
+from jaxdw.plan.ttnn import planner
+from jaxdw.plan.ttnn.findings import elsewhere
+from jaxdw.plan.ttnn.operations import operations
+from jaxdw.plan.ttnn.outcome import Launch, Outcome
+from jaxdw.plan.ttnn.route import takes_conv1d
+from jaxdw.plan.ttnn.slices import Part, parts
 from jaxdw.plan.window import Window
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Launch:
-    """One launch of one program."""
-
-    program: TtnnProgram
-    at: Placed
-    blocks: BlockConfig
-
-    @functools.cached_property
-    def buffers(self) -> tuple[CircularBuffer, ...]:
-        """Circular buffers in order of creation."""
-        return self.program.buffers(self.at, self.blocks, False)
-
-    @functools.cached_property
-    def l1(self) -> L1Layout:
-        """What one core holds in L1."""
-        return place_l1(self.at, self.buffers)
-
-    @functools.cached_property
-    def weights(self) -> WeightMatrix:
-        """The prepared weights, as formulas."""
-        return self.program.weights(self.at, self.blocks)
-
-    @functools.cached_property
-    def cycles(self) -> CycleBounds:
-        """Lower bounds on the cycles of this launch."""
-        return self.program.cycles(self.at, self.blocks)
-
-    @functools.cached_property
-    def weight_readers(self) -> tuple[int, ...]:
-        """The cores of the output grid that read weights from DRAM."""
-        senders = {broadcast.sender for broadcast in self.at.output_grid.broadcasts()}
-        return tuple(sorted(senders)) or tuple(range(self.at.output_grid.num_cores))
-
-    def weight_tile_ids(self, core: int) -> tuple[int, ...]:
-        """Returns the tile ids of a core of the output grid, in reading order."""
-        return self.program.weight_tile_ids(self.at, self.blocks, core)
-
-    @functools.cached_property
-    def allocation_failure(self) -> AllocationFailure | None:
-        """The first tensor that finds no room, None if all do."""
-        return allocation_failure(self.at)
-
-    @functools.cached_property
-    def message(self) -> str | None:
-        """The library's refusal of this launch, None if it runs."""
-        failure = self.allocation_failure
-        if failure is not None:
-            return failure.message
-        return self.program.refusal(self.at, self.blocks) or self.l1.message
+TREE = "ttnn 0.81.1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TtnnPlan:
-    """What ttnn 0.81.1 does with one layer; built by `plan_ttnn`.
+class TtnnPlan(Plan, abc.ABC):
+    """What ttnn 0.81.1 makes of a layer by one of its programs.
+
+    A layer that it slices is described by its first launch: grids, shards, window, L1
+    and weights are that launch's; `conv` and `output_shape` are the layer's.
 
     Attributes:
-      launch: the first launch; None of a layer that the library does not give to one of
-        the two programs, or refuses before it has found one.
-      slicing: of the default path; None in L1.
-      message: the library's own refusal, None if the layer runs. The number of its
-        program reads #.
+      outcome: what the library decides.
+      launch: the first launch; where the library refuses to launch, the one that it
+        would be.
     """
 
-    conv: ConvConfig
-    shard: ShardConfig
-    compute: ComputeConfig
-    arch: Arch
-    route: Route
-    launch: Launch | None = None
-    slicing: Slicing | None = None
-    message: str | None = None
+    tree: ClassVar[str] = TREE
+    outcome: Outcome = dataclasses.field(repr=False, compare=False)
+    launch: Launch = dataclasses.field(repr=False, compare=False)
+
+    @classmethod
+    def chosen(cls, conv: ConvConfig) -> ProgramName:
+        return "conv1d" if takes_conv1d(conv) else "regular"
+
+    @classmethod
+    def problems(
+        cls, conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+    ) -> list[str]:
+        return planner.problems(conv, shard, compute, arch)
+
+    @classmethod
+    def find_core_grid(
+        cls, conv: ConvConfig, shard: ShardConfig, arch: Arch
+    ) -> CoreGrid:
+        return cls.place(conv, shard, ComputeConfig(), arch).core_grid
+
+    @classmethod
+    def place(
+        cls,
+        conv: ConvConfig,
+        shard: ShardConfig,
+        compute: ComputeConfig,
+        arch: Arch,
+        core_grid: CoreGrid | None = None,
+    ) -> "TtnnPlan":
+        outcome = planner.plan_ttnn(conv, shard, compute, arch, cls.program)
+        launch = outcome.launch or planner.first_launch(outcome, cls.program)
+        at = launch.at
+        if shard.scheme != at.scheme:
+            shard = dataclasses.replace(shard, scheme=at.scheme)
+        return cls(
+            conv=conv,
+            shard=shard,
+            compute=compute,
+            arch=arch,
+            core_grid=at.core_grid,
+            output_grid=at.output_grid,
+            input_shard=at.input_shard,
+            halo_shard=at.halo_shard,
+            output_shard=at.output_shard,
+            outcome=outcome,
+            launch=launch,
+        )
 
     @property
-    def num_launches(self) -> int:
-        """Launches of the convolution that the library sets out to make."""
-        if self.slicing is not None:
-            return self.slicing.num_slices
-        return int(self.launch is not None)
+    def window(self) -> Window:
+        """Of the first launch."""
+        return self.launch.at.window
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
-        """[N, Ho, Wo, C]."""
-        window = Window(self.conv)
-        size = window.out_height, window.out_width
-        return self.conv.batch, *size, self.conv.channels
+        return self.outcome.output_shape
 
     @property
-    def weight_shape(self) -> tuple[int, int] | None:
-        """Rows and columns of the weights that the library returns, without padding."""
-        if self.route == "matmul":
-            return self.conv.channels, self.conv.channels
-        return None if self.launch is None else self.launch.weights.logical_shape
+    def has_halo(self) -> bool:
+        return self.launch.at.has_halo
 
     @property
-    def padded_weight_shape(self) -> tuple[int, int] | None:
-        """Rows and columns of the weights as they lie in DRAM."""
-        if self.route == "matmul":
-            padded = round_up(self.conv.channels, TILE)
-            return padded, padded
-        if self.launch is None:
-            return None
-        return self.launch.weights.rows, self.launch.weights.columns
+    def act_block(self) -> tuple[int, int]:
+        """Activations that a core multiplies at a time, (h, w) in tiles."""
+        return self.launch.blocks.act_h, self.launch.blocks.act_w
+
+    @property
+    def subblock(self) -> tuple[int, int]:
+        """What Dst holds at a time, (h, w) in tiles."""
+        return self.launch.blocks.subblock_h, self.launch.blocks.subblock_w
+
+    @property
+    def slices(self) -> int:
+        """Launches that the layer takes; 0 if no slice is small enough."""
+        if self.outcome.slicing is None:
+            return 1
+        return self.outcome.num_launches
+
+    @property
+    def slice_type(self) -> str | None:
+        """The axis that slices are cut along; None for a layer run at once."""
+        slicing = self.outcome.slicing
+        return slicing.axis if slicing is not None and self.slices > 1 else None
 
     @functools.cached_property
-    def num_launches_instead(self) -> int:
-        """Launches that the default path takes of a layer refused in L1."""
-        if self.message is None or self.launch is None or self.slicing is not None:
-            return 0
-        asked = Asked(
-            conv=self.conv,
-            shard=self.shard,
-            compute=self.compute,
-            arch=self.arch,
-            program=self.launch.program,
+    def slice_parts(self) -> tuple[Part, ...]:
+        """What of the image each launch reads and computes; empty if there is one."""
+        return tuple(part for part, _ in self._slices())
+
+    @functools.cached_property
+    def slice_plans(self) -> "tuple[TtnnPlan, ...]":
+        """The plan of each launch; this plan alone if there is one."""
+        if self.slices <= 1:
+            return (self,)
+        return tuple(self._plan_of(conv) for _, conv in self._slices())
+
+    def _slices(self) -> Iterator[tuple[Part, ConvConfig]]:
+        slicing = self.outcome.slicing
+        if slicing is not None and slicing.num_slices > 1:
+            tiled = self.shard.output_layout == "tile"
+            yield from parts(self.conv, slicing.axis, slicing.num_slices, tiled)
+
+    def _plan_of(self, conv: ConvConfig) -> "TtnnPlan":
+        launch = planner.slice_launch(self.outcome, conv, self.program)
+        at = launch.at
+        outcome = dataclasses.replace(
+            self.outcome, conv=conv, launch=launch, slicing=None, message=launch.message
         )
-        return slice_layer(asked).num_slices
+        return dataclasses.replace(
+            self,
+            conv=conv,
+            shard=dataclasses.replace(at.shard, scheme=at.scheme),
+            core_grid=at.core_grid,
+            output_grid=at.output_grid,
+            input_shard=at.input_shard,
+            halo_shard=at.halo_shard,
+            output_shard=at.output_shard,
+            outcome=outcome,
+            launch=launch,
+        )
+
+    def _decide_weights(self) -> WeightPages:
+        return self.launch.weight_pages
+
+    def _decide_buffers(self) -> tuple[CircularBuffer, ...]:
+        return self.launch.buffers
+
+    def _decide_cycles(self) -> CycleBounds:
+        cycles = self.launch.cycles
+        if self.slices <= 1:
+            return cycles
+        launches = [plan.launch.cycles for plan in self.slice_plans]
+        names = [field.name for field in dataclasses.fields(cycles)]
+        sums = {n: sum(getattr(bounds, n) for bounds in launches) for n in names}
+        return type(cycles)(**sums)
+
+    @functools.cached_property
+    def l1(self) -> L1Use:
+        return dataclasses.replace(self.launch.l1, message=self.outcome.message)
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What is known to go wrong, in the order of codes."""
-        if self.route == "refused":
-            return (unprepared(self.conv.channels),)
-        if self.route == "matmul":
-            return (by_matmul(),)
-        found = ()
-        if self.num_launches > 1:
-            found += (sliced(self.num_launches),)
-        if self.launch is not None:
-            found += met(self.launch.program.defects, self.launch.at)
-        if self.message is not None and not any(f.code == "JDW044" for f in found):
-            found += (refused(self.message, self.num_launches_instead),)
-        return tuple(sorted(found, key=lambda finding: finding.code))
+        if self.program != self.upstream_program:
+            return (elsewhere(self.program, self.upstream_program),)
+        return self.outcome.findings
+
+    def own_facts(self) -> dict[str, Any]:
+        blocks = self.launch.blocks
+        return {
+            "output_grid": [self.output_grid.x, self.output_grid.y],
+            "act_block": list(self.act_block),
+            "subblock": list(self.subblock),
+            "split_reader": blocks.split_reader,
+            "slices": self.slices,
+            "slice_type": self.slice_type,
+            "operations": list(operations(self.outcome)),
+            "ttnn_message": self.outcome.message,
+        }

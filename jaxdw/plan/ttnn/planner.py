@@ -8,11 +8,11 @@ from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.conv1d.program import CONV1D
 from jaxdw.plan.regular.program import REGULAR
 from jaxdw.plan.ttnn.auto import auto_scheme
+from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.placed import place
-from jaxdw.plan.ttnn.plan import Launch, TtnnPlan
 from jaxdw.plan.ttnn.program import Asked
 from jaxdw.plan.ttnn.route import route
-from jaxdw.plan.ttnn.slices import slice_layer
+from jaxdw.plan.ttnn.slices import part_scheme, slice_layer
 from jaxdw.plan.units import TILE
 
 PROGRAMS = {"regular": REGULAR, "conv1d": CONV1D}
@@ -58,11 +58,18 @@ def problems(
 
 
 def plan_ttnn(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
-) -> TtnnPlan:
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    program: str | None = None,
+) -> Outcome:
     """Plans one depthwise convolution as ttnn 0.81.1 does.
 
     The configs must be legal, by their own rules and by `problems`.
+
+    Args:
+      program: plan the layer by this one, though the library takes the other.
 
     Raises:
       UnsupportedError: a stride that the library folds into channels, or activations
@@ -71,7 +78,9 @@ def plan_ttnn(
     if conv.dtype == "bfloat8_b":  # a block format has no sticks
         shard = dataclasses.replace(shard, input_layout="tile")
     way = route(conv, shard)
-    plan = TtnnPlan(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
+    if way in PROGRAMS and program is not None:
+        way = program
+    plan = Outcome(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
     if way == "matmul":
         return plan
     if way == "refused":
@@ -97,7 +106,35 @@ def plan_ttnn(
     return dataclasses.replace(plan, launch=launch, message=launch.message)
 
 
-def _in_slices(plan: TtnnPlan, asked: Asked) -> TtnnPlan:
+def first_launch(outcome: Outcome, program: str) -> Launch:
+    """Returns the launch of a layer that the library does not launch, all the same."""
+    asked = _asked(outcome, program)
+    return _launch(asked, _scheme(asked))
+
+
+def slice_launch(outcome: Outcome, part: ConvConfig, program: str) -> Launch:
+    """Returns the launch of one of several slices."""
+    asked = _asked(outcome, program)
+    of_part = dataclasses.replace(
+        asked,
+        conv=part,
+        shard=dataclasses.replace(asked.shard, output_layout="tile"),
+    )
+    scheme = part_scheme(asked, part)
+    return _launch(of_part, scheme, is_part=True)
+
+
+def _asked(outcome: Outcome, program: str) -> Asked:
+    return Asked(
+        conv=outcome.conv,
+        shard=outcome.shard,
+        compute=outcome.compute,
+        arch=outcome.arch,
+        program=PROGRAMS[program],
+    )
+
+
+def _in_slices(plan: Outcome, asked: Asked) -> Outcome:
     slicing = slice_layer(asked)
     if slicing.scheme is None:
         return dataclasses.replace(plan, slicing=slicing, message=slicing.message)

@@ -1,15 +1,15 @@
 """What the planner asks of each of ttnn 0.81.1's two programs, and asks it about."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
+from jaxdw.plan.findings import Defect
+from jaxdw.plan.l1 import CircularBuffer
 from jaxdw.plan.ttnn.blocks import BlockConfig
-from jaxdw.plan.ttnn.findings import Defect
-from jaxdw.plan.ttnn.l1 import CircularBuffer
 from jaxdw.plan.ttnn.matrix import WeightMatrix
 from jaxdw.plan.ttnn.placed import Placed, place
 
@@ -23,7 +23,7 @@ class TtnnProgram:
     Attributes:
       buffers: circular buffers in order of creation; of the estimate if True.
       refusal: what the factory refuses before it creates buffers, None if nothing.
-      weight_tile_ids: tile ids of one core of the output grid, in reading order.
+      tile_rows: of the weights, in the order that cores read them.
     """
 
     name: TtnnProgramName
@@ -32,7 +32,7 @@ class TtnnProgram:
     buffers: Callable[[Placed, BlockConfig, bool], tuple[CircularBuffer, ...]]
     refusal: Callable[[Placed, BlockConfig], str | None]
     weights: Callable[[Placed, BlockConfig], WeightMatrix]
-    weight_tile_ids: Callable[[Placed, BlockConfig, int], tuple[int, ...]]
+    tile_rows: Callable[[Placed, BlockConfig], Iterable[int]]
     cycles: Callable[[Placed, BlockConfig], CycleBounds]
 
 

@@ -38,6 +38,17 @@ class Slicing:
     message: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one slice computes, and of which rows or columns of the image."""
+
+    axis: Axis
+    first_output: int
+    num_outputs: int
+    first_input: int
+    num_inputs: int
+
+
 def slice_layer(asked: Asked) -> Slicing:
     """Returns the fewest slices that the library believes to fit.
 
@@ -59,7 +70,7 @@ def slice_layer(asked: Asked) -> Slicing:
             if peak_bytes(first) > free:
                 too_large = largest
             elif all(peak_bytes(part) <= free for part in parts):
-                scheme = _scheme(asked, first)
+                scheme = part_scheme(asked, first)
                 return Slicing(axis=axis, num_slices=count, first=first, scheme=scheme)
     message = (
         "DRAM Auto slice could not find valid slice configuration. Tried up to "
@@ -76,17 +87,45 @@ def slices(
     conv: ConvConfig, axis: Axis, count: int, tiled: bool
 ) -> Iterator[ConvConfig]:
     """Yields the layers of `count` slices, equal ones once in a row."""
+    seen = None
+    for _, _, _, extent in _cuts(conv, axis, count, tiled):
+        if extent != seen:
+            yield _layer(conv, axis, *extent)
+        seen = extent
+
+
+def parts(
+    conv: ConvConfig, axis: Axis, count: int, tiled: bool
+) -> Iterator[tuple[Part, ConvConfig]]:
+    """Yields every slice with its layer, in order."""
+    for start, end, first, extent in _cuts(conv, axis, count, tiled):
+        part = Part(
+            axis=axis,
+            first_output=start,
+            num_outputs=end - start,
+            first_input=first,
+            num_inputs=extent[0],
+        )
+        yield part, _layer(conv, axis, *extent)
+
+
+Extent = tuple[int, int, int, int]
+
+
+def _cuts(
+    conv: ConvConfig, axis: Axis, count: int, tiled: bool
+) -> Iterator[tuple[int, int, int, Extent]]:
+    """Yields first output, end of outputs, first input and `_extent` of each slice."""
     window = Window(conv)
-    size = _size(window, axis)
-    step = _step(axis, tiled)
+    size, step = _size(window, axis), _step(axis, tiled)
     share, rest = divmod(-(-size // step), count)
-    start, seen = 0, None
+    start = 0
     for index in range(count):
         end = min(size, start + step * (share + (index < rest)))
-        extent = _extent(window, axis, start, end, tiled)
-        if end > start and extent != seen:
-            yield _layer(conv, axis, *extent)
-        start, seen = end, extent
+        if end > start:
+            first, extent = _extent(window, axis, start, end, tiled)
+            yield start, end, first, extent
+        start = end
 
 
 def _size(window: Window, axis: Axis) -> int:
@@ -106,12 +145,12 @@ def _steps(asked: Asked, axis: Axis) -> int:
 
 def _extent(
     window: Window, axis: Axis, start: int, end: int, tiled: bool
-) -> tuple[int, int, int, int]:
+) -> tuple[int, Extent]:
     """Returns what outputs `start` to `end` read along one axis.
 
     Returns:
-      inputs, padding before and after them, and columns of padding that make the
-      outputs whole tiles wide, where the slice is not the whole image.
+      The first input; and how many, padding before and after them, columns of padding
+      that make outputs whole tiles wide where the slice is not the whole image.
     """
     conv, along = window.conv, 0 if axis == "height" else 1
     size = (conv.height, conv.width)[along]
@@ -131,7 +170,7 @@ def _extent(
     if tiled and (first, last) != (0, size):
         columns = end - start if axis == "width" else window.out_width
         widened = (round_up(columns, TILE) - columns) * conv.stride[1]
-    return last - first, before, after, widened
+    return first, (last - first, before, after, widened)
 
 
 def _layer(
@@ -148,11 +187,12 @@ def _layer(
 def _peak_bytes(asked: Asked, part: ConvConfig) -> int:
     is_part = (part.height, part.width) != (asked.conv.height, asked.conv.width)
     of_part = dataclasses.replace(asked, conv=part)
-    at = of_part.place(_scheme(asked, part), as_slice=True, is_part=is_part)
+    at = of_part.place(part_scheme(asked, part), as_slice=True, is_part=is_part)
     return estimate(at, asked.program).peak
 
 
-def _scheme(asked: Asked, part: ConvConfig) -> Scheme:
+def part_scheme(asked: Asked, part: ConvConfig) -> Scheme:
+    """Returns the sharding that one slice of a layer takes."""
     if asked.shard.scheme != "auto":
         return asked.shard.scheme
     of_part = dataclasses.replace(asked, conv=part)

@@ -53,9 +53,9 @@ def test_a_tiled_input_pads_channels_and_so_coalesces():
 def test_buffers_in_order_of_creation():
     def roles(**shard):
         launch = launch_of(dataclasses.replace(LAYER, channels=40), **shard)
-        return [(b.role, b.num_bytes, b.on_buffer) for b in launch.buffers]
+        return [(b.role, b.num_bytes, b.on_buffer) for b in launch.l1.buffers]
 
-    last = [("array", 64, False), ("window", 80 * 35, True)]
+    last = [("array", 64, False), ("source", 80 * 35, True)]
     assert roles()[:3] == [
         ("weights", 2 * 2048, False),
         ("activations", 2 * 2048, False),

@@ -42,7 +42,7 @@ def test_buffers_of_a_biased_height_launch_one_by_one():
         ("output", 2048, 2, True),
         ("indices", 12, 1, True),
         ("array", 64, 1, False),
-        ("window", 128, 72, True),
+        ("source", 128, 72, True),
     ]
     l1 = launch.l1
     assert l1.static_bytes == 26 * 2048 + 64

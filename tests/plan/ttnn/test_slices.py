@@ -122,7 +122,7 @@ def test_the_fewest_slices_that_fit_are_taken_to_the_byte():
             low = middle
     at = plan_of(IMAGE, _with_room(arch, high)).launch
     used = at.l1.static_bytes + sum(
-        b.num_bytes for b in at.buffers if b.role in ("output", "window")
+        b.asked_bytes for b in at.buffers if b.role in ("output", "source")
     )
     assert high == used
     # five are no smaller than four: 16 tiles of columns, four to the largest slice
