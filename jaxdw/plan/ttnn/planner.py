@@ -11,8 +11,8 @@ from jaxdw.plan.regular.program import REGULAR
 from jaxdw.plan.ttnn.auto import auto_scheme
 from jaxdw.plan.ttnn.placed import place
 from jaxdw.plan.ttnn.plan import Launch, TtnnPlan
-from jaxdw.plan.ttnn.program import Asked
-from jaxdw.plan.ttnn.route import route
+from jaxdw.plan.ttnn.program import Asked, TtnnProgramName
+from jaxdw.plan.ttnn.route import route, takes_conv1d
 from jaxdw.plan.ttnn.slices import slice_layer
 
 PROGRAMS = {"regular": REGULAR, "conv1d": CONV1D}
@@ -30,7 +30,11 @@ def default_compute(conv: ConvConfig) -> ComputeConfig:
 
 
 def problems(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    program: TtnnProgramName | None = None,
 ) -> list[str]:
     """Returns one sentence for each rule of ttnn's that legal configs break."""
     found = []
@@ -43,6 +47,11 @@ def problems(
         found.append(
             f"`cores` (={shard.cores}) must be left out with memory='dram': only a "
             "sharded input keeps its cores, and it lies in L1; use memory='l1'"
+        )
+    if program == "conv1d" and not takes_conv1d(conv):
+        found.append(
+            f"program='conv1d' must have one row and no bias (kernel {conv.kernel}, "
+            f"height {conv.height}, bias {conv.bias}); use 'regular' or 'ttnn'"
         )
     parts = shard.act_block_w_div
     if shard.scheme == "width" and parts > 1:
@@ -58,11 +67,18 @@ def problems(
 
 
 def plan_ttnn(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    program: TtnnProgramName | None = None,
 ) -> TtnnPlan:
     """Plans one depthwise convolution as ttnn 0.81.1 does.
 
     The configs must be legal, by their own rules and by `problems`.
+
+    Args:
+      program: to plan whatever the library takes; None for the library's own.
 
     Raises:
       UnsupportedError: a stride that the library folds into channels, or activations
@@ -70,7 +86,7 @@ def plan_ttnn(
     """
     if conv.dtype == "bfloat8_b":  # a block format has no sticks
         shard = dataclasses.replace(shard, input_layout="tile")
-    way = route(conv, shard)
+    way = program or route(conv, shard)
     plan = TtnnPlan(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
     if way == "matmul":
         return plan

@@ -72,6 +72,9 @@ def test_the_options_of_a_launch_show_in_its_buffers():
     assert weights["weights"][0] == 2 * plain["weights"][0]
     cut = roles(big, grid=(3, 2), act_block_h_override=32)
     assert cut["weights"][0] == 3 * plain["weights"][0]
+    flat = dataclasses.replace(big, kernel=(2, 3), padding=(1, 0, 1, 1))
+    cut = roles(flat, grid=(3, 2), act_block_h_override=32)
+    assert cut["weights"][0] == 2 * plain["weights"][0]
     assert roles(big, grid=(3, 2), output_layout="row_major")["partials"] == (
         12_288,
         False,
@@ -267,6 +270,12 @@ def test_an_image_that_is_read_in_place_takes_no_halo():
     outputs = -(-108 * 108 // 32) * 1088
     assert launch.l1.lowest_buffer == 1_466_368 - 110 * 110 * 64 - outputs
     assert launch.allocation_failure is None
+    # windows of stride 2 leave the last sticks out, which lie there all the same
+    strided = jd.ConvConfig(channels=32, height=16, width=16, stride=2)
+    launch = plan_of(strided, scheme="width").launch
+    assert launch.at.halo_shard.rows < 256
+    assert launch.buffers[-1].pages == 256
+    assert launch.l1.lowest_buffer == 1_466_368 - 256 * 64 - 2 * 2048
     padded = dataclasses.replace(conv, padding=(0, 0, 0, 1))
     assert plan_of(padded, scheme="width").launch.allocation_failure.tensor == "halo"
 

@@ -56,6 +56,22 @@ def test_width_never_takes_the_matmul_and_tiles_are_folded_without_padding():
     assert route(conv, jd.ShardConfig(input_layout="tile")) == "regular"
 
 
+def test_a_program_may_be_chosen_against_the_library():
+    conv = jd.ConvConfig(**ROW)
+    asked = conv, jd.ShardConfig(), jd.ComputeConfig(), ARCH
+    own, other = plan_ttnn(*asked), plan_ttnn(*asked, program="regular")
+    assert (own.route, other.route) == ("conv1d", "regular")
+    assert own.launch.program.takes(conv)
+    assert not other.launch.program.takes(conv)
+    assert problems(*asked, program="conv1d") == []
+    assert own.launch.broadcasts[0].num_dests == 1
+    for changes in ({"bias": True}, {"height": 2}, {"kernel": (2, 4), "padding": 1}):
+        (sentence,) = problems(
+            jd.ConvConfig(**ROW | changes), *asked[1:], program="conv1d"
+        )
+        assert "must have one row and no bias" in sentence
+
+
 def test_a_folded_stride_is_not_modelled():
     with pytest.raises(jd.UnsupportedError, match=r"`stride` \(=\(2, 2\)\).*folds"):
         plan_of(IMAGE | {"kernel": 2, "padding": 0, "stride": 2})
