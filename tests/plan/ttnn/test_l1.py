@@ -107,6 +107,18 @@ def test_partials_are_on_the_output_if_they_have_its_format(changes, compute, pa
     assert roles(conv, jd.ComputeConfig(**compute), grid=(8, 1))["partials"] == partials
 
 
+def test_blocks_of_block_count_once_for_every_column_of_the_output():
+    compute = jd.ComputeConfig(fp32_dest_acc=True, packer_l1_acc=True)
+    flat = dataclasses.replace(LAYER, kernel=(1, 3), padding=(0, 0, 1, 1))
+    for channels, on_output in ((32, True), (64, False)):
+        conv = dataclasses.replace(flat, channels=channels)
+        launch = plan_of(conv, compute=compute, scheme="block", grid=(2, 2)).launch
+        assert launch.at.input_columns == 2
+        assert launch.at.output_columns == channels // 32
+        assert launch.buffers[1].role == "partials"
+        assert launch.buffers[1].on_buffer == on_output
+
+
 def test_block_shares_activations_if_formats_agree():
     shared = roles(scheme="block", grid=(8, 2))
     assert "row_major" not in shared

@@ -129,6 +129,7 @@ def test_block_formats_have_no_sticks():
             "`act_block_w_div` (=3) must divide the 2 tiles of a core's channels; try",
         ),
         ({"scheme": "width", "grid": (1, 1), "act_block_w_div": 2}, None),
+        ({"act_block_w_div": 2}, None),
     ],
 )
 def test_options_that_ttnn_cannot_take_are_named(shard, sentence):
@@ -137,6 +138,13 @@ def test_options_that_ttnn_cannot_take_are_named(shard, sentence):
     )
     assert [text[: len(sentence or "")] for text in found] == [sentence] * len(found)
     assert bool(found) == (sentence is not None)
+
+
+def test_a_part_of_a_core_s_channels_is_whole_tiles():
+    conv = jd.ConvConfig(**IMAGE | {"channels": 128})
+    shard = jd.ShardConfig(scheme="width", grid=(1, 1), act_block_w_div=3)
+    (sentence,) = problems(conv, shard, jd.ComputeConfig(), ARCH)
+    assert "must divide the 4 tiles of a core's channels; try 2" in sentence
 
 
 def test_a_plan_names_its_operations_up_to_the_refusal():
