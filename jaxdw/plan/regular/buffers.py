@@ -25,7 +25,7 @@ def buffers(
     input_tile, output_tile = input_tile_bytes(at), TILE_BYTES[conv.output_dtype]
     weights_tile = TILE_BYTES[conv.weights_dtype]
     first, second = _activation_tiles(at, blocks)
-    lone = at.input_columns == at.output_columns == 1 and at.scheme != "height"
+    lone = at.input_columns == at.output_columns == 1
     has_activations = estimate or not lone
     same_format = input_tile == output_tile
     shared = at.scheme == "block" and same_format and has_activations
@@ -52,16 +52,15 @@ def buffers(
 def l1_accumulates(at: Placed, blocks: BlockConfig, *, estimate: bool = False) -> bool:
     """Whether the packer adds blocks up in L1: asked for, and enough of them.
 
-    The library counts BLOCK's blocks once for every column of the output.
+    The library counts BLOCK's blocks once for every column of the output, and in its
+    estimate those of a matrix without the padding of shards.
     """
     count = num_k_blocks(at)
-    if estimate:  # from a weight matrix without the padding of shards
-        align = TILE if at.scheme == "width" or at.shard.input_layout == "tile" else 8
-        rows = round_up(at.conv.channels, align) * at.conv.taps
+    if estimate:
+        rows = round_up(at.conv.channels, at.channel_align) * at.conv.taps
         count = rows // TILE // blocks.act_w
     if at.scheme == "block":
-        columns = -(-at.conv.channels // TILE)
-        count *= columns // at.out_w_tiles if estimate else at.output_columns
+        count *= at.output_columns
     return at.compute.packer_l1_acc and count > (1 if at.conv.bias else 2)
 
 

@@ -5,7 +5,8 @@ import dataclasses
 from jaxdw.plan.conv1d import weights as conv1d_weights
 from jaxdw.plan.conv1d.blocks import block_config as conv1d_blocks
 from jaxdw.plan.findings import Defect
-from jaxdw.plan.regular.blocks import num_k_blocks
+from jaxdw.plan.regular.blocks import block_config, num_k_blocks
+from jaxdw.plan.regular.buffers import l1_accumulates
 from jaxdw.plan.regular.weights import weight_matrix
 from jaxdw.plan.ttnn.matrix import WeightMatrix
 from jaxdw.plan.ttnn.placed import Placed, place
@@ -32,18 +33,21 @@ def _bias_on_one_row(at: Placed) -> str | None:
 
 
 def _rounded_partials(at: Placed) -> str | None:
-    blocks = num_k_blocks(at)
+    count = num_k_blocks(at)
     if (
         not at.compute.fp32_dest_acc
-        or at.compute.packer_l1_acc
         or at.conv.output_dtype == "float32"
-        or blocks == 1
+        or count == 1
+        or l1_accumulates(at, block_config(at))
     ):
         return None
+    way_out = "packer_l1_acc=True"
+    if at.compute.packer_l1_acc:
+        way_out = "a bias, without which packer_l1_acc needs more blocks"
     return (
         "a 32-bit Dst costs subblocks and tilising, yet its sums are packed to "
-        f"{at.conv.output_dtype} after each of {blocks} blocks; use packer_l1_acc=True "
-        "or a float32 output"
+        f"{at.conv.output_dtype} after each of {count} blocks; use a float32 output "
+        f"or {way_out}"
     )
 
 

@@ -7,6 +7,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Finding, met
+from jaxdw.plan.grid import Broadcast
 from jaxdw.plan.l1 import CircularBuffer, L1Use
 from jaxdw.plan.program import WeightPages
 from jaxdw.plan.ttnn.blocks import BlockConfig
@@ -50,9 +51,14 @@ class Launch:
         return self.program.cycles(self.at, self.blocks)
 
     @functools.cached_property
+    def broadcasts(self) -> tuple[Broadcast, ...]:
+        """Who multicasts weights to whom; cores are those of the output grid."""
+        return self.at.output_grid.broadcasts()
+
+    @functools.cached_property
     def weight_readers(self) -> tuple[int, ...]:
         """The cores of the output grid that read weights from DRAM."""
-        senders = {broadcast.sender for broadcast in self.at.output_grid.broadcasts()}
+        senders = {broadcast.sender for broadcast in self.broadcasts}
         return tuple(sorted(senders)) or tuple(range(self.at.output_grid.num_cores))
 
     def weight_tile_ids(self, core: int) -> tuple[int, ...]:

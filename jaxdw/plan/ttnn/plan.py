@@ -50,7 +50,7 @@ class TtnnPlan(Plan, abc.ABC):
     def problems(
         cls, conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
     ) -> list[str]:
-        return planner.problems(conv, shard, compute, arch)
+        return planner.problems(conv, shard, compute, arch, cls.program)
 
     @classmethod
     def find_core_grid(

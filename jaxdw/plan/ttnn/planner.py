@@ -11,7 +11,7 @@ from jaxdw.plan.ttnn.auto import auto_scheme
 from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.placed import place
 from jaxdw.plan.ttnn.program import Asked
-from jaxdw.plan.ttnn.route import route
+from jaxdw.plan.ttnn.route import route, takes_conv1d
 from jaxdw.plan.ttnn.slices import part_scheme, slice_layer
 from jaxdw.plan.units import TILE
 
@@ -30,7 +30,11 @@ def default_compute(conv: ConvConfig) -> ComputeConfig:
 
 
 def problems(
-    conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
+    conv: ConvConfig,
+    shard: ShardConfig,
+    compute: ComputeConfig,
+    arch: Arch,
+    program: str | None = None,
 ) -> list[str]:
     """Returns one sentence for each rule of ttnn's that legal configs break."""
     found = []
@@ -43,6 +47,11 @@ def problems(
         found.append(
             f"`cores` (={shard.cores}) must be left out with memory='dram': only a "
             "sharded input keeps its cores, and it lies in L1; use memory='l1'"
+        )
+    if program == "conv1d" and not takes_conv1d(conv):
+        found.append(
+            f"program='conv1d' must have one row and no bias (kernel {conv.kernel}, "
+            f"height {conv.height}, bias {conv.bias}); use 'regular' or 'ttnn'"
         )
     parts = shard.act_block_w_div
     if shard.scheme == "width" and parts > 1:
@@ -78,7 +87,7 @@ def plan_ttnn(
     if conv.dtype == "bfloat8_b":  # a block format has no sticks
         shard = dataclasses.replace(shard, input_layout="tile")
     way = route(conv, shard)
-    if way in PROGRAMS and program is not None:
+    if program is not None and way in PROGRAMS:
         way = program
     plan = Outcome(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
     if way == "matmul":

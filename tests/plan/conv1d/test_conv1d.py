@@ -83,7 +83,28 @@ def test_work_of_the_two_forms_and_of_float32():
     assert work() == 2 * 4 * 8 + tilise
     assert work("HiFi2") == 2 * 2 * 4 * 8 + tilise
     assert work(channels=40) == 2 * (4 * 8 + 3 * 24) + tilise
+    assert work("LoFi", **F32) == work("HiFi4", **F32)
+    assert work("LoFi", **F32 | {"output_dtype": "bfloat16"}) == (
+        2 * 4 * 8 + 4 * 2 * 74
+    )
     assert work("HiFi4", **F32) == 2 * 4 * 32 + 4 * 2 * 128
+
+
+def test_height_blocks_are_tilised_one_after_the_other():
+    whole, cut = (
+        launch_of(grid=(1, 1), act_block_h_override=rows, scheme="height")
+        for rows in (0, 64)
+    )
+    assert (whole.blocks.act_h, cut.blocks.act_h) == (32, 2)
+    assert cut.cycles.matrix_unit == whole.cycles.matrix_unit
+    assert whole.cycles.dram == 16 * cut.cycles.dram
+
+
+@pytest.mark.parametrize("scheme", ["block", "width"])
+def test_other_shardings_read_no_weights_in_order(scheme):
+    launch = launch_of(scheme=scheme)
+    with pytest.raises(jd.UnsupportedError, match=f"'{scheme}'.*must be 'height'"):
+        launch.weight_tile_ids(0)
 
 
 def test_the_first_core_fetches_the_weights_of_all():

@@ -60,7 +60,7 @@ def test_the_estimate_counts_activations_that_a_lone_core_does_without():
     at = asked(conv).place("width")
     blocks = REGULAR.block_config(at)
     launched, counted = (
-        {b.role: b.num_bytes for b in REGULAR.buffers(at, blocks, as_estimate)}
+        {b.role: b.asked_bytes for b in REGULAR.buffers(at, blocks, as_estimate)}
         for as_estimate in (False, True)
     )
     assert counted.keys() - launched.keys() == {"activations"}
@@ -79,11 +79,17 @@ def test_indices_in_dram_count_by_outputs_and_thrice_in_a_column(size, num_bytes
     assert counted - plain == num_bytes
 
 
-def test_the_estimate_counts_blocks_of_a_matrix_without_padding():
-    # 360 rows are 11 whole tiles, 2 blocks of 4; the launch has 3 of them
-    conv = jd.ConvConfig(channels=40, height=16, width=16, padding=1)
+@pytest.mark.parametrize(
+    ("scheme", "channels", "bias"),
+    [
+        ("height", 40, False),  # 360 rows: 11 whole tiles, 2 blocks of 4; it runs 3
+        ("width", 96, True),  # 27 tiles, 1 block of 18; it runs 2
+    ],
+)
+def test_the_estimate_counts_blocks_of_a_matrix_without_padding(scheme, channels, bias):
     compute = jd.ComputeConfig(fp32_dest_acc=True, packer_l1_acc=True)
-    at = asked(conv, compute).place("height")
+    conv = jd.ConvConfig(channels=channels, height=16, width=16, padding=1, bias=bias)
+    at = asked(conv, compute, grid=(2, 1)).place(scheme)
     blocks = REGULAR.block_config(at)
     launched, counted = (
         REGULAR.buffers(at, blocks, as_estimate)[1] for as_estimate in (False, True)

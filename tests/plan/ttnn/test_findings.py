@@ -90,6 +90,13 @@ def test_the_examples_have_no_known_defect():
             IMAGE | {"compute": jd.ComputeConfig()},
         ),
         (
+            "JDW031",
+            "performance",
+            "observed",
+            IMAGE | {"compute": L1_ACC, "kernel": (2, 3)},
+            IMAGE | {"compute": L1_ACC, "kernel": (2, 3), "bias": True},
+        ),
+        (
             "JDW032",
             "performance",
             "observed",
@@ -229,6 +236,10 @@ def test_partials_are_rounded_once_for_every_block():
     for scheme, blocks in (("height", 3), ("block", 24), ("width", 2)):
         fields = IMAGE | {"scheme": scheme, "compute": FP32_DST}
         assert f"after each of {blocks} blocks" in codes(fields)["JDW031"].text
+    text = codes(IMAGE | {"compute": FP32_DST})["JDW031"].text
+    assert text.endswith("use a float32 output or packer_l1_acc=True")
+    text = codes(IMAGE | {"compute": L1_ACC, "kernel": (2, 3)})["JDW031"].text
+    assert "or a bias, without which" in text
     whole = IMAGE | {"scheme": "block", "compute": FP32_DST, "full_inner_dim": True}
     assert "after each of 8 blocks" in codes(whole)["JDW031"].text
 

@@ -27,7 +27,7 @@ def one_row(**fields):
 
 def roles(conv=LAYER, compute=None, arch="n150", **shard):
     launch = plan_of(conv, arch, compute, **shard).launch
-    return {b.role: (b.num_bytes, b.on_buffer) for b in launch.buffers}
+    return {b.role: (b.num_bytes, b.on_buffer) for b in launch.l1.buffers}
 
 
 def test_buffers_of_a_biased_height_launch_one_by_one():
@@ -72,6 +72,9 @@ def test_the_options_of_a_launch_show_in_its_buffers():
     assert weights["weights"][0] == 2 * plain["weights"][0]
     cut = roles(big, grid=(3, 2), act_block_h_override=32)
     assert cut["weights"][0] == 3 * plain["weights"][0]
+    flat = dataclasses.replace(big, kernel=(2, 3), padding=(1, 0, 1, 1))
+    cut = roles(flat, grid=(3, 2), act_block_h_override=32)
+    assert cut["weights"][0] == 2 * plain["weights"][0]
     assert roles(big, grid=(3, 2), output_layout="row_major")["partials"] == (
         12_288,
         False,
@@ -102,6 +105,18 @@ def test_the_options_of_a_launch_show_in_its_buffers():
 def test_partials_are_on_the_output_if_they_have_its_format(changes, compute, partials):
     conv = dataclasses.replace(LAYER, **changes)
     assert roles(conv, jd.ComputeConfig(**compute), grid=(8, 1))["partials"] == partials
+
+
+def test_blocks_of_block_count_once_for_every_column_of_the_output():
+    compute = jd.ComputeConfig(fp32_dest_acc=True, packer_l1_acc=True)
+    flat = dataclasses.replace(LAYER, kernel=(1, 3), padding=(0, 0, 1, 1))
+    for channels, on_output in ((32, True), (64, False)):
+        conv = dataclasses.replace(flat, channels=channels)
+        launch = plan_of(conv, compute=compute, scheme="block", grid=(2, 2)).launch
+        assert launch.at.input_columns == 2
+        assert launch.at.output_columns == channels // 32
+        assert launch.buffers[1].role == "partials"
+        assert launch.buffers[1].on_buffer == on_output
 
 
 def test_block_shares_activations_if_formats_agree():
@@ -263,10 +278,16 @@ def test_tensors_that_find_no_room_are_refused_in_their_order():
 def test_an_image_that_is_read_in_place_takes_no_halo():
     conv = jd.ConvConfig(channels=32, height=110, width=110, output_dtype="bfloat8_b")
     launch = plan_of(conv, scheme="width").launch
-    assert launch.buffers[-1].num_bytes == 110 * 110 * 64
+    assert launch.l1.buffers[-1].num_bytes == 110 * 110 * 64
     outputs = -(-108 * 108 // 32) * 1088
     assert launch.l1.lowest_buffer == 1_466_368 - 110 * 110 * 64 - outputs
     assert launch.allocation_failure is None
+    # windows of stride 2 leave the last sticks out, which lie there all the same
+    strided = jd.ConvConfig(channels=32, height=16, width=16, stride=2)
+    launch = plan_of(strided, scheme="width").launch
+    assert launch.at.halo_shard.rows < 256
+    assert launch.buffers[-1].pages == 256
+    assert launch.l1.lowest_buffer == 1_466_368 - 256 * 64 - 2 * 2048
     padded = dataclasses.replace(conv, padding=(0, 0, 0, 1))
     assert plan_of(padded, scheme="width").launch.allocation_failure.tensor == "halo"
 

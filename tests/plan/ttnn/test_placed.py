@@ -186,3 +186,20 @@ def test_a_chip_s_own_figures_decide_whether_two_readers_pay(rate, split):
     assert not plan_ttnn(
         flat, shard, jd.ComputeConfig(), arch
     ).launch.blocks.split_reader
+
+
+def test_dilated_windows_are_read_position_by_position():
+    arch = dataclasses.replace(ARCH, local_read_rate=(3072, 1, 6000))
+    split = []
+    for dilation in (1, 2):
+        conv = jd.ConvConfig(
+            channels=256,
+            height=32,
+            width=32,
+            padding=(1, 1, dilation, dilation),
+            dilation=(1, dilation),
+        )
+        shard = jd.ShardConfig(grid=(8, 2))
+        launch = plan_ttnn(conv, shard, jd.ComputeConfig(), arch).launch
+        split.append(launch.blocks.split_reader)
+    assert split == [False, True]

@@ -56,6 +56,22 @@ def test_width_never_takes_the_matmul_and_tiles_are_folded_without_padding():
     assert route(conv, jd.ShardConfig(input_layout="tile")) == "regular"
 
 
+def test_a_program_may_be_chosen_against_the_library():
+    conv = jd.ConvConfig(**ROW)
+    asked = conv, jd.ShardConfig(), jd.ComputeConfig(), ARCH
+    own, other = plan_ttnn(*asked), plan_ttnn(*asked, program="regular")
+    assert (own.route, other.route) == ("conv1d", "regular")
+    assert own.launch.program.takes(conv)
+    assert not other.launch.program.takes(conv)
+    assert problems(*asked, program="conv1d") == []
+    assert own.launch.broadcasts[0].num_dests == 1
+    for changes in ({"bias": True}, {"height": 2}, {"kernel": (2, 4), "padding": 1}):
+        (sentence,) = problems(
+            jd.ConvConfig(**ROW | changes), *asked[1:], program="conv1d"
+        )
+        assert "must have one row and no bias" in sentence
+
+
 def test_a_folded_stride_is_not_modelled():
     with pytest.raises(jd.UnsupportedError, match=r"`stride` \(=\(2, 2\)\).*folds"):
         plan_of(IMAGE | {"kernel": 2, "padding": 0, "stride": 2})
@@ -113,6 +129,7 @@ def test_block_formats_have_no_sticks():
             "`act_block_w_div` (=3) must divide the 2 tiles of a core's channels; try",
         ),
         ({"scheme": "width", "grid": (1, 1), "act_block_w_div": 2}, None),
+        ({"act_block_w_div": 2}, None),
     ],
 )
 def test_options_that_ttnn_cannot_take_are_named(shard, sentence):
@@ -121,6 +138,13 @@ def test_options_that_ttnn_cannot_take_are_named(shard, sentence):
     )
     assert [text[: len(sentence or "")] for text in found] == [sentence] * len(found)
     assert bool(found) == (sentence is not None)
+
+
+def test_a_part_of_a_core_s_channels_is_whole_tiles():
+    conv = jd.ConvConfig(**IMAGE | {"channels": 128})
+    shard = jd.ShardConfig(scheme="width", grid=(1, 1), act_block_w_div=3)
+    (sentence,) = problems(conv, shard, jd.ComputeConfig(), ARCH)
+    assert "must divide the 4 tiles of a core's channels; try 2" in sentence
 
 
 def test_a_plan_names_its_operations_up_to_the_refusal():
