@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fault_examples import EXAMPLES, example, plan_of
+from fault_examples import EXAMPLES, FAULTS, example, plan_of
 
 import jaxdw as jd
 from jaxdw.faults.catalogue import CATALOGUE
@@ -51,3 +51,23 @@ def test_faults_of_one_plan_share_a_computation():
         if fault.applies(plan) and fault.stage not in ("compute", "output"):
             run_launch(fault.inject(launch), operands)
     assert composed.trace_composed._cache_size() - before == 1
+
+
+def test_behind_a_shard_lie_a_stick_of_ones_and_the_shard_before():
+    plan = plan_of("height", height=9)  # 72 sticks: 32, 32 and 8
+    shard = lay_out(plan).maps.shard
+    rows = plan.input_shard.rows
+    own, ones, earlier = np.split(shard.index, [rows, rows + 1], axis=1)
+    sticks = np.arange(plan.num_nhw_shards * rows).reshape(own.shape)
+    real = sticks < 72
+    np.testing.assert_array_equal(own[real], sticks[real])
+    assert (ones == 72).all()
+    np.testing.assert_array_equal(earlier[real], 73 + sticks[real])
+
+
+def test_rows_that_no_core_computed_are_not_known():
+    plan = plan_of("height", height=5)  # 40 outputs: 32 and 8
+    operands = draw(plan.conv, "random", 0)
+    swapped = FAULTS["shards-swapped"].inject(lay_out(plan, known=False))
+    unknown = np.isnan(run_launch(swapped, operands)).all(axis=-1).ravel()
+    np.testing.assert_array_equal(np.flatnonzero(unknown), np.arange(8, 32))

@@ -141,6 +141,8 @@ def test_a_flag_may_overtake_data_unless_flushed():
     in_any_order = dataclasses.replace(READERS_PROTOCOL, in_order=False)
     assert found(TRIO, in_any_order) == receivers(("race", "receiver"))
     assert found(TRIO, BLACKHOLE_PROTOCOL) == set()
+    unflushed = dataclasses.replace(BLACKHOLE_PROTOCOL, sender=READERS_PROTOCOL.sender)
+    assert found(TRIO, unflushed) == receivers(("race", "receiver"))
 
 
 def test_a_second_wait_finds_the_count_reset():
