@@ -78,6 +78,8 @@ def test_the_page_shows_the_axes_that_vary_and_names_the_others(rows):
         "model", "layer", "times", "weights dtype", "program", "scheme",
     ]  # fmt: skip
     assert "weights_dtype bfloat16" not in text
+    heights = [row for row in rows if row["scheme"] == "height"]
+    assert '<th scope="col">scheme</th>' in sweep_page(heights)
 
 
 def test_every_row_of_the_page_says_how_to_repeat_it(rows):

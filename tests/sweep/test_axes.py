@@ -123,10 +123,11 @@ def test_a_value_that_is_not_legal_is_named_with_the_legal_ones(plural, value):
 
 
 def test_words_that_cannot_be_read_arrive_together(tmp_path):
-    options = ["--batches", "1,two", "--grids", "4y4", "--activations", "maybe"]
+    options = ["--batches", "two,1,0x2", "--grids", "4y4", "--activations", "maybe"]
     options += ["--fp32-dest-accs", "1"]
     sentences = (
         "`batches` (='two') must be one of: an integer >= 1",
+        "`batches` (='0x2') must be one of: an integer >= 1",
         "`grids` (='4y4') must be one of: chip, XxY",
         "`activations` (='maybe') must be one of: on, off",
         "`fp32_dest_accs` (='1') must be one of: false, true",
@@ -136,7 +137,7 @@ def test_words_that_cannot_be_read_arrive_together(tmp_path):
     assert sorted(str(refusal.value).split("\n")) == sorted(sentences)
     path = tmp_path / "space.toml"
     path.write_text(
-        "batches = [1, 'two']\ngrids = ['4y4']\nactivations = ['maybe']\n"
+        "batches = ['two', 1, '0x2']\ngrids = ['4y4']\nactivations = ['maybe']\n"
         "fp32_dest_accs = ['1']\nnothing = 1\nmodels = [3]"
     )
     with pytest.raises(jd.ConfigError) as refusal:

@@ -157,7 +157,7 @@ def onnx_space(tmp_path) -> tuple[Space, dict[str, np.ndarray]]:
     node = onnx.helper.make_node
     pads = {"group": 32, "pads": [1] * 4}
     nodes = [
-        node("Conv", ["x", "w", "b"], ["y"], name="-it's the/first", **pads),
+        node("Conv", ["x", "w", "b"], ["y"], name="-it's/first", **pads),
         node("Conv", ["y", "v"], ["z"], name="second", **pads),
     ]
     graph = onnx.helper.make_graph(

@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import jaxdw as jd
 from jaxdw.sweep import evaluate as evaluating
 from jaxdw.sweep import runner
 from jaxdw.sweep.evaluate import evaluate
+from jaxdw.sweep.repeat import repeat_line
 from jaxdw.sweep.results import read_rows
 from jaxdw.sweep.runner import run_sweep, tasks_of
 from jaxdw.sweep.space import Space
@@ -97,6 +99,19 @@ def test_tasks_hold_every_point_once_and_one_program_each():
     assert all(len(found) == 1 for found in programs)
     assert len(set.union(*programs)) < len(points) / 4
     assert max(map(len, tasks)) <= runner.TASK_POINTS
+
+
+def test_points_with_the_same_numbers_follow_each_other():
+    space = Space(
+        models=("mobilenet_v2", "mobilenet_v1"),
+        weights_dtypes=("bfloat8_b", "bfloat16"),
+        grids=(None, (4, 4)),
+        activations=(True, False),
+    )
+    for task in tasks_of(space.points(), plan_only=False):
+        layers = [(point.conv, point.compute) for point in task]
+        changes = sum(a != b for a, b in itertools.pairwise(layers))
+        assert changes == len(set(layers)) - 1
 
 
 def keys_of(points) -> list[str]:
@@ -219,6 +234,9 @@ def test_a_point_that_kills_its_worker_is_a_row(tmp_path, monkeypatch):
     assert statuses.count("error") == 1
     assert (rows[4]["status"], rows[4]["error"]) == ("error", "the worker process died")
     assert rows[4]["channels"] == points[4].conv.channels
+    assert rows[4]["repeat"] == repeat_line(points[4], None)
+    lost = runner._lost_row(points[4], "it died", False, 7)
+    assert lost["repeat"] == repeat_line(points[4], 7)
 
 
 def test_a_task_that_an_executor_gives_up_is_rows(tmp_path, monkeypatch):
