@@ -225,7 +225,8 @@ def test_marks_are_found_with_their_places(tmp_path):
 
 PAGE = """# Page
 See [it](a/b.md) or [that](https://c.d), `jaxdw plan
---json`, `jaxdw`, `x/y.py` and `jaxdw.arch.arch.NAMES`, `a/b.toml: t.k`, `n/a`.
+--json`, `jaxdw`, `x/y.py` and `jaxdw.arch.arch.NAMES`, `a/b.toml:
+t.k`, `n/a`.
 
 ```bash
 L="--size 8x8"
@@ -251,7 +252,7 @@ jaxdw query r "SELECT a > 1" > out.txt
 
 def test_pages_are_read_as_written():
     assert blocks(PAGE, "python") == []
-    assert [block.line for block in blocks(PAGE, "bash")] == [6]
+    assert [block.line for block in blocks(PAGE, "bash")] == [7]
     assert list(commands(PAGE)) == [
         ["jaxdw", "run", "--size", "8x8", "--bias"],
         ["jaxdw", "query", "r", "SELECT a > 1"],
