@@ -9,8 +9,8 @@ from rich.table import Table
 
 from bench.harness import console, environment, measure, write_lines
 from bench.layers import WAYS, bare_layers, name_of
-from jaxdw.machine.core import are_ordinary, by_operands, core_sticks
-from jaxdw.machine.grid import map_grid, program_of, streams
+from jaxdw.machine.cores import run_cores, static_of
+from jaxdw.machine.sticks import core_sticks
 from jaxdw.maps.maps import make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
@@ -24,26 +24,19 @@ def layer(conv: ConvConfig, compute: ComputeConfig, runs: int):
     padded = plan.input_shard.channels
     sticks = jnp.asarray(rng.standard_normal((plan.window.num_inputs, padded)))
     sticks = sticks.astype(jnp.bfloat16)
-    tiles = rng.standard_normal((1, plan.effective_tiles, 1024))
-    tiles = jnp.asarray(tiles).astype(jnp.bfloat16).astype(jnp.float32)
-    program = program_of(plan)
+    weights = rng.standard_normal((conv.taps, padded))
+    weights = jnp.asarray(weights).astype(jnp.bfloat16).astype(jnp.float32)
+    static = static_of(plan)
 
-    def compute_grid(l1, index, weight_tiles):
-        weights, _ = streams(weight_tiles, None, conv.taps, program)
-        return by_operands(
-            are_ordinary(l1, weights, compute=compute),
-            lambda exact: map_grid(
-                l1, index, weights, None, None, None, program, exact=exact
-            ),
-        )
+    def compute_grid(l1, index, weights):
+        return run_cores(l1, index, weights, None, static)
 
-    output = compute_grid(sticks, maps.sticks.index, tiles)
+    output = compute_grid(sticks, maps.sticks.index, weights)
     source = np.concatenate([np.asarray(sticks), np.zeros((2, padded))])
     windows = source[np.asarray(maps.sticks.index[-1, :, :8])].swapaxes(0, 1)
-    weights = np.asarray(tiles).ravel()[: conv.taps * padded].reshape(1, conv.taps, -1)
-    want = core_sticks(windows.astype(np.float32), weights, compute=compute)
+    want = core_sticks(windows.astype(np.float32), weights[None], compute=compute)
     np.testing.assert_array_equal(output[-1, :8], want)
-    return measure(compute_grid, sticks, maps.sticks.index, tiles, runs=runs)
+    return measure(compute_grid, sticks, maps.sticks.index, weights, runs=runs)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -20,8 +20,9 @@ from bench.harness import (
     timed,
 )
 from bench.layers import layer_name, output_shape
-from jaxdw.judge.compare import judge, pcc, reference
+from jaxdw.judge.compare import judge, pcc
 from jaxdw.judge.draws import draw
+from jaxdw.judge.reference import reference
 from jaxdw.launch.emulator import run
 from jaxdw.maps.maps import make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig

@@ -35,14 +35,13 @@ from bench.harness import (
 )
 from bench.layers import DEFAULT_LAYER, layer_name, layer_of, name_of, way_of
 from jaxdw.errors import ConfigError
-from jaxdw.judge.compare import reference
 from jaxdw.judge.draws import draw
-from jaxdw.launch.composed import collected, host_sticks, host_tensor
+from jaxdw.judge.reference import reference
 from jaxdw.launch.emulator import run
-from jaxdw.launch.staged import l1_tiles
+from jaxdw.launch.host import collected, host_sticks, host_tensor
+from jaxdw.launch.staged import l1_tiles, weights_met
 from jaxdw.machine import noc
-from jaxdw.machine.core import are_ordinary, by_operands
-from jaxdw.machine.grid import Program, map_grid, program_of, streams
+from jaxdw.machine.cores import Static, run_cores, static_of
 from jaxdw.machine.memory import Memory
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import Maps, make_maps, window_map
@@ -74,7 +73,7 @@ def stages_of(plan: Plan, maps: Maps, x: jax.Array, w: jax.Array) -> list[Stage]
 
     The plan has no bias: its tiles go the way of the weights.
     """
-    program = program_of(plan)
+    static = static_of(plan)
     maps = jax.tree.map(jnp.asarray, maps)
     found = []
 
@@ -83,49 +82,45 @@ def stages_of(plan: Plan, maps: Maps, x: jax.Array, w: jax.Array) -> list[Stage]
         found.append(Stage(name, function, arguments, result))
         return result
 
-    dtype = program.weights_dtype
+    dtype = static.weights_dtype
     way = maps.weights
     matrix = stage(
-        "prepare", lambda w, m: gather(host_tensor(w, program), m), w, way.prepare
+        "prepare", lambda w, m: gather(host_tensor(w, static), m), w, way.prepare
     )
     tiles = stage("tilize", tilize_rows, matrix, way.tilize)
     packed = stage("pack", lambda tiles: formats.pack(tiles, dtype), tiles)
     dram = stage("bank write", lambda p, m: Memory.full(p).move(m), packed, way.deal)
     read = stage("bank read", Memory.move, dram, way.read)
     l1 = stage("multicast", lambda m, a: noc.multicast(m, a)[0], read, maps.multicast)
-    weights = stage("unpack", _unpack(maps, program), l1)
-    sticks = stage("round", lambda x: host_sticks(x, program), x)
+    weights = stage("unpack", _unpack(maps, static), l1)
+    sticks = stage("round", lambda x: host_sticks(x, static), x)
     shards = stage("shard", lambda s, m: Memory.full(s).move(m), sticks, maps.shard)
     haloed = stage("halo", Memory.move, shards, maps.halo)
     starts = (maps.top_left, maps.taps)
-    outputs = stage("core", _core(program), haloed.data, *starts, weights)
-    stage("gather", lambda o, m: collected(o, m, program), outputs, maps.collect)
+    outputs = stage("core", _core(static), haloed.data, *starts, weights)
+    stage(
+        "gather", lambda o, m: collected(o, m, plan.output_shape), outputs, maps.collect
+    )
     return found
 
 
-def _unpack(maps: Maps, program: Program) -> Callable[[Memory], jax.Array]:
-    """Returns what makes the cores' streams of the tiles in their L1."""
+def _unpack(maps: Maps, static: Static) -> Callable[[Memory], jax.Array]:
+    """Returns what makes what windows meet of the tiles in the cores' L1."""
 
     def unpack(l1: Memory) -> jax.Array:
-        tiles = l1_tiles(l1, program.weights_dtype)
-        grid = (len(maps.shard.index), program.num_channel_shards)
-        tiles = tiles.reshape(*grid, *tiles.shape[1:])[:, :, : maps.effective_tiles]
-        return streams(tiles, None, len(maps.taps), program)[0]
+        tiles = l1_tiles(l1, static.weights_dtype)
+        grid = (len(maps.shard.index), static.num_channel_shards)
+        return weights_met(tiles.reshape(*grid, *tiles.shape[1:]), maps.pairing)
 
     return unpack
 
 
-def _core(program: Program) -> Callable[..., jax.Array]:
+def _core(static: Static) -> Callable[..., jax.Array]:
     def core(
         l1: jax.Array, top_left: IndexMap, taps: jax.Array, weights: jax.Array
     ) -> jax.Array:
         index = window_map(top_left, taps).index
-        return by_operands(
-            are_ordinary(l1, weights, compute=program.compute),
-            lambda exact: map_grid(
-                l1, index, weights, None, None, None, program, exact=exact
-            ),
-        )
+        return run_cores(l1, index, weights, None, static)
 
     return core
 

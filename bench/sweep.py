@@ -24,9 +24,9 @@ from bench.harness import (
     timed,
     write_lines,
 )
-from jaxdw.sweep.results import Row
+from jaxdw.sweep.rows import Point, Row
 from jaxdw.sweep.runner import run_sweep
-from jaxdw.sweep.space import Point, Space
+from jaxdw.sweep.space import Space
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

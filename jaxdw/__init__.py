@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from jaxdw.errors import ConfigError, UnsupportedError
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.judge.compare import pcc, reference, ulp_distance
+    from jaxdw.judge.compare import pcc, ulp_distance
+    from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.layouts.certificate import Certificate, certify
     from jaxdw.layouts.identify import identify
     from jaxdw.layouts.misread import misread
-    from jaxdw.machine.core import core_sticks
+    from jaxdw.machine.sticks import core_sticks
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
     from jaxdw.maps.tiles import tilize, untilize
@@ -52,7 +53,7 @@ _ROOMS = {
     "UnsupportedError": "errors",
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
-    "core_sticks": "machine.core",
+    "core_sticks": "machine.sticks",
     "diagnose": "faults.diagnose",
     "emulate": "launch.emulator",
     "explain_weight": "trace.weight",
@@ -68,7 +69,7 @@ _ROOMS = {
     "prepare_weights": "launch.emulator",
     "rank_plans": "plan.planner",
     "read_rows": "sweep.results",
-    "reference": "judge.compare",
+    "reference": "judge.reference",
     "run": "launch.emulator",
     "run_sweep": "sweep.runner",
     "tilize": "maps.tiles",

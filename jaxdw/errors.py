@@ -22,6 +22,14 @@ def refuse(problems: list[str]) -> None:
         raise ConfigError("\n".join(problems))
 
 
+def range_problem(name: str, value: int, limit: int) -> list[str]:
+    """Returns one sentence if `value` is not one of 0 to `limit - 1`."""
+    if 0 <= value < limit:
+        return []
+    legal = f"0 to {limit - 1}" if limit > 1 else "0"
+    return [f"`{name}` (={value}) must be one of {limit}; use {legal}"]
+
+
 @contextlib.contextmanager
 def needing(extra: str, module: str) -> Iterator[None]:
     """Says which extra to install, of imports inside that lack its module.

@@ -58,7 +58,7 @@ def run(case: dict) -> dict:
     mesh = jax.sharding.Mesh(devices, ("first", "second")[: len(shape)])
     got = jd.run(plan, maps, x, w, bias, mesh=mesh).output
     want = np.asarray(jd.run(plan, maps, x, w, bias).output)
-    (send,) = (laid.send for laid in maps.spread.values())
+    (send,) = (laid.send for laid in maps.by_mesh.values())
     return {
         "equal": bool(np.array_equal(np.asarray(got), want, equal_nan=True)),
         "nan": int(np.isnan(want).sum()),

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from examples import unchecked
 from onnx import TensorProto, helper, numpy_helper
 
 import jaxdw as jd
@@ -52,9 +53,13 @@ def read(
     model: onnx.ModelProto | bytes, folder: Path, inputs=None, isolated=False
 ) -> tuple[OnnxLayer, ...]:
     """Writes a model, or bytes, and reads the file."""
+    return read_onnx(written(model, folder), inputs, isolated=isolated)
+
+
+def written(model: onnx.ModelProto | bytes, folder: Path) -> Path:
     path = folder / "model.onnx"
     path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-    return read_onnx(path, inputs, isolated=isolated)
+    return path
 
 
 def refusal(
@@ -62,7 +67,7 @@ def refusal(
 ) -> str:
     """Returns what `read` is refused with."""
     with pytest.raises(jd.ConfigError) as caught:
-        read(model, folder, inputs, isolated)
+        unchecked(read_onnx)(written(model, folder), inputs, isolated=isolated)
     return str(caught.value)
 
 

@@ -570,16 +570,21 @@ def _padded_input(x: np.ndarray, padding: Padding) -> np.ndarray:
     return out
 
 
-def _accumulate(
+def conv(
     x: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray | None,
     stride: Pair,
     padding: Padding,
     dilation: Pair,
-    dtype: type,
+    dtype: type = np.float64,
 ) -> np.ndarray:
-    """Returns sum over taps of input * weight, then + bias, every step in dtype."""
+    """Returns the depthwise convolution [N, Ho, Wo, C], every step in dtype.
+
+    Takes x [N, H, W, C] and w [C, 1, kh, kw]; output size as planning.md section 4.
+    Taps are added from 0 in kernel order, then the bias: in float32 what DESIGN says of
+    arithmetic="float32", before its final rounding.
+    """
     channels, _, kernel_h, kernel_w = w.shape
     top, bottom, left, right = padding
     out_h = output_size(x.shape[1], kernel_h, stride[0], top, bottom, dilation[0])
@@ -601,36 +606,6 @@ def _accumulate(
                     total = total + bias.reshape(-1).astype(dtype)
                 out[image, oy, ox] = total
     return out
-
-
-def conv(
-    x: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray | None,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-) -> np.ndarray:
-    """Returns the depthwise convolution [N, Ho, Wo, C] in float64.
-
-    Takes x [N, H, W, C] and w [C, 1, kh, kw]; output size as planning.md section 4.
-    """
-    return _accumulate(x, w, bias, stride, padding, dilation, np.float64)
-
-
-def conv_float32(
-    x: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray | None,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-) -> np.ndarray:
-    """Returns the same in float32, taps added from 0 in kernel order, then the bias.
-
-    Follows DESIGN, arithmetic="float32", before its final rounding.
-    """
-    return _accumulate(x, w, bias, stride, padding, dilation, np.float32)
 
 
 def _sigmoid(y: float) -> float:

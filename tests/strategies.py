@@ -59,3 +59,22 @@ def any_shards(draw: st.DrawFn, chip: tuple[int, int] = (8, 8)) -> ShardConfig:
         orientation=draw(st.sampled_from(["row_major", "col_major"])),
         act_block_h_override=draw(st.sampled_from([0, 0, 32, 96])),
     )
+
+
+@st.composite
+def ttnn_layers(draw: st.DrawFn) -> tuple[ConvConfig, ShardConfig]:
+    """Draws a layer that ttnn's own programs run, images of one row among them."""
+    height = draw(st.sampled_from([1, 1, 7, 14]))
+    kernel_h = 1 if height == 1 else draw(st.sampled_from([1, 2, 3, 5]))
+    conv = ConvConfig(
+        batch=draw(st.integers(1, 3)),
+        channels=draw(st.sampled_from([1, 8, 24, 40, 64, 96, 144, 200, 320])),
+        height=height,
+        width=draw(st.sampled_from([9, 20, 65, 200])),
+        kernel=(kernel_h, draw(st.sampled_from([2, 3, 4, 5]))),
+        stride=(1, draw(st.sampled_from([1, 2]))),
+        padding=tuple(draw(st.integers(0, 2)) for _ in range(4)),
+        dilation=(1, draw(st.sampled_from([1, 1, 2]))),
+        bias=draw(st.booleans()),
+    )
+    return conv, ShardConfig(scheme=draw(st.sampled_from(SCHEMES)))

@@ -128,7 +128,8 @@ def test_every_flag_reaches_its_config():
         "--orientation col_major --input-shard 64x32 --reshard-if-not-optimal "
         "--output-layout row_major --enable-act-double-buffer "
         "--enable-weights-double-buffer --program-cache "
-        "--arithmetic float32 --math-fidelity HiFi4 --fp32-dest-acc"
+        "--arithmetic float32 --math-fidelity HiFi4 --fp32-dest-acc "
+        "--arch n150 --program depthwise"
     )
     args = cli.make_parser().parse_args(line.split())
     conv = jd.ConvConfig(
@@ -164,6 +165,9 @@ def test_every_flag_reaches_its_config():
         arithmetic="float32", math_fidelity="HiFi4", fp32_dest_acc=True
     )
     assert options.configs(args) == (conv, shard, compute)
+    assert (args.arch, args.program) == ("n150", "depthwise")
+    with pytest.raises(SystemExit, match="2"):
+        cli.make_parser().parse_args([*line.split()[:-1], "regular"])
 
 
 def report_of(capsys, line: str) -> dict:

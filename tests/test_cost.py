@@ -1,4 +1,4 @@
-"""What a run costs, counted and not timed: programs, kernels, gathers, bytes, flops."""
+"""What a run costs, counted: computations, kernels, gathers, bytes, flops."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ import pytest
 
 import jaxdw as jd
 from jaxdw.launch import composed
-from jaxdw.machine.grid import program_of
+from jaxdw.machine.cores import static_of
 from jaxdw.models import zoo
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
@@ -24,7 +24,7 @@ WAYS = {  # flops to a kernel position of an output
 
 @pytest.fixture
 def compilations():
-    """Counts what XLA compiles, one entry for each program."""
+    """Counts what XLA compiles, one entry for each computation."""
     found = []
 
     def listen(event: str, duration: float, **_):
@@ -41,14 +41,14 @@ def planned(scheme: str, compute: jd.ComputeConfig, **layer):
     return jd.make_plan(conv, jd.ShardConfig(scheme=scheme), compute, must_fit=False)
 
 
-def lowered(plan: jd.Plan, known_ordinary: bool):
+def lowered(plan: jd.Plan, form: str):
     x, w = jnp.ones(plan.conv.input_shape), jnp.ones(plan.conv.weight_shape)
     leaves, structure = jax.tree.flatten(jd.make_maps(plan).composed)
-    program = program_of(plan)
+    static = static_of(plan)
 
     def run(leaves, x, w):
         maps = structure.unflatten(leaves)
-        return composed.whole(maps, x, w, None, program, known_ordinary)
+        return composed.load_and_run(maps, x, w, None, static, form)
 
     return jax.jit(run).lower(leaves, x, w).compile()
 
@@ -58,7 +58,7 @@ def lowered(plan: jd.Plan, known_ordinary: bool):
 def test_a_run_is_three_kernels_and_one_gather_for_each_tap(way, scheme):
     compute, most_flops = WAYS[way]
     plan = planned(scheme, compute, padding=1)
-    done = lowered(plan, known_ordinary=True)
+    done = lowered(plan, form="float")
     text, cost = done.as_text(), done.cost_analysis()
     assert len(re.findall(r"= \S+ gather\(", text)) == plan.conv.taps + 1  # and weights
     assert len(re.findall(r"= \S+ fusion\(", text)) <= 4
@@ -69,9 +69,9 @@ def test_a_run_is_three_kernels_and_one_gather_for_each_tap(way, scheme):
     assert done.memory_analysis().temp_size_in_bytes < 0.4 * user_bytes
 
 
-def test_the_exact_form_takes_memory_for_a_part_of_the_outputs_only():
+def test_the_integer_form_takes_memory_for_a_part_of_the_outputs_only():
     few, many = (
-        lowered(planned("height", WAYS["LoFi"][0], batch=n), known_ordinary=False)
+        lowered(planned("height", WAYS["LoFi"][0], batch=n), form="by operands")
         for n in (1, 8)
     )
     outputs = 4 * 144 * 54 * 54  # bytes of one image
@@ -83,14 +83,14 @@ def test_many_taps_at_high_fidelity_do_not_multiply():
     flops = [
         lowered(
             planned("height", WAYS["HiFi4"][0], kernel=k, padding=k // 2, height=14),
-            known_ordinary=True,
+            form="float",
         ).cost_analysis()["flops"]
         for k in (3, 7)
     ]
     assert flops[1] < flops[0] * 49 / 9 * 1.1
 
 
-def test_a_layer_is_one_program_and_a_second_run_compiles_nothing(compilations):
+def test_a_layer_is_one_computation_and_a_second_run_compiles_nothing(compilations):
     for conv in list(zoo.distinct("mobilenet_v2"))[-3:]:
         conv = dataclasses.replace(conv, channels=conv.channels + 1)
         plan = jd.make_plan(conv, jd.ShardConfig(scheme="block"), FLOAT32)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,8 @@ _ANY_INT = "an integer"
 _INTS = "a list of integers"
 _PAIRS = "a list of [x, y]"
 _BOOL = "true or false"
+_RATE = "three integers: bytes above 16, MB/s, MB/s"
+_CYCLES = "a list of [format, format, cycles, cycles]"
 _TABLES = {
     "grid": {"x": _POSITIVE, "y": _POSITIVE},
     "noc": {
@@ -43,6 +46,14 @@ _TABLES = {
         "elwmul_elements_per_cycle": _POSITIVE,
         "gapool_rows_per_cycle": _POSITIVE,
         "minus_one_unit_exponent_step": _ANY_INT,
+    },
+    "ttnn": {
+        "circular_buffer_align_bytes": _POSITIVE,
+        "noc_burst_bytes": _POSITIVE,
+        "local_read_rate": _RATE,
+        "bank_read_rate": _RATE,
+        "multicast_rate": _RATE,
+        "tilize_cycles": _CYCLES,
     },
 }
 
@@ -75,6 +86,12 @@ class Arch:
     elwmul_elements_per_cycle: int  # of one core's matrix unit, in one phase
     gapool_rows_per_cycle: int  # rows of one 16-wide face, in one phase
     minus_one_unit_exponent_step: int  # of a 32-bit Dst whose sum is -1 unit
+    circular_buffer_align_bytes: int  # ttnn starts circular and L1 buffers at multiples
+    noc_burst_bytes: int  # ttnn 0.81.1 reads no more at once
+    local_read_rate: tuple[int, int, int]  # ttnn's estimate: bytes, MB/s, MB/s
+    bank_read_rate: tuple[int, int, int]
+    multicast_rate: tuple[int, int, int]
+    tilize_cycles: tuple[tuple[str, str, int, int], ...]  # from, to, 16- and 32-bit Dst
 
     @property
     def num_banks(self) -> int:
@@ -190,7 +207,7 @@ def _parse(tables: dict, arch: str) -> Arch:
     refuse(problems)
     refuse(_sizes_problems(tables, arch))
     grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
-    unit = tables["matrix_unit"]
+    unit, ttnn = tables["matrix_unit"], tables["ttnn"]
     return Arch(
         name=tables["name"],
         grid=(grid["x"], grid["y"]),
@@ -212,6 +229,12 @@ def _parse(tables: dict, arch: str) -> Arch:
         elwmul_elements_per_cycle=unit["elwmul_elements_per_cycle"],
         gapool_rows_per_cycle=unit["gapool_rows_per_cycle"],
         minus_one_unit_exponent_step=unit["minus_one_unit_exponent_step"],
+        circular_buffer_align_bytes=ttnn["circular_buffer_align_bytes"],
+        noc_burst_bytes=ttnn["noc_burst_bytes"],
+        local_read_rate=tuple(ttnn["local_read_rate"]),
+        bank_read_rate=tuple(ttnn["bank_read_rate"]),
+        multicast_rate=tuple(ttnn["multicast_rate"]),
+        tilize_cycles=tuple(tuple(row) for row in ttnn["tilize_cycles"]),
     )
 
 
@@ -221,6 +244,15 @@ def _follows(rule: str, value: object) -> bool:
     if rule == _PAIRS:
         return isinstance(value, list) and all(
             _follows(_INTS, pair) and len(pair) == 2 for pair in value
+        )
+    if rule == _RATE:
+        if not isinstance(value, list) or not _follows(_INTS, value):
+            return False
+        return len(value) == 3 and value[0] > 16 and min(value) > 0
+    if rule == _CYCLES:
+        return isinstance(value, list) and all(
+            isinstance(row, list) and [type(v) for v in row] == [str, str, int, int]
+            for row in value
         )
     if rule == _INTS:
         return isinstance(value, list) and all(type(v) is int for v in value)
@@ -244,6 +276,13 @@ def _sizes_problems(tables: dict, arch: str) -> list[str]:
             problems.append(
                 f"`worker_{axis}` (={covered} coordinates) of {arch!r} must cover the "
                 f"grid (={grid[axis]} along {axis})"
+            )
+    formats = ("bfloat16", "float32")
+    tilized = [tuple(row[:2]) for row in tables["ttnn"]["tilize_cycles"]]
+    for pair in itertools.product(formats, (*formats, "bfloat8_b")):
+        if tilized.count(pair) != 1:
+            problems.append(
+                f"`tilize_cycles` of {arch!r} must have one row for {' to '.join(pair)}"
             )
     used = l1["unreserved_base_bytes"] + l1["small_bytes"]
     if used >= l1["size_bytes"]:

@@ -53,7 +53,8 @@ def add(commands) -> None:
 
 
 def _certify(args: argparse.Namespace) -> int:
-    from jaxdw.layouts.certificate import certify, check_lock, write_lock
+    from jaxdw.layouts.certificate import certify
+    from jaxdw.layouts.lock import check_lock, write_lock
     from jaxdw.schedule.verdict import judge_schedule
 
     plans = _plans(args)

@@ -164,9 +164,9 @@ def _tile(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _page(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.trace.weight import explain_page
+    from jaxdw.trace.weight import explain_slot
 
-    trace = explain_page(plan, *args.bank, base_address=base)
+    trace = explain_slot(plan, *args.bank, base_address=base)
     tables = [
         ("Page", traces.tile_facts(plan, trace)),
         ("In weight_cb of", traces.holder_rows(trace.holders)),
@@ -269,11 +269,11 @@ def _write_page(
     args: argparse.Namespace, plan: "Plan", base: int, answers: list[Answer]
 ) -> None:
     page, html = _page_rooms()
-    from jaxdw.trace.inverse import inverse_of
+    from jaxdw.trace.provenance import provenance_of
 
     traced = {answer.name: answer.trace for answer in answers}
     weight, tile = traced.get("weight"), traced.get("tile") or traced.get("page")
-    core = inverse_of(plan).cores_at.get(args.core, 0)
+    core = provenance_of(plan).cores_at.get(args.core, 0)
     if args.core is None and weight is not None:
         users = [weight.product] if weight.product else weight.holders
         core = users[0].core if users else core

@@ -5,7 +5,13 @@ import dataclasses
 import json
 import sys
 
-from jaxdw.cli.options import add_layer_options, configs, load_array, seed
+from jaxdw.cli.options import (
+    add_layer_options,
+    configs,
+    load_array,
+    refuse_pallas,
+    seed,
+)
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -53,6 +59,7 @@ def add(commands) -> None:
 
 
 def _faults(args: argparse.Namespace) -> int:
+    refuse_pallas("faults")
     from rich.console import Console
 
     from jaxdw.faults.catalogue import CATALOGUE
@@ -86,6 +93,7 @@ def _faults(args: argparse.Namespace) -> int:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
+    refuse_pallas("diagnose")
     from jaxdw.faults.diagnose import diagnose
     from jaxdw.judge.draws import draw
     from jaxdw.plan.planner import make_plan

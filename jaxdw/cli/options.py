@@ -1,31 +1,33 @@
 """The options that commands share, and the configs they make."""
 
 import argparse
+import dataclasses
+import os
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from jaxdw.errors import ConfigError
 from jaxdw.plan import config
+from jaxdw.sweep.axes import DTYPES, PROGRAMS, parted
 
 # Source: DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191, its own run's weights.
 PLANS_BASE_ADDRESS = 0x1D4DA0
-
-_DTYPES = {
-    "bf16": "bfloat16",
-    "fp32": "float32",
-    "bfp8": "bfloat8_b",
-    "bfp4": "bfloat4_b",
-}
 
 
 def sizes(text: str) -> tuple[int, ...]:
     """Returns integers joined by x."""
     try:
-        return tuple(int(part) for part in text.lower().replace(",", "x").split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be integers joined by x; try 3x3"
-        ) from None
+        return parted(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def named_sizes(text: str) -> tuple[str, tuple[int, ...]]:
+    """Returns a name and its integers joined by x."""
+    name, equals, shape = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1x3x224x224")
+    return name, sizes(shape)
 
 
 def seed(text: str) -> int:
@@ -63,7 +65,7 @@ def _count_or_grid(text: str) -> int | tuple[int, ...]:
 
 def dtype(text: str) -> str:
     """Returns the full name of a dtype given short, `bfp8` for one."""
-    return _DTYPES.get(text.lower(), text.lower())
+    return DTYPES.get(text.lower(), text.lower())
 
 
 def add_layer_options(
@@ -113,6 +115,9 @@ def add_layer_options(
     chip.add_argument("--weight-layout", default="final")
     chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
     chip.add_argument(
+        "--program", choices=PROGRAMS, default=PROGRAMS[0], help="device program"
+    )
+    chip.add_argument(
         "--base-address", type=lambda text: int(text, 0),
         help="of the weights in every DRAM bank, for the addresses shown; default: "
         f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
@@ -126,45 +131,27 @@ def add_layer_options(
 def configs(
     args: argparse.Namespace,
 ) -> tuple[config.ConvConfig, config.ShardConfig, config.ComputeConfig]:
-    """Returns the configs that the options of `add_layer_options` describe."""
+    """Returns the configs that the options of `add_layer_options` describe.
+
+    Every field but height and width has an option of its name;
+    `jaxdw.sweep.repeat.layer_words` is the way back.
+    """
     if len(args.size) != 2:
         raise ConfigError(f"`--size` (={args.size}) must be HxW or one number; try 8x8")
-    padding = args.padding[0] if len(args.padding) == 1 else args.padding
-    conv = config.ConvConfig(
-        batch=args.batch,
-        channels=args.channels,
-        height=args.size[0],
-        width=args.size[1],
-        kernel=args.kernel,
-        stride=args.stride,
-        padding=padding,
-        dilation=args.dilation,
-        dtype=args.dtype,
-        weights_dtype=args.weights_dtype,
-        output_dtype=args.output_dtype,
-        bias=args.bias,
-        activation=args.activation,
+    given = vars(args) | {"height": args.size[0], "width": args.size[1]}
+    if len(args.padding) == 1:
+        given["padding"] = args.padding[0]
+
+    def made(cls):
+        return cls(
+            **{field.name: given[field.name] for field in dataclasses.fields(cls)}
+        )
+
+    return (
+        made(config.ConvConfig),
+        made(config.ShardConfig),
+        made(config.ComputeConfig),
     )
-    shard = config.ShardConfig(
-        scheme=args.scheme,
-        grid=args.grid,
-        cores=args.cores,
-        orientation=args.orientation,
-        act_block_h_override=args.act_block_h_override,
-        input_shard=args.input_shard,
-        reshard_if_not_optimal=args.reshard_if_not_optimal,
-        output_layout=args.output_layout,
-        enable_act_double_buffer=args.enable_act_double_buffer,
-        enable_weights_double_buffer=args.enable_weights_double_buffer,
-        program_cache=args.program_cache,
-        weight_layout=args.weight_layout,
-    )
-    compute = config.ComputeConfig(
-        arithmetic=args.arithmetic,
-        math_fidelity=args.math_fidelity,
-        fp32_dest_acc=args.fp32_dest_acc,
-    )
-    return conv, shard, compute
 
 
 def load_array(name: str, path: str) -> Any:
@@ -191,3 +178,27 @@ def base_address(args: argparse.Namespace, align_bytes: int) -> int:
             )
         return args.base_address
     return PLANS_BASE_ADDRESS - PLANS_BASE_ADDRESS % align_bytes
+
+
+def backend() -> Literal["xla", "pallas"]:
+    """Returns the backend of `run` that `JAXDW_PALLAS` in the environment asks for."""
+    asked = os.environ.get("JAXDW_PALLAS") or "0"
+    if asked not in ("0", "1"):
+        raise ConfigError(
+            f"`JAXDW_PALLAS` (={asked!r}) must be 1 for the Pallas kernel, 0 for XLA; "
+            "unset it"
+        )
+    return "pallas" if asked == "1" else "xla"
+
+
+def refuse_pallas(command: str) -> None:
+    """Refuses the Pallas kernel for a command whose cores run on XLA.
+
+    Raises:
+      ConfigError: `JAXDW_PALLAS` asks for it.
+    """
+    if backend() == "pallas":
+        raise ConfigError(
+            f"`JAXDW_PALLAS` (=1) must be 0 for `jaxdw {command}`, which runs on XLA; "
+            "unset it"
+        )

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import add_layer_options, base_address, configs, seed
+from jaxdw.cli.options import (
+    add_layer_options,
+    backend,
+    base_address,
+    configs,
+    named_sizes,
+    seed,
+)
+from jaxdw.errors import ConfigError
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +45,15 @@ def add(commands) -> None:
         help="pattern: every weight equals its kernel position + 1",
     )
     parser.add_argument(
+        "--onnx", metavar="FILE", help="take weights and bias of one of its layers"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="the layer of the ONNX file")
+    parser.add_argument(
+        "--input", type=named_sizes, action="append", default=[],
+        metavar="NAME=1x3x8x8",
+        help="shape of the ONNX file's input; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--dump", choices=_DUMPS, action="append", default=[],
         help="print prepared weights, DRAM tiles or each core's L1, face by face",
     )  # fmt: skip
@@ -47,14 +64,18 @@ def add(commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    conv, shard, compute = configs(args)
     from jaxdw.plan.planner import make_plan
 
-    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
+    conv, shard, compute = configs(args)
+    plan = make_plan(
+        conv, shard, compute, args.arch, program=args.program, must_fit=False
+    )
     arch = plan.arch
+    own = _own_weights(args)
 
-    from jaxdw.judge.compare import judge, reference
+    from jaxdw.judge.compare import judge
     from jaxdw.judge.draws import draw
+    from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import run
     from jaxdw.maps.banks import bank_table
     from jaxdw.maps.maps import make_maps
@@ -64,10 +85,11 @@ def _run(args: argparse.Namespace) -> int:
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = draw(conv, args.weights, args.seed)
+    x, w, bias = draw(conv, args.weights, args.seed, own)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
-    result = run(plan, make_maps(plan), x, w, bias, keep=kept)
+    maps = make_maps(plan)
+    result = run(plan, maps, x, w, bias, keep=kept, backend=backend())
     verdict = judge(result.output, reference(conv, x, w, bias), conv, compute)
     shown = min(len(table.bank), arch.num_banks)
     addresses = [
@@ -85,6 +107,26 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print_tables(plan, addresses, verdict, result, args.dump)
     return PASS if verdict.passed else FAIL
+
+
+def _own_weights(args: argparse.Namespace):
+    """Returns weights and bias of the layer of a file, None without one."""
+    if args.onnx is None and args.layer is None and not args.input:
+        return None
+    if args.onnx is None or args.layer is None:
+        raise ConfigError(
+            f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
+            "together, and `--input` with both; add the one that is missing"
+        )
+    if args.weights != "random":
+        raise ConfigError(
+            f"`--weights` (={args.weights!r}) must be left out with `--onnx`, whose "
+            "layer has its own"
+        )
+    from jaxdw.sweep.space import onnx_layer
+
+    layer = onnx_layer(args.onnx, tuple(args.input), args.layer)
+    return layer.weights, layer.bias
 
 
 def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
@@ -151,7 +193,7 @@ def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:
     else:
         for core, tiles in enumerate(result.memories["l1_weights"]):
             ids = plan.weight_tile_ids(core)
-            for place in range(plan.effective_tiles):
+            for place in range(plan.multiplied_tiles):
                 yield from tile_lines(
                     f"Core {plan.core_grid.xy(core)} L1 tile {place} (DRAM tile "
                     f"{ids[place]}):",

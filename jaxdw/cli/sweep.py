@@ -4,55 +4,23 @@ import argparse
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import dtype, seed, sizes
+from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
-from jaxdw.plan.config import Fidelity, Scheme
+from jaxdw.sweep.axes import AXES
+from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 
 if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
-_FIDELITIES = {name.lower(): name for name in get_args(Fidelity)}
 
-
-def _list(convert: Callable[[str], Any] = str) -> Callable[[str], tuple]:
-    def split(text: str) -> tuple:
-        return tuple(convert(part) for part in text.split(","))
-
-    return split
-
-
-def _fidelity(text: str) -> str:
-    return _FIDELITIES.get(text.lower(), text)
-
-
-def _grid(text: str) -> tuple[int, ...] | None:
-    return None if text == "chip" else sizes(text)
-
-
-def _activation(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be on or off")
-    return text == "on"
-
-
-def _input(text: str) -> tuple[str, tuple[int, ...]]:
-    name, equals, shape = text.rpartition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1x3x224x224")
-    return name, sizes(shape)
-
-
-def _bool(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
-    return text == "true"
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def add(commands) -> None:
@@ -69,20 +37,13 @@ def add(commands) -> None:
         "space, each a list joined by commas", "a TOML file has the same names"
     )
     axes.add_argument("--space", help="TOML file; options given here win")
-    axes.add_argument("--models", type=_list(), help="names, .onnx files, or all")
     axes.add_argument(
-        "--input", dest="inputs", type=_input, action="append", metavar="NAME=1x3x8x8",
+        "--input", dest="inputs", type=named_sizes, action="append",
+        metavar="NAME=1x3x8x8",
         help="shape of an ONNX file's input; may be repeated",
     )  # fmt: skip
-    axes.add_argument("--schemes", type=_list(), help="height, width, block, auto; all")
-    axes.add_argument("--grids", type=_list(_grid), help="XxY limits, or chip")
-    axes.add_argument("--arches", type=_list(), help="names or TOML files")
-    axes.add_argument("--weights-dtypes", type=_list(dtype), help="bf16, bfp8, bfp4")
-    axes.add_argument("--fidelities", type=_list(_fidelity), help="lofi to hifi4")
-    axes.add_argument("--arithmetics", type=_list(), help="fpu, float32")
-    axes.add_argument("--fp32-dest-accs", type=_list(_bool), help="true, false")
-    axes.add_argument("--activations", type=_list(_activation), help="on, off")
-    axes.add_argument("--batches", type=_list(int))
+    for axis in AXES:
+        axes.add_argument(axis.option, type=_words, help=axis.choices)
     axes.add_argument("--filter", help="such as 'channels >= 256 and kernel == 5'")
     axes.add_argument("--sample", type=int, help="so many points, drawn by --seed")
     axes.add_argument("--seed", type=seed)
@@ -101,7 +62,7 @@ def add(commands) -> None:
 
 
 def _space(args: argparse.Namespace) -> "Space":
-    from jaxdw.sweep.space import Space, load_space
+    from jaxdw.sweep.space import Space, load_space, read_axes
 
     space = Space() if args.space is None else load_space(args.space)
     given = {
@@ -111,11 +72,7 @@ def _space(args: argparse.Namespace) -> "Space":
     }
     if "inputs" in given:
         given["inputs"] = tuple(given["inputs"])
-    if given.get("models") == ("all",):
-        given["models"] = Space().models
-    if given.get("schemes") == ("all",):
-        given["schemes"] = get_args(Scheme)
-    return dataclasses.replace(space, **given)
+    return dataclasses.replace(space, **given | read_axes(given))
 
 
 def _check_report(folder: Path, out: Path) -> None:
@@ -132,6 +89,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
     from jaxdw.sweep.runner import run_sweep
 
+    if not args.plan_only:
+        refuse_pallas("sweep")
     space = _space(args)
     if args.report is not None:
         _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
@@ -140,7 +99,7 @@ def _sweep(args: argparse.Namespace) -> int:
     done = Counter()
     with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
 
-        def progress(rows: list[dict[str, Any]]) -> None:
+        def progress(rows: list[Row]) -> None:
             done.update(row["status"] for row in rows)
             advance(rows)
 
@@ -166,7 +125,7 @@ def _sweep(args: argparse.Namespace) -> int:
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
 
 
-def _write_page(path: str, rows: list[dict[str, Any]]) -> None:
+def _write_page(path: str, rows: list[Row]) -> None:
     with needing("html", "matplotlib"):
         from jaxdw.report import sweep_page
     page = sweep_page.sweep_page(rows)
@@ -230,7 +189,7 @@ def _progress(console, total: int):
     return shown()
 
 
-def _summarise(rows: list[dict[str, Any]]) -> None:
+def _summarise(rows: list[Row]) -> None:
     from rich.console import Console
 
     from jaxdw.report.sweep_table import summary_table
@@ -248,8 +207,8 @@ def _summarise(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["status"] in ("fail", "error"):
             console.print(
-                f"{row['status'].upper()} {row['model']} {row['layer']} "
-                f"{row['scheme']} {row['weights_dtype']} {row['fidelity']}: "
-                f"{row['error'] or 'pcc ' + str(row['pcc'])}",
+                f"{row['status'].upper()} {name_of_row(row)}: {why_of_row(row)}",
                 markup=False,
             )
+            if row["repeat"]:
+                console.print(f"  {row['repeat']}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Arithmetic that goes wrong: host conversions and core programs that faults put in."""
+"""Arithmetic that goes wrong: host conversions and cores that faults put in."""
 
 import dataclasses
 import functools
@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Float32
 from jaxdw.arch.arch import Arch
 from jaxdw.faults.used_chip import Launch, emulate_sticks, even_shapes
 from jaxdw.judge.draws import Operands
-from jaxdw.machine.core import bias_stream, core_sticks, weight_stream
-from jaxdw.maps.indexmap import IndexMap, gather
-from jaxdw.maps.maps import ComposedMaps
-from jaxdw.numerics import formats, fpu, fpu_fast
+from jaxdw.launch.host import bias_in_lanes, weights_in_lanes
+from jaxdw.machine.sticks import core_sticks
+from jaxdw.maps.indexmap import IndexMap, gather, make_index_map
+from jaxdw.maps.maps import ComposedMaps, held_in_l1
+from jaxdw.maps.multicast import handshake
+from jaxdw.numerics import formats, fpu, fpu_float
 from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_ELEMS
@@ -113,17 +115,17 @@ def add_bias_last(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]
         laid._replace(bias=None),
     )
     assert laid.bias is not None
-    return _add_bias(dst, jnp.asarray(laid.bias), maps.composed.bias, plan=plan)
+    return _add_bias(dst, jnp.asarray(laid.bias), maps.composed, plan=plan)
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def _add_bias(dst, bias, index_map, *, plan: Plan) -> Float32[Array, "outputs c"]:
-    tiles = gather(bias, index_map).reshape(-1, TILE_ELEMS)
-    held = bias_stream(formats.hold(tiles, plan.conv.weights_dtype))
+def _add_bias(dst, bias, maps: ComposedMaps, *, plan: Plan):
+    held = bias_in_lanes(maps, bias, plan.conv.weights_dtype)
+    assert held is not None
     channels, fp32_dest = plan.conv.channels, plan.compute.fp32_dest_acc
     padded = plan.num_channel_shards * plan.input_shard.channels
     dst = jnp.pad(dst, [(0, 0), (0, padded - channels)])
-    added = jnp.broadcast_to(held[None, :padded], dst.shape)
+    added = jnp.broadcast_to(held[None], dst.shape)
     if plan.compute.arithmetic == "float32":
         return formats.round_to(dst + added, plan.conv.output_dtype)[:, :channels]
     dst = fpu.elwadd(
@@ -141,9 +143,9 @@ def _add_bias(dst, bias, index_map, *, plan: Plan) -> Float32[Array, "outputs c"
 def more_phases_matter(plan: Plan) -> bool:
     """Whether HiFi4 multiplies bits that the fidelity asked for leaves out."""
     windows_dtype = "float32" if plan.conv.dtype == "float32" else "bfloat16"
-    bits = fpu_fast.mantissa_bits_of(windows_dtype, plan.conv.weights_dtype)
+    bits = fpu_float.mantissa_bits_of(windows_dtype, plan.conv.weights_dtype)
     asked, most = (
-        fpu_fast.effective_phases(phases, plan.compute.fp32_dest_acc, bits)
+        fpu_float.effective_phases(phases, plan.compute.fp32_dest_acc, bits)
         for phases in (fpu.PHASES[plan.compute.math_fidelity], 4)
     )
     return asked != most
@@ -229,44 +231,59 @@ def stale_row_sticks(
     )
 
 
-def stale_rows_program(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
+def add_stale_rows(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
     """Runs `stale_row_sticks` on every core of a launch.
 
     Every core's first stick is NaN if the memory before the launch is not known.
     """
-    maps = even_shapes(launch.maps.composed, launch.plan)
-    return _stale_rows(maps, laid, plan=launch.plan, known=launch.known)
+    plan = launch.plan
+    maps = even_shapes(launch.maps.composed, plan)
+    return _stale_rows(maps, _tiles(launch), laid, plan=plan, known=launch.known)
+
+
+def _tiles(launch: Launch) -> IndexMap:
+    """Returns the OIHW weights in every core's weight_cb, `[cores, elements]`."""
+    plan, maps = launch.plan, launch.maps
+    elements = np.arange(plan.effective_tiles * TILE_ELEMS)[None]
+    found = held_in_l1(
+        maps.weights,
+        handshake(maps.multicast).source,
+        make_index_map(elements, maps.pairing.size),
+        plan.num_nhw_shards,
+    ).sources
+    shape = (plan.num_nhw_shards, plan.num_channel_shards, elements.size)
+    return IndexMap(
+        np.broadcast_to(found.index, shape).reshape(-1, elements.size), found.size
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "known"))
 def _stale_rows(
-    maps: ComposedMaps, laid: Operands, *, plan: Plan, known: bool
+    maps: ComposedMaps, tiles: IndexMap, laid: Operands, *, plan: Plan, known: bool
 ) -> Float32[Array, "outputs c"]:
     conv, channels = plan.conv, plan.input_shard.channels
     padded = plan.num_channel_shards * channels
     x = jnp.pad(laid.x, [(0, 0), (0, padded - conv.channels)])
     sticks = formats.round_to(x, conv.dtype).reshape(len(x), -1, channels)
 
-    def tiles(host, index_map: IndexMap | None):
-        if index_map is None:
+    def by_core(values):
+        if values is None:
             return None
-        found = gather(host.reshape(-1), index_map)
-        return found.reshape(-1, *found.shape[-2:])
+        split = values.reshape(*values.shape[:-1], -1, channels)
+        split = jnp.moveaxis(split, -2, 1)
+        return split.reshape(-1, *split.shape[2:])
 
     def one_core(core):
-        column, rows, weight_tiles, bias_tiles = core
+        column, rows, elements, weights, bias = core
         windows = gather(sticks, IndexMap(rows, maps.sticks.size))[:, :, column]
-        weights = formats.hold(weight_tiles, conv.weights_dtype)
-        bias = None
-        if bias_tiles is not None:
-            bias = bias_stream(formats.hold(bias_tiles, conv.weights_dtype))
-        raw = formats.pack(weight_tiles, conv.weights_dtype).reshape(-1, 2)
-        after = jax.lax.bitcast_convert_type(raw, jnp.bfloat16).astype(jnp.float32)
+        held = gather(laid.w.reshape(-1), IndexMap(elements, tiles.size))
+        raw = formats.pack(held.reshape(-1, TILE_ELEMS), conv.weights_dtype)
+        after = jax.lax.bitcast_convert_type(raw.reshape(-1, 2), jnp.bfloat16)
         return stale_row_sticks(
             windows.swapaxes(0, 1),
-            weight_stream(weights, conv.taps, channels)[None],
+            weights[None],
             bias,
-            after,
+            after.astype(jnp.float32),
             compute=plan.compute,
             arch=plan.arch,
             activation=conv.activation,
@@ -275,7 +292,9 @@ def _stale_rows(
 
     columns = jnp.arange(plan.num_cores) % plan.num_channel_shards
     rows = jnp.repeat(jnp.asarray(maps.sticks.index), plan.num_channel_shards, axis=0)
-    cores = columns, rows, tiles(laid.w, maps.weights), tiles(laid.bias, maps.bias)
+    weights = weights_in_lanes(maps, laid.w, conv.weights_dtype)
+    bias = bias_in_lanes(maps, laid.bias, conv.weights_dtype)
+    cores = columns, rows, tiles.index, by_core(weights), by_core(bias)
     outputs = jax.lax.map(one_core, cores)
     if not known:
         outputs = outputs.at[:, 0].set(jnp.nan)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from jaxdw.faults import arithmetic, sticks
+from jaxdw.faults import arithmetic, multicast, sticks, weights
 from jaxdw.faults.used_chip import Launch
 from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
 from jaxdw.plan.plan import Plan
@@ -24,7 +24,7 @@ class Fault:
     Attributes:
       id: stable name.
       stage: of the data path, where it acts.
-      applies: whether a plan gives it anything to sticks.
+      applies: whether a plan gives it anything to spoil.
       inject: the launch with the mistake made.
       text: one sentence.
       code: of the finding, where it is a known defect of tt-metal's branch.
@@ -45,7 +45,7 @@ def _sharded(plan: Plan) -> bool:
 
 def _multicast(plan: Plan) -> bool:
     """Whether a receiver has anything to compute."""
-    return bool(plan.core_grid.broadcasts()) and plan.shard_ranges[1].num_outputs > 0
+    return bool(plan.broadcasts) and plan.shard_ranges[1].num_outputs > 0
 
 
 def _block_weights(plan: Plan) -> bool:
@@ -83,65 +83,65 @@ CATALOGUE: tuple[Fault, ...] = (
         "transposed-kernel",
         "prepare",
         lambda plan: min(plan.kernel) > 1,
-        sticks.prepare_from(sticks.transposed),
+        weights.prepare_from(weights.transposed),
         "kernel positions counted column by column",
     ),
     Fault(
         "flipped-kernel",
         "prepare",
         lambda plan: plan.conv.taps > 1,
-        sticks.prepare_from(sticks.flipped),
+        weights.prepare_from(weights.flipped),
         "kernel turned by 180 degrees: a convolution instead of a correlation",
     ),
     Fault(
         "channels-rotated",
         "prepare",
         lambda plan: max(plan.weight_layout.shard_channels) > 1,
-        sticks.prepare_from(sticks.rotated),
+        weights.prepare_from(weights.rotated),
         "weights of every shard one channel on, the first in the last one's place",
     ),
     Fault(
         "remainder-dropped",
         "prepare",
         lambda plan: plan.weight_layout.shard_channels[-1] % TILE > 0,
-        sticks.prepare_from(sticks.without_remainder),
+        weights.prepare_from(weights.without_remainder),
         "channels of the last shard beyond its whole tiles have no weights",
     ),
     Fault(
         "height-layout",
         "prepare",
         _sharded,
-        partial(sticks.prepare_as, "final", num_shards=1),
+        partial(weights.prepare_as, "final", num_shards=1),
         "weights prepared for HEIGHT sharding, read as this scheme reads",
     ),
     Fault(
         "height-layout-tile-zero",
         "prepare",
         _sharded,
-        lambda launch: sticks.tile_zero(
-            sticks.prepare_as("final", launch, num_shards=1)
+        lambda launch: weights.tile_zero(
+            weights.prepare_as("final", launch, num_shards=1)
         ),
         "weights prepared for HEIGHT sharding, and every core starts at tile 0",
     ),
     Fault(
         "tile-chunks-layout",
         "prepare",
-        lambda plan: sticks.misplaces("tile_chunks", plan),
-        partial(sticks.prepare_as, "tile_chunks"),
+        lambda plan: weights.misplaces("tile_chunks", plan),
+        partial(weights.prepare_as, "tile_chunks"),
         "weights prepared by the revision that gives every shard 32 channels",
     ),
     Fault(
         "concatenated-layout",
         "prepare",
-        lambda plan: sticks.misplaces("concatenated", plan),
-        partial(sticks.prepare_as, "concatenated"),
+        lambda plan: weights.misplaces("concatenated", plan),
+        partial(weights.prepare_as, "concatenated"),
         "weights prepared by the revision that puts shards one after another",
     ),
     Fault(
         "layout-overrun",
         "prepare",
         lambda plan: plan.is_large_kernel and plan.weight_layout.name == "final",
-        sticks.overrun,
+        weights.overrun,
         "more than 32 kernel positions: a shard's tiles run over the next columns",
         code="JDW003",
     ),
@@ -149,7 +149,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "wide-blocks",
         "prepare",
         lambda plan: plan.is_wide_reduction and plan.weight_layout.name == "final",
-        sticks.wide_blocks,
+        weights.wide_blocks,
         "more than 256 channels to a core: sticks in blocks of 256, weights not",
         code="JDW004",
     ),
@@ -157,7 +157,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "face-order",
         "tiles",
         lambda plan: plan.conv.taps > 1,
-        sticks.row_major_faces,
+        weights.row_major_faces,
         "tiles row-major, not face by face",
     ),
     Fault(
@@ -187,71 +187,71 @@ CATALOGUE: tuple[Fault, ...] = (
         "byte-offset",
         "read",
         _sharded,
-        sticks.byte_offset,
+        weights.byte_offset,
         "start tile added to the base address as bytes, not to the tile id",
     ),
     Fault(
         "start-tile-zero",
         "read",
         _sharded,
-        sticks.tile_zero,
+        weights.tile_zero,
         "every core starts at tile 0",
     ),
     Fault(
         "columns-swapped",
         "read",
         _sharded,
-        sticks.swapped_columns,
+        weights.swapped_columns,
         "the first two channel shards read each other's weights",
     ),
     Fault(
         "stale-weights",
         "read",
         lambda plan: True,
-        sticks.earlier_weights,
+        weights.earlier_weights,
         "weights of an earlier launch, from an address that was not refreshed",
     ),
     Fault(
         "three-pages",
         "read",
-        lambda plan: plan.effective_tiles > sticks.OLDER_PAGES,
-        sticks.first_pages_only,
+        lambda plan: plan.effective_tiles > weights.OLDER_PAGES,
+        weights.first_pages_only,
         "tiles of a stick past the third are never multiplied",
         code="JDW013",
     ),
     Fault(
         "rectangle-short",
         "multicast",
-        lambda plan: sticks.misroutes(sticks.short_rects, plan),
-        sticks.over_rects(sticks.short_rects),
+        lambda plan: multicast.misroutes(multicast.short_rects, plan),
+        multicast.over_rects(multicast.short_rects),
         "multicast rectangles end one core early; the rest go on with old weights",
     ),
     Fault(
         "rectangle-axes-swapped",
         "multicast",
-        lambda plan: sticks.misroutes(sticks.swapped_axes, plan),
-        sticks.over_rects(sticks.swapped_axes),
+        lambda plan: multicast.misroutes(multicast.swapped_axes, plan),
+        multicast.over_rects(multicast.swapped_axes),
         "x and y of the multicast rectangles swapped",
     ),
     Fault(
         "receiver-missing",
         "multicast",
         _multicast,
-        sticks.hasty_receiver,
+        multicast.hasty_receiver,
         "the last receiver does not wait and goes on with old weights",
     ),
     Fault(
         "bias-missing",
         "bias",
         lambda plan: plan.conv.bias,
-        partial(sticks.bias_pages, shift=None),
+        partial(weights.bias_pages, shift=None),
         "no bias is added",
     ),
     Fault(
         "bias-of-next-shard",
         "bias",
         lambda plan: plan.conv.bias and _sharded(plan),
-        partial(sticks.bias_pages, shift=1),
+        partial(weights.bias_pages, shift=1),
         "every core adds the next channel shard's bias",
     ),
     Fault(
@@ -304,9 +304,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "stale-rows",
         "compute",
         _reads_stale_rows,
-        lambda launch: dataclasses.replace(
-            launch, program=arithmetic.stale_rows_program
-        ),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.add_stale_rows),
         "17 to 32 kernel positions: the reduce adds rows that nobody wrote",
         code="JDW005",
     ),
@@ -314,7 +312,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "bias-after-activation",
         "compute",
         lambda plan: plan.conv.bias and plan.conv.activation is not None,
-        lambda launch: dataclasses.replace(launch, program=arithmetic.add_bias_last),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.add_bias_last),
         "the bias is added after the activation",
     ),
     Fault(
@@ -342,7 +340,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "output-truncated",
         "output",
         _rounds_on_output,
-        lambda launch: dataclasses.replace(launch, program=arithmetic.cut_on_output),
+        lambda launch: dataclasses.replace(launch, cores=arithmetic.cut_on_output),
         "the packer cuts a 32-bit Dst to bf16 instead of rounding it",
     ),
     Fault(

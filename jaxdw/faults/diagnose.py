@@ -244,7 +244,7 @@ def _distance(got: Float[np.ndarray, " n"], want: Float[np.ndarray, " n"]) -> fl
 def other_weights(
     conv: ConvConfig,
     x: Float32[np.ndarray, "n h w c"],
-    output: Float32[np.ndarray, "n ho wo c"],
+    output: Float[np.ndarray, "n ho wo c"],
 ) -> float:
     """Returns how much of an output some weights and bias explain, 0 to 1.
 

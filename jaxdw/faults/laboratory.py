@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from jaxdw.arch.arch import Arch
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.used_chip import lay_out, run_launch
-from jaxdw.judge.compare import pcc, reference, ulp_distance
+from jaxdw.judge.compare import pcc, ulp_distance
 from jaxdw.judge.draws import draw
+from jaxdw.judge.reference import reference
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan

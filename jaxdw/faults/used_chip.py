@@ -3,7 +3,7 @@
 A mistake often reads memory that this launch never wrote. Here that memory is laid out:
 behind the weights in DRAM lie those of an earlier launch, behind a core's input shard a
 stick of ones and the shard it held before, and so on. An intact launch reads none of
-it. A fault changes the maps, the plan, the host's conversion or the core's program.
+it. A fault changes the maps, the plan, the host's conversion or what the cores do.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32
 
 from jaxdw.judge.draws import Operands
 from jaxdw.launch import composed
-from jaxdw.machine import grid
+from jaxdw.machine.cores import static_of
 from jaxdw.maps.banks import bank_table, deal_map
 from jaxdw.maps.indexmap import IndexMap, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
@@ -35,14 +35,14 @@ class Launch:
       known: whether the earlier launch's memory holds values; if not, it is poison and
         outputs that depend on it are NaN.
       host: what the host makes of the tensors before they are moved.
-      program: what the cores make of the memories: `[outputs, channels]`.
+      cores: what they make of the memories: `[outputs, channels]`.
     """
 
     plan: Plan
     maps: Maps
     known: bool
     host: Callable[[Plan, Operands], Operands]
-    program: Callable[["Launch", Operands], Float32[Array, "outputs c"]]
+    cores: Callable[["Launch", Operands], Float32[Array, "outputs c"]]
 
 
 def lay_out(plan: Plan, *, known: bool = True) -> Launch:
@@ -80,8 +80,17 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
         maps=dataclasses.replace(maps, halo=make_index_map(halo_index, halo.size)),
         known=known,
         host=lambda plan, operands: operands,
-        program=emulate_sticks,
+        cores=emulate_sticks,
     )
+
+
+def with_maps(launch: Launch, **stages) -> Launch:
+    """Returns the launch with these of its maps."""
+    return dataclasses.replace(launch, maps=dataclasses.replace(launch.maps, **stages))
+
+
+def index_of(index_map: IndexMap) -> Int32[np.ndarray, "..."]:
+    return np.asarray(index_map.index)
 
 
 def stale_rows(maps: Maps, *, known: bool) -> Int[np.ndarray, "shards halo_rows"]:
@@ -183,12 +192,12 @@ def run_launch(
         w=np.concatenate([operands.w, earlier.w], axis=2),
         bias=operands.bias,
     )
-    rows = launch.program(launch, laid)
+    rows = launch.cores(launch, laid)
     return np.asarray(rows).reshape(launch.plan.output_shape)
 
 
 def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
-    """Runs the emulator's own program."""
+    """Runs the emulator's own cores."""
     maps = even_shapes(launch.maps.composed, launch.plan)
     bias = None if laid.bias is None else jnp.asarray(laid.bias)
     output = composed.trace_composed(
@@ -196,7 +205,7 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
         jnp.asarray(laid.x),
         jnp.asarray(laid.w),
         bias,
-        grid.program_of(launch.plan),
+        static_of(launch.plan),
     )
     return output.reshape(-1, output.shape[-1])
 
@@ -204,14 +213,14 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
 def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
     """Spells out what composed maps leave out.
 
-    So maps of one plan have the same shapes and run one compiled program, whatever
-    fault they hold.
+    So maps of one plan have the same shapes and run one computation, whatever fault
+    they hold.
     """
     shards, rows = maps.sticks.index.shape[0], maps.sticks.index.shape[-1]
     grid = (shards, plan.num_channel_shards)
 
-    def over_grid(index_map: IndexMap) -> IndexMap:
-        shape = (*grid, *index_map.index.shape[-2:])
+    def over_grid(index_map: IndexMap, lane_axes: int) -> IndexMap:
+        shape = (*grid, *index_map.index.shape[-lane_axes:])
         return IndexMap(np.broadcast_to(index_map.index, shape), index_map.size)
 
     def or_all(written, shape: tuple[int, ...]):
@@ -219,8 +228,9 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
 
     outputs: Int32[np.ndarray, " n"] = np.arange(plan.window.num_outputs, dtype="i4")
     return ComposedMaps(
-        weights=over_grid(maps.weights),
-        bias=None if maps.bias is None else over_grid(maps.bias),
+        weights=over_grid(maps.weights, 2),
+        blocks=maps.blocks,
+        bias=None if maps.bias is None else over_grid(maps.bias, 1),
         sticks=maps.sticks,
         channels_written=or_all(
             maps.channels_written,

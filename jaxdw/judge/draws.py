@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Float32
 
+from jaxdw.errors import refuse
 from jaxdw.numerics.formats import BLOCK
 from jaxdw.plan.config import ConvConfig
 
@@ -28,10 +29,24 @@ class Operands(NamedTuple):
     bias: Float32[np.ndarray, " c"] | None
 
 
-def draw(conv: ConvConfig, values: Values, seed: int) -> Operands:
+def draw(
+    conv: ConvConfig,
+    values: Values,
+    seed: int,
+    own: tuple[np.ndarray, np.ndarray | None] | None = None,
+) -> Operands:
     """Draws the host tensors of one set of values.
 
-    `random` and `pattern` hold bf16 values; the bias is ten times as wide.
+    `random` and `pattern` hold bf16 values; the bias is ten times as wide, as in
+    tt-metal's own test (Source: tests/ttnn/nightly/unit_tests/operations/conv/
+    test_conv2d.py @002a3f41, run_conv).
+
+    Args:
+      own: weights and bias that the layer has itself, in place of drawn ones. They are
+        rounded to bf16 where the host sends them so: a verdict is on the chip.
+
+    Raises:
+      ConfigError: `own` of another shape than the convolution's.
     """
     rng = np.random.default_rng(seed)
     shapes = (conv.input_shape, conv.weight_shape, (conv.channels,))
@@ -41,15 +56,34 @@ def draw(conv: ConvConfig, values: Values, seed: int) -> Operands:
         w = np.where(odd_block[:, None, None, None], w / 2, w)  # other block exponents
     else:
         x, w, bias = (
-            (rng.standard_normal(shape) * scale)
-            .astype(ml_dtypes.bfloat16)
-            .astype(np.float32)
+            _bf16(rng.standard_normal(shape) * scale)
             for shape, scale in zip(shapes, (1, 1, 10), strict=True)
         )
     if values == "pattern":
         position = np.arange(1, conv.taps + 1, dtype=np.float32).reshape(conv.kernel)
         w = np.broadcast_to(position, conv.weight_shape)
+    if own is not None:
+        return Operands(x, *_own(conv, *own))
     return Operands(x, w, bias if conv.bias else None)
+
+
+def _own(
+    conv: ConvConfig, w: Float32[np.ndarray, "..."], bias: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    problems = conv.tensor_problems(None, w.shape, None if bias is None else bias.shape)
+    if conv.bias != (bias is not None):
+        has = "no bias" if bias is None else "a bias"
+        problems.append(
+            f"`bias` (={conv.bias}) must be that of the layer, which has {has}"
+        )
+    refuse(problems)
+    if conv.weights_dtype == "bfloat16":
+        return _bf16(w), None if bias is None else _bf16(bias)
+    return w, bias
+
+
+def _bf16(values: np.ndarray) -> Float32[np.ndarray, "..."]:
+    return values.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def _distinct(

@@ -1,4 +1,4 @@
-"""Where compiled programs are kept between runs. Imports nothing of JAX."""
+"""What XLA compiles: kept between runs, and counted. Imports JAX only to count."""
 
 import os
 from pathlib import Path
@@ -11,9 +11,48 @@ def cache_directory() -> Path:
 
 
 def cache_settings(directory: str | Path) -> dict[str, str | int]:
-    """Returns the settings of JAX that keep every program, however small."""
+    """Returns the settings of JAX that keep every computation, however small."""
     return {
         "jax_compilation_cache_dir": str(directory),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
+
+
+class CompileClock:
+    """Counts what XLA compiles inside its block, and the seconds of it."""
+
+    _active: "CompileClock | None" = None
+    _listening = False
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.compilations = 0
+
+    def __enter__(self):
+        cls = type(self)
+        if not cls._listening:
+            from jax import monitoring
+
+            monitoring.register_event_duration_secs_listener(cls._on_duration)
+            monitoring.register_event_listener(cls._on_event)
+            cls._listening = True
+        cls._active = self
+        return self
+
+    def __exit__(self, *_):
+        type(self)._active = None
+
+    @classmethod
+    def _on_duration(cls, event: str, duration_secs: float, **_):
+        if cls._active is None:
+            return
+        if event.startswith("/jax/core/compile/"):
+            cls._active.seconds += duration_secs
+        if event == "/jax/core/compile/backend_compile_duration":
+            cls._active.compilations += 1
+
+    @classmethod
+    def _on_event(cls, event: str, **_):
+        if cls._active is not None and event == "/jax/compilation_cache/cache_hits":
+            cls._active.compilations -= 1

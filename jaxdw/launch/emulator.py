@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,15 @@ from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError, UnsupportedError, refuse
-from jaxdw.launch.composed import host_tensor, run_composed, trace_composed
+from jaxdw.launch.composed import run_composed, trace_composed
+from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
 from jaxdw.launch.staged import MEMORIES, run_staged
-from jaxdw.machine.grid import program_of
+from jaxdw.machine.cores import Backend, static_of
+from jaxdw.maps.depthwise import prepare_map
 from jaxdw.maps.indexmap import HostOrDevice, gather
-from jaxdw.maps.maps import Maps, make_maps
-from jaxdw.maps.weights import prepare_map
-from jaxdw.numerics import fpu_fast
+from jaxdw.maps.maps import Maps, check_indices, make_maps
+from jaxdw.numerics import fpu_float
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
@@ -61,15 +62,16 @@ def run(
     *,
     keep: Sequence[str] = (),
     mesh: Mesh | None = None,
+    backend: Backend = "xla",
 ) -> Emulation:
     """Emulates one launch: every byte through the maps, one core's program on each.
 
     Without `keep` the maps of consecutive stages are run together; with it (and for
     maps traced by an outer jit) every memory is made. Both give the same bits.
 
-    The matrix unit has a fast form for operands of ordinary size. NumPy arrays are
-    judged before compiling, so that one form is compiled, and again for the first array
-    that needs the other; of device arrays nothing is known, and both are compiled.
+    The matrix unit has a float form for operands of ordinary size, and an integer form
+    for all. NumPy arrays are judged before compiling, so that only the float form is
+    compiled if they are ordinary; of device arrays nothing is known, and both are.
 
     Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
     with the true activation, at the values given: they go straight through every
@@ -82,21 +84,25 @@ def run(
       mesh: devices to spread the core grid over, the same bits on any number: one axis
         takes NHW shards (channel shards if there is one NHW shard), a second takes
         channel shards. The output lies whole on each device.
+      backend: `pallas` runs the float form of all cores as one GPU kernel (on a CPU
+        interpreted), the same bits; the integer form and derivatives take XLA.
 
     Raises:
       ConfigError: an array of another shape than planned or not of real numbers, a
         bias missing or not planned, in `keep` a name that is unknown or of a bias that
-        is not planned, `keep` with a mesh, a mesh of more axes.
-      UnsupportedError: a derivative with `keep` or with traced maps, or anything
-        traced with a mesh.
+        is not planned, `keep` with a mesh, a mesh of more axes, an unknown backend, an
+        index that its map does not have (maps traced by an outer jit are not looked
+        at).
+      UnsupportedError: a derivative with `keep` or with traced maps, anything traced
+        with a mesh, a launch too large for the Pallas kernel.
     """
     if not isinstance(keep, str):
         keep = tuple(keep)
     operands = (x, w)
     x, w = _real(x, "x"), _real(w, "w")
     bias = None if bias is None else _real(bias, "bias")
-    refuse(_problems(plan, x, w, bias, keep, mesh))
-    program = program_of(plan)
+    refuse(_problems(plan, x, w, bias, keep, mesh, backend))
+    static = static_of(plan, backend)
     memories = {}
     traced = any(isinstance(v, Tracer) for v in (maps.shard.index, x, w, bias))
     if mesh is not None:
@@ -105,19 +111,22 @@ def run(
                 "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
             )
         with eval_context():  # an outer jit takes it as a constant
-            output = run_on_mesh(plan, maps, x, w, bias, mesh)
+            output = run_on_mesh(plan, maps, x, w, bias, static, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
-        output, memories = run_staged(maps, x, w, bias, program, keep)
+        if not isinstance(maps.shard.index, Tracer):
+            check_indices(maps)
+        output, memories = run_staged(maps, x, w, bias, static, keep)
     elif traced:
-        output = trace_composed(maps.composed, x, w, bias, program)
+        output = trace_composed(maps.composed, x, w, bias, static)
     else:
-        known_ordinary = (
+        ordinary = (
             plan.compute.arithmetic == "fpu"
             and maps.composed.no_poison
-            and all(map(fpu_fast.surely_ordinary, operands))
+            and all(map(fpu_float.surely_ordinary, operands))
         )
+        form = "float" if ordinary else "by operands"
         with eval_context():
-            output = run_composed(maps.composed, x, w, bias, program, known_ordinary)
+            output = run_composed(maps.composed, x, w, bias, static, form)
     return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
 
 
@@ -139,7 +148,7 @@ def _is_floating(dtype: np.dtype) -> bool:
 
 
 def _problems(
-    plan: Plan, x, w, bias, keep: Sequence[str], mesh: Mesh | None
+    plan: Plan, x, w, bias, keep: Sequence[str], mesh: Mesh | None, backend: str
 ) -> list[str]:
     conv = plan.conv
     given = bias.shape if conv.bias and bias is not None else None
@@ -167,6 +176,10 @@ def _problems(
             f"`keep` (={', '.join(unknown)}) must name memories; "
             f"use any of {', '.join(MEMORIES)}"
         )
+    if backend not in get_args(Backend):
+        found.append(
+            f"`backend` (={backend!r}) must be one of {', '.join(get_args(Backend))}"
+        )
     if mesh is not None:
         found += mesh_problems(mesh)
         if keep:
@@ -187,13 +200,14 @@ def emulate(
     compute: ComputeConfig | None = None,
     arch: str | Path | Arch = "wormhole_b0",
     keep: Sequence[str] = (),
+    backend: Backend = "xla",
 ) -> Emulation:
     """Plans, builds the maps and runs; `run` says what it takes and refuses.
 
     A layer that does not fit L1 is emulated all the same; `plan.l1.fits` tells.
     """
     plan = make_plan(conv, shard, compute, arch, must_fit=False)
-    return run(plan, make_maps(plan), x, w, bias, keep=keep)
+    return run(plan, make_maps(plan), x, w, bias, keep=keep, backend=backend)
 
 
 def prepare_weights(
@@ -209,7 +223,7 @@ def prepare_weights(
     prepare = prepare_map(
         plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
     )
-    return _gather(host_tensor(w, program_of(plan)), prepare)
+    return _gather(host_tensor(w, static_of(plan)), prepare)
 
 
 _gather = jax.jit(gather)

@@ -11,18 +11,16 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Shaped
 
-from jaxdw.launch.composed import collected, load_weights
+from jaxdw.launch.composed import load_weights
 from jaxdw.launch.exchange import make_exchange
-from jaxdw.machine.core import are_ordinary, by_operands
-from jaxdw.machine.grid import Program, map_grid, program_of
-from jaxdw.machine.memory import made
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
+from jaxdw.launch.host import cast, collected, computed_once, padded
+from jaxdw.machine.cores import Static, run_cores
+from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps, Maps
-from jaxdw.numerics import formats
 from jaxdw.plan.plan import Plan
 
 
-class Spread(NamedTuple):
+class MeshMaps(NamedTuple):
     """Maps as they lie on the devices of a mesh.
 
     Attributes:
@@ -65,18 +63,6 @@ def _size(mesh: Mesh, axis: str | None) -> int:
     return 1 if axis is None else mesh.shape[axis]
 
 
-def _padded(
-    values: Shaped[HostOrDevice, "..."],
-    shape: tuple[int, ...],
-    fill: float | int | bool,
-) -> Shaped[HostOrDevice, "..."]:
-    """Fills up trailing axes to `shape`."""
-    shape = (*values.shape[: values.ndim - len(shape)], *shape)
-    past = [(0, to - has) for to, has in zip(shape, values.shape, strict=True)]
-    xp = np if isinstance(values, np.ndarray) else jnp
-    return xp.pad(values, past, constant_values=fill)
-
-
 def _channels(plan: Plan, mesh: Mesh, axes: Axes) -> int:
     """Returns the channels that all devices compute: whole shards on each."""
     devices = _size(mesh, axes.channels)
@@ -84,16 +70,16 @@ def _channels(plan: Plan, mesh: Mesh, axes: Axes) -> int:
     return shards * plan.input_shard.channels
 
 
-def spread(plan: Plan, maps: Maps, mesh: Mesh) -> Spread:
+def mesh_maps(plan: Plan, maps: Maps, mesh: Mesh) -> MeshMaps:
     """Returns the maps on a mesh; made once for each mesh."""
     axes = _axes(plan, mesh)
     key = (mesh, axes)
-    if key not in maps.spread:
-        maps.spread[key] = _spread(plan, maps, mesh, axes)
-    return maps.spread[key]
+    if key not in maps.by_mesh:
+        maps.by_mesh[key] = _laid_out(plan, maps, mesh, axes)
+    return maps.by_mesh[key]
 
 
-def _spread(plan: Plan, maps: Maps, mesh: Mesh, axes: Axes) -> Spread:
+def _laid_out(plan: Plan, maps: Maps, mesh: Mesh, axes: Axes) -> MeshMaps:
     composed = jax.tree.map(np.asarray, maps.composed)
     exchange = make_exchange(
         composed.sticks, plan.input_shard.rows, _size(mesh, axes.nhw)
@@ -105,16 +91,17 @@ def _spread(plan: Plan, maps: Maps, mesh: Mesh, axes: Axes) -> Spread:
         return jax.device_put(values, NamedSharding(mesh, P(*spec)))
 
     if channels is not None:
-        whole = (shards, _channels(plan, mesh, axes))
-        channels = _padded(channels, whole[-channels.ndim :], True)
+        shape = (shards, _channels(plan, mesh, axes))
+        channels = padded(channels, shape[-channels.ndim :], True)
         channels = put(channels, *(axes.nhw,) * (channels.ndim - 1), axes.channels)
     if windows is not None:
-        windows = put(_padded(windows, (shards, outputs), True), axes.nhw)
-    return Spread(
+        windows = put(padded(windows, (shards, outputs), True), axes.nhw)
+    return MeshMaps(
         send=put(exchange.send, axes.nhw),
         composed=dataclasses.replace(
             composed,
             weights=put(composed.weights),
+            blocks=put(composed.blocks),
             bias=put(composed.bias),
             sticks=put(exchange.sticks, axes.nhw),
             channels_written=channels,
@@ -130,6 +117,7 @@ def run_on_mesh(
     x: Float[Array, "n h w c"],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
+    static: Static,
     mesh: Mesh,
 ) -> Float32[Array, "n ho wo c"]:
     """Runs the chip on the devices of a mesh; the output lies whole on each of them.
@@ -140,31 +128,31 @@ def run_on_mesh(
     """
     mesh = Mesh(mesh.devices, mesh.axis_names)  # axes that the compiler may shard over
     axes = _axes(plan, mesh)
-    laid = spread(plan, maps, mesh)
+    laid = mesh_maps(plan, maps, mesh)
     rows = laid.send.size * _size(mesh, axes.nhw)
-    sticks = x.reshape(-1, plan.conv.channels)
-    sticks = _padded(sticks, (rows, _channels(plan, mesh, axes)), 0)
+    shape = rows, _channels(plan, mesh, axes)
+    sticks = padded(x.reshape(-1, plan.conv.channels), shape)
     everywhere = NamedSharding(mesh, P())
     w, bias = jax.device_put((w, bias), everywhere)
     sticks = jax.device_put(sticks, NamedSharding(mesh, P(axes.nhw, axes.channels)))
-    return _compiled(mesh, axes)(laid, sticks, w, bias, program_of(plan))
+    return _compiled(mesh, axes)(laid, sticks, w, bias, static)
 
 
 @functools.cache
 def _compiled(mesh: Mesh, axes: Axes):
     return jax.jit(
         functools.partial(_run, mesh=mesh, axes=axes),
-        static_argnames="program",
+        static_argnames="static",
         out_shardings=NamedSharding(mesh, P()),
     )
 
 
 def _run(
-    laid: Spread,
+    laid: MeshMaps,
     sticks: Float[Array, "sticks channels"],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
-    program: Program,
+    static: Static,
     *,
     mesh: Mesh,
     axes: Axes,
@@ -172,18 +160,18 @@ def _run(
     maps = laid.composed
     shards, channels = len(maps.sticks.index), sticks.shape[1]
 
-    def whole(values: Float32[Array, "..."], of_nhw: int):
+    def over_mesh(values: Float32[Array, "..."], of_nhw: int):
         shape = (shards, *values.shape[1:]) if values.ndim == of_nhw else values.shape
-        return _padded(values, (*shape[:-1], channels), 0)
+        return padded(values, (*shape[:-1], channels))
 
-    weights, biases = made(load_weights(maps, w, bias, program))
-    operands = {"sticks": sticks, "weights": whole(weights, 3)}
+    weights, biases = computed_once(load_weights(maps, w, bias, static))
+    operands = {"sticks": sticks, "weights": over_mesh(weights, 3)}
     specs = {
         "sticks": P(axes.nhw, axes.channels),
         "weights": P(*(axes.nhw,) * (weights.ndim - 2), None, axes.channels),
     }
     for name, values in (
-        ("bias", None if biases is None else whole(biases, 2)),
+        ("bias", None if biases is None else over_mesh(biases, 2)),
         ("channels_written", maps.channels_written),
     ):
         if values is not None:
@@ -194,13 +182,13 @@ def _run(
         specs["windows_written"] = P(axes.nhw)
 
     of_shards = jax.shard_map(
-        functools.partial(_one_device, program=program, axes=axes),
+        functools.partial(_one_device, static=static, axes=axes),
         mesh=mesh,
         in_specs=(P(axes.nhw), P(axes.nhw), specs),
         out_specs=P(axes.nhw, None, axes.channels),
         check_vma=False,
     )(laid.send, maps.sticks, operands)
-    return collected(of_shards, maps.collect, program)
+    return collected(of_shards, maps.collect, static.output_shape)
 
 
 def _one_device(
@@ -208,32 +196,24 @@ def _one_device(
     sticks: IndexMap,
     operands: dict[str, Shaped[Array, "..."]],
     *,
-    program: Program,
+    static: Static,
     axes: Axes,
 ) -> Float32[Array, "nhw outputs channels"]:
     """Sends and gets the sticks at the borders and runs its own cores."""
-    l1 = made(_cast(operands["sticks"], program.dtype))
+    l1 = computed_once(cast(operands["sticks"], static.dtype))
     if send.index.size:
         own = IndexMap(send.index[0], send.size)
         received = jax.lax.all_to_all(gather(l1, own), axes.nhw, 0, 0)
-        l1 = made(_append(l1, received))
-    weights = operands["weights"]
-    return by_operands(
-        are_ordinary(l1, weights, compute=program.compute),
-        lambda exact: map_grid(
-            l1,
-            sticks.index,
-            weights,
-            operands.get("bias"),
-            operands.get("channels_written"),
-            operands.get("windows_written"),
-            program,
-            exact=exact,
-        ),
+        l1 = computed_once(_append(l1, received))
+    return run_cores(
+        l1,
+        sticks.index,
+        operands["weights"],
+        operands.get("bias"),
+        static,
+        channels_written=operands.get("channels_written"),
+        windows_written=operands.get("windows_written"),
     )
-
-
-_cast = jax.jit(formats.cast, static_argnames="dtype")
 
 
 @jax.jit

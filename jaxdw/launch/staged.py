@@ -1,21 +1,28 @@
 """The whole chip stage by stage: every memory is made."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.errors import UnsupportedError
-from jaxdw.launch.composed import collected, host_sticks, host_tensor
+from jaxdw.launch.host import (
+    collected,
+    computed_once,
+    host_sticks,
+    host_tensor,
+    side_by_side,
+)
 from jaxdw.machine import noc
-from jaxdw.machine.core import are_ordinary, by_operands
-from jaxdw.machine.grid import Program, map_grid, streams
-from jaxdw.machine.memory import Memory, made
-from jaxdw.maps.indexmap import gather_written
+from jaxdw.machine.cores import Static, run_cores
+from jaxdw.machine.memory import Memory
+from jaxdw.maps.bias import bias_lanes
+from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
 from jaxdw.maps.maps import Maps, window_map
-from jaxdw.maps.weights import served_channels
 from jaxdw.numerics import formats
+from jaxdw.plan.units import TILE_ELEMS
 
 MEMORIES = (
     "weights",
@@ -55,24 +62,49 @@ def l1_tiles(l1: Memory, dtype: str) -> Float32[Array, "cores tiles 1024"]:
     return jnp.where(l1.written[..., None], tiles, jnp.nan)
 
 
-_streams = jax.jit(streams, static_argnames=("taps", "program"))
+def of_each_core(
+    take: Callable[[Array, IndexMap], Array],
+    held: Shaped[Array, "nhw channel_shards ..."],
+    index_map: IndexMap,
+) -> Shaped[Array, "nhw channel_shards ..."]:
+    """Takes, of what every core holds, what a map of one core names.
+
+    Args:
+      take: `gather` or `gather_written`.
+      index_map: `[channel shards or 1, ...]`.
+    """
+    shape = held.shape[1], *index_map.index.shape[1:]
+    index = jnp.broadcast_to(index_map.index, shape)
+
+    def one_core(held: Shaped[Array, "..."], index: Shaped[Array, "..."]):
+        return take(held.reshape(-1), IndexMap(index, index_map.size))
+
+    return jax.vmap(jax.vmap(one_core), in_axes=(0, None))(held, index)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "keep"))
+@jax.jit
+def weights_met(
+    tiles: Float32[Array, "nhw channel_shards tiles 1024"], pairing: IndexMap
+) -> Float32[Array, "nhw taps channels"]:
+    """Returns what each window element meets, channel shards in a row."""
+    return side_by_side(of_each_core(gather, tiles, pairing))
+
+
+@functools.partial(jax.jit, static_argnames=("static", "keep"))
 def run_staged(
     maps: Maps,
     x: Float[Array, "n h w c"],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
-    program: Program,
+    static: Static,
     keep: tuple[str, ...],
 ) -> tuple[Float32[Array, "n ho wo c"], dict[str, Shaped[Array, "..."]]]:
     """Runs stage by stage; every memory is made."""
     x, w, bias = _refuse_derivatives(x, w, bias)
     num_nhw_shards = len(maps.shard.index)
-    num_channel_shards = program.num_channel_shards
+    num_channel_shards = static.num_channel_shards
     grid = (num_nhw_shards, num_channel_shards)
-    dtype = program.weights_dtype
+    dtype = static.weights_dtype
 
     def by_grid(values: Shaped[Array, "cores ..."]) -> Shaped[Array, "n s ..."]:
         return values.reshape(*grid, *values.shape[1:])
@@ -81,68 +113,60 @@ def run_staged(
         split = shards.reshape(*shards.shape[:2], num_channel_shards, -1)
         return split.swapaxes(1, 2).reshape(-1, split.shape[1], split.shape[3])
 
-    weights = noc.upload(host_tensor(w, program), maps.weights, dtype)
+    uploaded = noc.upload(host_tensor(w, static), maps.weights, dtype)
     l1_weights, delivery = noc.multicast(
-        noc.read(weights.dram, maps.weights), maps.multicast
+        noc.read(uploaded.dram, maps.weights), maps.multicast
     )
     weight_tiles = l1_tiles(l1_weights, dtype)
     memories = {
-        "weights": weights.matrix,
-        "tiles": weights.tiles,
-        "dram": weights.dram.data,
+        "weights": uploaded.matrix,
+        "tiles": uploaded.tiles,
+        "dram": uploaded.dram.data,
         "l1_weights": weight_tiles,
         "sender_semaphores": delivery.sender_semaphore,
         "receiver_semaphores": delivery.receiver_semaphore,
     }
-    bias_tiles = bias_written = None
+    channels_written = of_each_core(
+        gather_written, by_grid(l1_weights.written), narrow(maps.pairing, TILE_ELEMS)
+    ).all(axis=2)
+    biases = None
     if bias is not None and maps.bias is not None:
-        upload = noc.upload(host_tensor(bias, program), maps.bias, dtype)
-        l1_bias = noc.read(upload.dram, maps.bias)
-        bias_tiles, bias_written = l1_tiles(l1_bias, dtype), by_grid(l1_bias.written)
+        uploaded = noc.upload(host_tensor(bias, static), maps.bias, dtype)
+        l1_bias = noc.read(uploaded.dram, maps.bias)
+        bias_tiles = l1_tiles(l1_bias, dtype)
+        lanes = bias_lanes(bias_tiles.shape[1])
+        channels_written &= of_each_core(
+            gather_written, by_grid(l1_bias.written), narrow(lanes, TILE_ELEMS)
+        )
+        biases = of_each_core(gather, by_grid(bias_tiles), lanes)
+        biases = biases.reshape(num_nhw_shards, -1)
         memories |= {
-            "bias": upload.matrix,
-            "bias_tiles": upload.tiles,
-            "bias_dram": upload.dram.data,
+            "bias": uploaded.matrix,
+            "bias_tiles": uploaded.tiles,
+            "bias_dram": uploaded.dram.data,
             "l1_bias": bias_tiles,
         }
 
-    sticks = host_sticks(x, program)
+    sticks = host_sticks(x, static)
     shards = Memory.full(sticks).move(maps.shard)
     haloed = shards.move(maps.halo)
     windows = window_map(maps.top_left, maps.taps)
     windows_written = jax.vmap(gather_written)(haloed.written, windows).all(axis=1)
-    multiplied = slice(maps.effective_tiles)
-    channels_written = served_channels(
-        by_grid(l1_weights.written)[:, :, multiplied],
-        bias_written,
-        taps=len(maps.taps),
-        channels=program.channels_per_core,
-    ).reshape(num_nhw_shards, -1)
-    weights, biases = made(
-        _streams(
-            by_grid(weight_tiles)[:, :, multiplied],
-            None if bias_tiles is None else by_grid(bias_tiles),
-            len(maps.taps),
-            program,
-        )
-    )
-    outputs = by_operands(
-        are_ordinary(sticks, weights, compute=program.compute),
-        lambda exact: map_grid(
-            haloed.data,
-            windows.index,
-            weights,
-            biases,
-            channels_written,
-            windows_written,
-            program,
-            exact=exact,
-        ),
+    weights = computed_once(weights_met(by_grid(weight_tiles), maps.pairing))
+    outputs = run_cores(
+        haloed.data,
+        windows.index,
+        weights,
+        biases,
+        static,
+        channels_written=channels_written.reshape(num_nhw_shards, -1),
+        windows_written=windows_written,
+        operands=(sticks, weights),
     )
     memories |= {
         "input_shards": by_core(shards.data),
         "haloed_shards": by_core(haloed.data),
         "output_shards": by_core(outputs),
     }
-    output = collected(outputs, maps.collect, program)
+    output = collected(outputs, maps.collect, static.output_shape)
     return output, {name: memories[name] for name in keep}

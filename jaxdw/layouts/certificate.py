@@ -1,33 +1,37 @@
 """The layout certificate: every element's way through the maps, by enumeration.
 
 A certificate without failures states that all of `RULES` hold for one configuration.
-Its digests make a lockfile that shows when, and which, maps of a layout change.
+Its digests go into a lockfile (lock.py).
 """
 
 import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import ConfigError
-from jaxdw.files import whole_file
 from jaxdw.layouts.counterexample import Failure
 from jaxdw.layouts.definition import TILE_ELEMS, ZERO, Definition
-from jaxdw.layouts.rules import check_layout, parts
+from jaxdw.layouts.depthwise import DepthwiseWeights
+from jaxdw.layouts.rules import check_layout
+from jaxdw.layouts.stick_rules import parts
+from jaxdw.layouts.weight_rules import WeightStatement
 from jaxdw.maps.indexmap import IndexMap
 from jaxdw.maps.maps import Maps, make_maps
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 
-LOCK_SCHEMA = 1
+# What each device program states of its weights.
+STATEMENTS: dict[str, Callable[[Definition], WeightStatement]] = {
+    "depthwise": DepthwiseWeights,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,22 +68,33 @@ def certify(plan: Plan, maps: Maps | None = None) -> Certificate:
       maps: those of the plan, possibly changed; None to make them.
     """
     arrays: Maps = jax.tree.map(np.asarray, make_maps(plan) if maps is None else maps)
-    definition = Definition(
+    definition, statement = definition_of(plan), weights_of(plan)
+    num_banks = plan.arch.num_banks
+    failures = tuple(check_layout(definition, statement, arrays, num_banks))
+    hashes = digests(arrays)
+    return Certificate(
+        key=layout_key(plan),
+        facts=_facts(plan),
+        counts=_counts(definition, statement, plan),
+        failures=failures,
+        digests=hashes,
+        digest=hashlib.sha256(json.dumps(hashes).encode()).hexdigest(),
+    )
+
+
+def definition_of(plan: Plan) -> Definition:
+    """Returns what the plan's convolution and decisions define."""
+    return Definition(
         plan.conv,
         plan.num_nhw_shards,
         plan.num_channel_shards,
         plan.input_shard.rows,
     )
-    failures = tuple(check_layout(definition, arrays, plan.arch.num_banks))
-    hashes = digests(arrays)
-    return Certificate(
-        key=layout_key(plan),
-        facts=_facts(plan),
-        counts=_counts(definition, plan),
-        failures=failures,
-        digests=hashes,
-        digest=hashlib.sha256(json.dumps(hashes).encode()).hexdigest(),
-    )
+
+
+def weights_of(plan: Plan) -> WeightStatement:
+    """Returns what the plan's device program states of its weights."""
+    return STATEMENTS["depthwise"](definition_of(plan))
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -95,20 +110,22 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "output_shard": tuple(plan.output_shard),
         "weight_matrix": plan.weight_matrix_shape,
         "weight_tiles": plan.weight_tile_grid,
-        "effective_tiles": plan.effective_tiles,
+        **plan.own_facts(),
     }
 
 
-def _counts(definition: Definition, plan: Plan) -> dict[str, int]:
-    conv, lanes = definition.conv, definition.weight_lanes()
+def _counts(
+    definition: Definition, statement: WeightStatement, plan: Plan
+) -> dict[str, int]:
+    conv, lanes = definition.conv, statement.weight_lanes()
     outputs = np.arange(definition.num_outputs)
-    tiles = definition.weight_tile_rows * definition.channel_tiles
+    tiles = statement.weight_tile_ids().shape[1]
     readers = int(definition.readers.sum())
     padding = sum(
         int(np.count_nonzero(definition.windows(part) == ZERO))
         for part in parts(outputs, conv.taps)
     )
-    boxes = plan.core_grid.broadcasts()
+    boxes = plan.broadcasts
     return {
         "weights": conv.channels * conv.taps,
         "weight_lanes": lanes.size * definition.nhw_shards,
@@ -126,9 +143,14 @@ def digests(maps: Maps) -> dict[str, str]:
     """Returns the SHA-256 of each map, by its name in `Maps`.
 
     Hashed are shape, number of sources and the entries as little-endian int32, so they
-    agree on all machines.
+    agree on all machines. Left out is what says how a core computes and not where
+    anything lies.
     """
-    return dict(_digests("", maps))
+    return {
+        name: digest
+        for name, digest in _digests("", maps)
+        if name not in ("pairing", "block_elems")
+    }
 
 
 def _digests(name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -187,72 +209,3 @@ def layout_plans(
         for conv, scheme, arch in itertools.product(layouts, schemes, archs)
     )
     return {layout_key(plan): plan for plan in plans}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LayoutChange:
-    """One difference between a lockfile and the layouts of today.
-
-    Attributes:
-      map: whose digest differs; None if the configuration is on one side only.
-    """
-
-    kind: Literal["added", "removed", "changed"]
-    key: str
-    map: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.key}" + (f": {self.map}" if self.map else "")
-
-
-Digests = Mapping[str, Mapping[str, str]]  # of each map, by `layout_key`
-
-
-def write_lock(path: str | Path, entries: Digests) -> None:
-    """Writes a lockfile, whole or not at all.
-
-    Raises:
-      ConfigError: the folder does not exist or cannot be written.
-    """
-    lock = {"schema": LOCK_SCHEMA, "layouts": {k: dict(v) for k, v in entries.items()}}
-    with whole_file(path) as draft:
-        draft.write_text(json.dumps(lock, indent=1, sort_keys=True) + "\n")
-
-
-def check_lock(path: str | Path, entries: Digests) -> list[LayoutChange]:
-    """Returns how these layouts differ from those of a lockfile.
-
-    Raises:
-      ConfigError: no lockfile of this schema.
-    """
-    locked = _read_lock(Path(path))
-    changes = []
-    for key in sorted({*locked, *entries}):
-        if key not in locked:
-            changes.append(LayoutChange(kind="added", key=key))
-        elif key not in entries:
-            changes.append(LayoutChange(kind="removed", key=key))
-        else:
-            old, new = locked[key], entries[key]
-            changes += [
-                LayoutChange(kind="changed", key=key, map=name)
-                for name in sorted({*old, *new})
-                if old.get(name) != new.get(name)
-            ]
-    return changes
-
-
-def _read_lock(path: Path) -> Digests:
-    try:
-        lock = json.loads(path.read_text())
-        schema, layouts = lock["schema"], lock["layouts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"`path` (={str(path)!r}) must be a lockfile ({error}); write one first"
-        ) from error
-    if schema != LOCK_SCHEMA:
-        raise ConfigError(
-            f"the schema of {str(path)!r} (={schema!r}) must be {LOCK_SCHEMA}; write "
-            "the lockfile anew"
-        )
-    return layouts

@@ -10,8 +10,8 @@ from jaxdw.maps.indexmap import HostOrDevice, IndexMap
 
 SHAPE = "shape of the map"  # the place of a failure after which nothing else is sure
 
-Place = Callable[..., tuple[int | None, str]]
-Name = Callable[[int], str]
+Locator = Callable[..., tuple[int | None, str]]
+Namer = Callable[[int], str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def equal(rule: str, place: str, want: object, got: object) -> Iterator[Failure]
 
 
 def compare(
-    rule: str, want: np.ndarray, got: HostOrDevice, place: Place, name: Name
+    rule: str, want: np.ndarray, got: HostOrDevice, place: Locator, name: Namer
 ) -> Iterator[Failure]:
     """Yields the first counter-example, if there is one.
 
@@ -105,8 +105,8 @@ def check_map(
     index_map: IndexMap,
     want: np.ndarray,
     num_sources: int,
-    place: Place,
-    name: Name = source_name,
+    place: Locator,
+    name: Namer = source_name,
 ) -> Iterator[Failure]:
     """Compares one map with what it has to be, its shape and sources as well."""
     got = held(index_map.index, index_map.size)

@@ -1,10 +1,12 @@
-"""What has to be where, from the convolution's definition and the readers' protocol.
+"""What has to be where, from the convolution's definition: windows, halo, shards.
 
 Arrays of sources, computed without the functions that build the maps; of a plan only
-its decisions are taken: how many shards, and how many rows an input shard has.
+its decisions are taken: how many shards, and how many rows an input shard has. Even the
+tile is stated anew here, on purpose: what plan and maps get wrong has to show. Where
+weights and bias have to be is the statement of a device program (depthwise.py).
 
-Source of the protocol: tt-metal reader_pool_2d.cpp @ff6ab496, compute_pool_2d.cpp and
-conv2d_op_depthwise_program_factory.cpp @002a3f41, sliding_window.cpp @00002df2.
+Source: tt-metal reader_pool_2d.cpp @ff6ab496, conv2d_op_depthwise_program_factory.cpp
+@002a3f41, sliding_window.cpp @00002df2.
 """
 
 import dataclasses
@@ -18,16 +20,15 @@ from jaxdw.plan.config import ConvConfig
 ZERO, UNWRITTEN = -1, -2  # in place of a source
 FACE, TILE, TILE_ELEMS = 16, 32, 1024
 
-Ints = Int[np.ndarray, "..."]
+Positions = Int[np.ndarray, "..."]
 
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
     """A convolution over `nhw_shards * channel_shards` cores, row after row of shards.
 
-    A weight counts `channel * taps + tap`; a stick counts N, height, width; a padded
-    position the same of the padded images. Core `n * channel_shards + c` owns NHW shard
-    `n` of channel shard `c`.
+    A stick counts N, height, width; a padded position the same of the padded images.
+    Core `n * channel_shards + c` owns NHW shard `n` of channel shard `c`.
     """
 
     conv: ConvConfig
@@ -43,45 +44,6 @@ class Definition:
     def channels_per_core(self) -> int:
         """An equal share in whole tiles."""
         return -(-self.conv.channels // (self.channel_shards * TILE)) * TILE
-
-    @property
-    def channel_tiles(self) -> int:
-        return self.channels_per_core // TILE
-
-    @property
-    def weight_tile_rows(self) -> int:
-        """Tile rows read; the factory counts 16 elements as a full row of a tile."""
-        return -(-self.conv.taps * self.channel_tiles * 2 // TILE)
-
-    def weight_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
-        """Returns the weight in each lane that compute multiplies.
-
-        The reader drops stick `k` of a window at `k * channels_per_core`; a weight has
-        to lie in the lane of the element that it is for.
-        """
-        taps, shard = self.conv.taps, np.arange(self.channel_shards)[:, None, None]
-        channel = shard * self.channels_per_core + np.arange(self.channels_per_core)
-        weight = channel * taps + np.arange(taps)[:, None]
-        lanes = np.where(channel < self.conv.channels, weight, ZERO)
-        lanes = lanes.reshape(self.channel_shards, -1)
-        tail = -lanes.shape[1] % TILE_ELEMS
-        return np.pad(lanes, [(0, 0), (0, tail)], constant_values=ZERO)
-
-    def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
-        """Returns the bias in each lane: row 0 of a tile, in its two upper faces."""
-        tiles = (self.channel_shards, self.channel_tiles)
-        lanes = np.full((*tiles, 4, FACE, FACE), ZERO)
-        channel = np.arange(self.channel_shards * self.channels_per_core)
-        channel = np.where(channel < self.conv.channels, channel, ZERO)
-        lanes[:, :, :2, 0] = channel.reshape(*tiles, 2, FACE)
-        return lanes.reshape(self.channel_shards, -1)
-
-    def tile_ids(self, tile_rows: int) -> Int[np.ndarray, "channel_shards tiles"]:
-        """Returns the tiles of each channel shard's columns, row by row."""
-        columns = np.arange(self.channel_shards * self.channel_tiles)
-        ids = columns.reshape(self.channel_shards, 1, self.channel_tiles)
-        ids = ids + np.arange(tile_rows)[:, None] * len(columns)
-        return ids.reshape(self.channel_shards, -1)
 
     @functools.cached_property
     def readers(self) -> Bool[np.ndarray, " cores"]:
@@ -116,13 +78,13 @@ class Definition:
         """Rows of one output shard: an equal share in whole tiles."""
         return -(-self.num_outputs // (self.nhw_shards * TILE)) * TILE
 
-    def _corners(self, outputs: Ints) -> tuple[Ints, Ints, Ints]:
+    def _corners(self, outputs: Positions) -> tuple[Positions, Positions, Positions]:
         """Returns image, padded row and padded column of each window's start."""
         row, out_x = np.divmod(outputs, self.out_size[1])
         image, out_y = np.divmod(row, self.out_size[0])
         return image, out_y * self.conv.stride[0], out_x * self.conv.stride[1]
 
-    def _sticks(self, image: Ints, y: Ints, x: Ints) -> Ints:
+    def _sticks(self, image: Positions, y: Positions, x: Positions) -> Positions:
         """Returns the stick of each padded pixel; ZERO outside the image."""
         y, x = y - self.conv.padding[0], x - self.conv.padding[2]
         inside = (0 <= y) & (y < self.conv.height) & (0 <= x) & (x < self.conv.width)
@@ -145,7 +107,7 @@ class Definition:
         tap_y, tap_x = self._tap_yx
         return (tap_y * self.padded_size[1] + tap_x).ravel()
 
-    def starts(self, outputs: Ints) -> Ints:
+    def starts(self, outputs: Positions) -> Positions:
         """Returns the padded position at which each output's window starts."""
         image, y, x = self._corners(outputs)
         return (image * self.padded_size[0] + y) * self.padded_size[1] + x

@@ -15,25 +15,24 @@ from typing import Literal, get_args
 import jax
 import ml_dtypes
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Int, Shaped
 
-from jaxdw.maps.weights import prepare_map
+from jaxdw.maps.depthwise import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up
 
-Kind = Literal["matrix", "tiles", "l1"]
+PreparedForm = Literal["matrix", "tiles", "l1"]
 
 _PROBE = 256  # runs of 16 elements that a hypothesis has to explain before all others
 _NEAREST = 8  # channels that may have been rolled into the place of the first one
 
-Index = Int[np.ndarray, "..."]
-Shape = tuple[int, int]
-Arrangement = tuple[
-    str, Shape, Callable[[], Index]
-]  # name, shape and index of a matrix
+SourceIndex = Int[np.ndarray, "..."]
+MatrixShape = tuple[int, int]
+# The name, shape and index of a matrix.
+Arrangement = tuple[str, MatrixShape, Callable[[], SourceIndex]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Evidence:
     plan: Plan
     data: Float32[np.ndarray, "rows columns"]
     weights: Float32[np.ndarray, "c one kh kw"]
-    kind: Kind
+    kind: PreparedForm
     core: int
 
     @property
@@ -86,11 +85,11 @@ class Evidence:
         return np.unique(np.concatenate(parts))
 
     @functools.cached_property
-    def own(self) -> Index | None:
+    def own(self) -> SourceIndex | None:
         """The plan's index; None for data of another shape."""
         return self.arrange(matrix_index(self.plan, self.plan.weight_layout))
 
-    def arrange(self, matrix: Index) -> Index | None:
+    def arrange(self, matrix: SourceIndex) -> SourceIndex | None:
         """Returns the index of the data if they come of this matrix, None if not."""
         if self.kind == "matrix":
             return matrix if matrix.shape == self.data.shape else None
@@ -99,29 +98,31 @@ class Evidence:
             return tiles if tiles.shape == self.data.shape else None
         return self.read(tiles, np.array(self.plan.weight_tile_ids(self.core)))
 
-    def read(self, tiles: Index, ids: Int[np.ndarray, " n"]) -> Index | None:
+    def read(
+        self, tiles: SourceIndex, ids: Int[np.ndarray, " n"]
+    ) -> SourceIndex | None:
         """Returns the index of L1 that holds these tiles, None if compute lacks one."""
         ids = ids[: len(self.data)]
         inside = (ids >= 0) & (ids < len(tiles))
-        if not inside[: self.plan.effective_tiles].all():
+        if not inside[: self.plan.multiplied_tiles].all():
             return None
         found = tiles[np.where(inside, ids, 0)]
         return np.where(inside[:, None], found, self.unknown)
 
-    def differs(self, index: Index) -> bool:
+    def differs(self, index: SourceIndex) -> bool:
         """Whether an index is not the plan's, as far as it is known."""
         own = self.own
         return own is None or bool(((index != own) & (index != self.unknown)).any())
 
-    def values(self, index: Index) -> Float32[np.ndarray, "runs 16"]:
+    def values(self, index: SourceIndex) -> Float32[np.ndarray, "runs 16"]:
         """Returns what an index puts into runs of 16 elements."""
         return _round_to(self.sources[index].reshape(-1, FACE), self.dtype)
 
     def wrong(
         self,
-        index: Index,
-        order: Index | None = None,
-        rows: Index | slice = slice(None),
+        index: SourceIndex,
+        order: SourceIndex | None = None,
+        rows: SourceIndex | slice = slice(None),
     ) -> Bool[np.ndarray, "runs 16"]:
         """Returns where the data are not what an index puts there.
 
@@ -136,7 +137,7 @@ class Evidence:
         same = (runs == want) | (np.isnan(runs) & np.isnan(want))
         return ~same & (index != self.unknown)
 
-    def explained(self, index: Index, order: Index | None = None) -> bool:
+    def explained(self, index: SourceIndex, order: SourceIndex | None = None) -> bool:
         """Whether an index explains the data; most fail on a few runs already."""
         return not any(
             self.wrong(index, order, rows).any() for rows in (self._probe, slice(None))
@@ -158,35 +159,37 @@ def _round_to(values: np.ndarray, dtype: str) -> np.ndarray:
 _round_blocks = jax.jit(formats.round_to, static_argnums=1)
 
 
-def by_tiles(matrix: Index) -> Index:
+def by_tiles(matrix: SourceIndex) -> SourceIndex:
     """Returns `[tiles, 1024]` in memory order: the tiles of a matrix, face by face."""
     rows, columns = matrix.shape
     faces = matrix.reshape(rows // TILE, 2, FACE, columns // TILE, 2, FACE)
     return faces.transpose(0, 3, 1, 4, 2, 5).reshape(-1, TILE_ELEMS)
 
 
-def _untilized(tiles: Index, shape: Shape) -> Index:
-    """Returns the matrix that `by_tiles` takes apart into these tiles."""
+def _untilized(
+    tiles: Shaped[np.ndarray, "tiles 1024"], shape: MatrixShape
+) -> Shaped[np.ndarray, "rows columns"]:
+    """Returns the matrix that `by_tiles` takes apart into these tiles, of any dtype."""
     rows, columns = shape
     faces = tiles.reshape(rows // TILE, columns // TILE, 2, 2, FACE, FACE)
     return faces.transpose(0, 2, 4, 1, 3, 5).reshape(shape)
 
 
-def _squares(matrix: Index) -> Index:
+def _squares(matrix: SourceIndex) -> SourceIndex:
     """Returns `[tiles, 1024]`: the 32x32 squares of a matrix, each row by row."""
     rows, columns = matrix.shape
     squares = matrix.reshape(rows // TILE, TILE, columns // TILE, TILE)
     return squares.swapaxes(1, 2).reshape(-1, TILE_ELEMS)
 
 
-def _of_squares(tiles: Index, shape: Shape) -> Index:
+def _of_squares(tiles: SourceIndex, shape: MatrixShape) -> SourceIndex:
     """Returns the matrix that `_squares` takes apart into these tiles."""
     rows, columns = shape
     squares = tiles.reshape(rows // TILE, columns // TILE, TILE, TILE)
     return squares.swapaxes(1, 2).reshape(shape)
 
 
-def matrix_index(plan: Plan, layout: WeightLayout) -> Index:
+def matrix_index(plan: Plan, layout: WeightLayout) -> SourceIndex:
     """Returns the index of the matrix that a layout makes of the plan's weights."""
     prepared = prepare_map(layout, channels=plan.conv.channels, taps=plan.conv.taps)
     return np.asarray(prepared.index)
@@ -210,18 +213,18 @@ def _other_layouts(plan: Plan) -> Iterator[Arrangement]:
             yield name, (layout.rows, layout.columns), build
 
 
-def _own_mistakes(plan: Plan, kind: Kind) -> Iterator[Arrangement]:
+def _own_mistakes(plan: Plan, kind: PreparedForm) -> Iterator[Arrangement]:
     """Yields what slips in the plan's own preparation make of its matrix."""
     conv, shards = plan.conv, plan.num_channel_shards
     rows, columns = shape = plan.weight_matrix_shape
     own = functools.cache(lambda: matrix_index(plan, plan.weight_layout))
 
-    def plain(rows: int) -> Index:
+    def plain(rows: int) -> SourceIndex:
         tap, channel = np.arange(rows)[:, None], np.arange(columns)
         real = (tap < conv.taps) & (channel < conv.channels)
         return np.where(real, channel * conv.taps + tap, conv.channels * conv.taps)
 
-    def stacked(shape: Shape) -> Index:
+    def stacked(shape: MatrixShape) -> SourceIndex:
         return own().reshape(rows, shards, -1).swapaxes(0, 1).reshape(shape)
 
     for height in sorted({rows, round_up(conv.taps, TILE)}):
@@ -238,7 +241,7 @@ def _own_mistakes(plan: Plan, kind: Kind) -> Iterator[Arrangement]:
             yield name, apart, functools.partial(stacked, apart)
 
 
-def _orders(plan: Plan) -> dict[str, Index]:
+def _orders(plan: Plan) -> dict[str, SourceIndex]:
     """Returns, by name, which weight stands in the place of each."""
     weight = np.arange(plan.conv.channels * plan.conv.taps)
     weight = weight.reshape(plan.conv.channels, -1)
@@ -250,7 +253,7 @@ def _orders(plan: Plan) -> dict[str, Index]:
     }
 
 
-def _rolls(evidence: Evidence, own: Index) -> dict[str, Index]:
+def _rolls(evidence: Evidence, own: SourceIndex) -> dict[str, SourceIndex]:
     """Returns rolls of the channels that could explain the first channel's weights.
 
     Rolled by `step`, the place of channel `c` holds channel `c + step`.
@@ -272,7 +275,7 @@ def _rolls(evidence: Evidence, own: Index) -> dict[str, Index]:
     }
 
 
-def _moved_shards(evidence: Evidence, own: Index) -> Iterator[str]:
+def _moved_shards(evidence: Evidence, own: SourceIndex) -> Iterator[str]:
     """Yields the exchange of whole channel shards that explains the data."""
     plan, shards = evidence.plan, evidence.plan.num_channel_shards
     shape = plan.weight_matrix_shape
@@ -304,7 +307,7 @@ def _moved_shards(evidence: Evidence, own: Index) -> Iterator[str]:
         yield f"channels of other cores: {text}"
 
 
-def _other_reads(evidence: Evidence) -> Iterator[tuple[str, Index | None]]:
+def _other_reads(evidence: Evidence) -> Iterator[tuple[str, SourceIndex | None]]:
     """Yields what other tile ids put into L1."""
     plan, core = evidence.plan, evidence.core
     tiles = by_tiles(matrix_index(plan, plan.weight_layout))
@@ -315,7 +318,7 @@ def _other_reads(evidence: Evidence) -> Iterator[tuple[str, Index | None]]:
             yield f"the weights of core {other}", evidence.read(tiles, theirs)
     counted = start + np.arange(len(ids))
     yield "tile ids counted on from the first", evidence.read(tiles, counted)
-    down = ids.reshape(plan.weight_tile_rows, -1).T.ravel()
+    down = ids.reshape(len(plan.weights.read_rows), -1).T.ravel()
     yield "tiles read column by column", evidence.read(tiles, down)
     offset = ids - start + start * plan.arch.num_banks
     yield "an address offset in place of a tile id", evidence.read(tiles, offset)
@@ -327,7 +330,7 @@ def explanations(evidence: Evidence) -> Iterator[str]:
     One that leaves every element where the plan has it is no mistake.
     """
     plan, own = evidence.plan, evidence.own
-    arranged: list[tuple[str, Index]] = []
+    arranged: list[tuple[str, SourceIndex]] = []
     makers = (*_other_layouts(plan), *_own_mistakes(plan, evidence.kind))
     for name, shape, build in makers:
         size = math.prod(shape)

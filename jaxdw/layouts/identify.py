@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.layouts.hypotheses import (
     Evidence,
-    Index,
-    Kind,
+    PreparedForm,
+    SourceIndex,
     explanations,
 )
 from jaxdw.numerics import formats
@@ -94,7 +94,7 @@ def identify(
     plan: Plan,
     data: ArrayLike,
     weights: ArrayLike,
-    kind: Kind = "matrix",
+    kind: PreparedForm = "matrix",
     core: int | None = None,
 ) -> Identification:
     """Says whether prepared weights are the plan's, or what they are instead.
@@ -168,8 +168,10 @@ def _problems(
             f"`weights` (={w.shape}) must have the planned shape "
             f"{plan.conv.weight_shape}, [C, 1, kernel height, kernel width]"
         )
-    if kind not in get_args(Kind):
-        found.append(f"`kind` (={kind!r}) must be one of {', '.join(get_args(Kind))}")
+    if kind not in get_args(PreparedForm):
+        found.append(
+            f"`kind` (={kind!r}) must be one of {', '.join(get_args(PreparedForm))}"
+        )
     elif kind == "matrix":
         if data.ndim != 2 or not data.size or any(size % TILE for size in data.shape):
             found.append(
@@ -200,7 +202,7 @@ def _problems(
     return found
 
 
-def _difference(evidence: Evidence, own: Index, at: int) -> Difference:
+def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
     """Locates one element of the data, counted through them."""
     plan, kernel_w = evidence.plan, evidence.plan.conv.kernel[1]
     tile_columns = plan.weight_tile_grid[1]

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxdw.errors import refuse
-from jaxdw.layouts.definition import UNWRITTEN, ZERO, Definition
+from jaxdw.layouts.certificate import weights_of
+from jaxdw.layouts.definition import UNWRITTEN, ZERO
 from jaxdw.layouts.hypotheses import by_tiles, matrix_index
 from jaxdw.layouts.identify import weight_text
 from jaxdw.plan.plan import Plan
@@ -71,11 +72,11 @@ def misread(prepared_under: Plan, read_under: Plan, *, most: int = 8) -> Misread
     refuse(_unlike(prepared_under, read_under))
     conv = read_under.conv
     shards = read_under.num_channel_shards
-    due = Definition(conv, 1, shards, 0).weight_lanes()
+    due = weights_of(read_under).weight_lanes()
     tiles = by_tiles(matrix_index(prepared_under, prepared_under.weight_layout))
     tiles = np.where(tiles < conv.channels * conv.taps, tiles, ZERO)
     ids = np.array([read_under.weight_tile_ids(shard) for shard in range(shards)])
-    ids = ids[:, : read_under.effective_tiles]
+    ids = ids[:, : read_under.multiplied_tiles]
     inside = ids < len(tiles)
     taken = np.where(inside[..., None], tiles[np.where(inside, ids, 0)], UNWRITTEN)
     taken = taken.reshape(due.shape)

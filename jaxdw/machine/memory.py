@@ -4,10 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.xla_metadata import set_xla_metadata
-from jaxtyping import Array, Bool, PyTree, Shaped
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Shaped
 
-from jaxdw.maps.indexmap import IndexMap, gather, gather_written
+from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, gather_written
 
 
 @jax.tree_util.register_dataclass
@@ -38,12 +38,22 @@ class Memory:
         return Memory(gather(data, index_map), gather_written(written, index_map))
 
 
-def made(results: PyTree) -> PyTree:
-    """Returns the results of a call of a jitted function, made once, in memory.
+def poisoned(
+    result: Float32[HostOrDevice, "nhw outputs channels"],
+    channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None,
+    windows_written: Bool[HostOrDevice, "nhw outputs"] | None,
+) -> Float32[HostOrDevice, "nhw outputs channels"]:
+    """Returns NaN for outputs of which a weight or a window element is poison.
 
-    XLA on a CPU would fuse the call into every use of its results: it rounds the input
-    again at each kernel position (measured: 6 times slower).
+    Args:
+      channels_written, windows_written: whether all weights and all window elements of
+        an output were ever written; None for all.
     """
-    if jax.default_backend() != "cpu":
-        return results
-    return set_xla_metadata(results, inlineable="false")
+    xp = np if isinstance(result, np.ndarray) else jnp
+    nan = np.float32(np.nan)
+    if channels_written is not None:
+        written = channels_written.reshape(-1, 1, result.shape[-1])
+        result = xp.where(written, result, nan)
+    if windows_written is not None:
+        result = xp.where(windows_written[:, :, None], result, nan)
+    return result

@@ -1,30 +1,29 @@
-"""The core grid as one GPU kernel: what `grid.map_grid` does, written with Pallas.
+"""The core grid as one GPU kernel: what `grid.map_grid` does, on Pallas.
 
 Triton's exponential and division are approximate, it has no erf, and its maximum drops
 a NaN. Activations made of these are left to XLA, after the kernel.
 """
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
+from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from jaxdw.errors import UnsupportedError
-from jaxdw.machine.core import compute_sticks, finish
-from jaxdw.machine.grid import Program, poisoned
+from jaxdw.machine.core import Arithmetic, finish
 from jaxdw.maps.indexmap import HostOrDevice
-from jaxdw.numerics import formats, fpu, fpu_fast
+from jaxdw.numerics import formats, fpu
+from jaxdw.plan.config import ComputeConfig
 
 # Outputs of one invocation, how many channels at most, and the warps it has: each of
 # its threads computes 4 outputs. Assumed: not tuned on a device. All are powers of two.
 BLOCK_OUTPUTS, BLOCK_CHANNELS, NUM_WARPS = 512, 64, 4
 
 
-def _kernel(l1, sticks, weights, bias, out, *, program: Program):
+def _kernel(l1, sticks, weights, bias, out, *, arithmetic: Arithmetic):
     """Computes a block of sticks by a block of channels of one NHW shard.
 
     Args:
@@ -47,26 +46,16 @@ def _kernel(l1, sticks, weights, bias, out, *, program: Program):
         found = plgpu.load(l1.at[rows[:, None], channels[None]], mask=held, other=0.0)
         return found.astype(jnp.float32)
 
-    result = compute_sticks(
-        tap,
-        weights,
-        None if bias is None else bias[...],
-        fpu_fast.mantissa_bits_of(l1.dtype.name, program.weights_dtype),
-        activation=program.activation,
-        output_dtype=program.output_dtype,
-        compute=program.compute,
-        arch=program.arch,
-        exact=False,
-    )
+    result = arithmetic(tap, weights, None if bias is None else bias[...])
     rows = pl.program_id(2) * num_outputs + outputs
     here = (rows * num_channels)[:, None] + channels[None]
     plgpu.store(out.at[here], result, mask=is_output[:, None] & is_channel)
 
 
-def _activates(program: Program) -> bool:
+def _activates(activation: str | None, compute: ComputeConfig) -> bool:
     """Whether the kernel gives the activation's very bits."""
-    exact = ("relu", "relu6") if program.compute.arithmetic == "fpu" else ()
-    return program.activation is None or program.activation in exact
+    exact = ("relu", "relu6") if compute.arithmetic == "fpu" else ()
+    return activation is None or activation in exact
 
 
 def _whole_blocks(
@@ -94,15 +83,17 @@ def pallas_grid(
     sticks: Int32[HostOrDevice, "nhw taps outputs"],
     weights: Float32[Array, "*weight_nhw taps channels"],
     bias: Float32[Array, "*bias_nhw channels"] | None,
-    channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None,
-    windows_written: Bool[HostOrDevice, "nhw outputs"] | None,
-    program: Program,
+    arithmetic: Arithmetic,
     *,
+    activation: str | None,
+    output_dtype: str,
+    compute: ComputeConfig,
     interpret: bool,
 ) -> Float32[Array, "nhw outputs channels"]:
-    """Maps one core's program over the grid, as `map_grid` with `exact=False` does.
+    """Runs every core, as `map_grid` does in the float form.
 
     Args:
+      activation, output_dtype, compute: as bound in `arithmetic`.
       interpret: run the kernel as XLA operations, on any device.
 
     Raises:
@@ -123,13 +114,15 @@ def pallas_grid(
     if max(num_outputs, l1.size) >= 2**31:
         raise UnsupportedError(
             f"the Pallas kernel counts in int32: {num_outputs} outputs of {l1.size} "
-            "inputs must be below 2**31 each; unset JAXDW_PALLAS, or split the batch"
+            "inputs must be below 2**31 each; use backend='xla', or split the batch"
         )
-    computed = program
-    if not _activates(program):
-        computed = dataclasses.replace(program, activation=None, output_dtype="float32")
+    activates = _activates(activation, compute)
+    if not activates:
+        arithmetic = functools.partial(
+            arithmetic, activation=None, output_dtype="float32"
+        )
     kernel = pl.pallas_call(
-        functools.partial(_kernel, program=computed),
+        functools.partial(_kernel, arithmetic=arithmetic),
         out_shape=jax.ShapeDtypeStruct((num_outputs,), jnp.float32),
         grid=grid,
         in_specs=[
@@ -142,12 +135,8 @@ def pallas_grid(
         interpret=interpret,
     )
     result = kernel(l1, sticks, weights, bias).reshape(-1, channels)
-    if computed is not program:
+    if not activates:
         result = finish(
-            result,
-            activation=program.activation,
-            output_dtype=program.output_dtype,
-            compute=program.compute,
+            result, activation=activation, output_dtype=output_dtype, compute=compute
         )
-    result = result.reshape(num_shards, outputs, channels)
-    return poisoned(result, channels_written, windows_written)
+    return result.reshape(num_shards, outputs, channels)

@@ -1,13 +1,36 @@
 """The index map: for each destination its one source, or nothing."""
 
 import dataclasses
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int32, Shaped
+from jaxtyping import Array, Bool, Int, Int32, Shaped
 
 HostOrDevice = np.ndarray | jax.Array  # maps are built as the one, run as the other
+
+
+@runtime_checkable
+class Sources(Protocol):
+    """What names the one source of each destination: a table, or a formula.
+
+    `size` counts the sources, `destinations` the destinations.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def destinations(self) -> int: ...
+
+    def at(self, places: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """Returns the sources of destinations, counted in row-major order.
+
+        A place of `destinations` is padding, one more is poison: so are their sources,
+        `size` and `size + 1`.
+        """
+        ...
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +52,19 @@ class IndexMap:
     @property
     def poison(self) -> int:
         return self.size + 1
+
+    @property
+    def destinations(self) -> int:
+        return self.index.size
+
+    def at(self, places: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
+        """Returns the sources of destinations, as `Sources.at`."""
+        sentinels = np.array([self.padding, self.poison], np.int32)
+        return np.concatenate([np.asarray(self.index).ravel(), sentinels])[places]
+
+    def reshape(self, *shape: int) -> "IndexMap":
+        """Returns the same map with its destinations in another shape."""
+        return IndexMap(self.index.reshape(*shape), self.size)
 
 
 def make_index_map(index: np.ndarray, size: int) -> IndexMap:
@@ -57,14 +93,38 @@ def compose(outer: IndexMap, inner: IndexMap) -> IndexMap:
     Raises:
       ValueError: `outer` expects another number of sources than `inner` fills.
     """
-    if outer.size != inner.index.size:
+    if outer.size != inner.destinations:
         raise ValueError(
             f"`outer.size` (={outer.size}) must equal the destinations of `inner` "
-            f"(={inner.index.size})"
+            f"(={inner.destinations})"
         )
-    sentinels = np.array([inner.padding, inner.poison], np.int32)
-    table = np.concatenate([np.asarray(inner.index).ravel(), sentinels])
-    return IndexMap(table[np.asarray(outer.index)], inner.size)
+    return IndexMap(inner.at(np.asarray(outer.index)), inner.size)
+
+
+def follow(
+    elements: Int[np.ndarray, "*shape"], rows: Sources, width: int = 1
+) -> Int[np.ndarray, "*shape"]:
+    """Returns the source of each element, where whole rows of `width` elements move.
+
+    Sentinels are those of elements: `rows.destinations * width` and one more before,
+    `rows.size * width` and one more after.
+    """
+    elements = np.asarray(elements, np.int64)
+    row, inside = np.divmod(elements, width)
+    row = np.where(elements > rows.destinations * width, rows.destinations + 1, row)
+    return element_of(rows.at(row), inside, rows.size, width)
+
+
+def element_of(
+    row: Int[np.ndarray, "..."], inside: Int[np.ndarray, "..."], size: int, width: int
+) -> Int[np.ndarray, "..."]:
+    """Returns an element of each row; sentinels of rows become those of elements.
+
+    Args:
+      inside: which element of the row; size: how many rows there are.
+    """
+    row = np.asarray(row, np.int64)
+    return np.where(row < size, row * width + inside, size * (width - 1) + row)
 
 
 def widen(index_map: IndexMap, width: int) -> IndexMap:
@@ -72,12 +132,20 @@ def widen(index_map: IndexMap, width: int) -> IndexMap:
 
     Destinations gain a last axis of `width`; sentinels stay what they are.
     """
-    rows = np.asarray(index_map.index, np.int64)[..., None]
-    size = index_map.size * width
-    elements = rows * width + np.arange(width)
-    elements = np.where(rows == index_map.padding, size, elements)
-    elements = np.where(rows == index_map.poison, size + 1, elements)
-    return make_index_map(elements, size)
+    rows = np.asarray(index_map.index)[..., None]
+    elements = element_of(rows, np.arange(width), index_map.size, width)
+    return make_index_map(elements, index_map.size * width)
+
+
+def narrow(index_map: IndexMap, width: int) -> IndexMap:
+    """Returns the row, of `width` elements, in which each source of a map lies.
+
+    Sentinels stay what they are.
+    """
+    xp = np if isinstance(index_map.index, np.ndarray) else jnp
+    unwritten = index_map.index == index_map.poison
+    size = index_map.size // width
+    return IndexMap(xp.where(unwritten, size + 1, index_map.index // width), size)
 
 
 def offset_shards(index_map: IndexMap) -> IndexMap:
@@ -90,10 +158,13 @@ def offset_shards(index_map: IndexMap) -> IndexMap:
     return make_index_map(local + step, num_shards * index_map.size)
 
 
-def gather(source: Shaped[Array, "..."], index_map: IndexMap) -> Shaped[Array, "..."]:
+def gather(
+    source: Shaped[HostOrDevice, "..."], index_map: IndexMap
+) -> Shaped[HostOrDevice, "..."]:
     """Gathers along the leading axis: padding reads as 0, unwritten memory as poison.
 
-    Poison is NaN in floats and the type's maximum in integers.
+    Poison is NaN in floats and the type's maximum in integers. Host arrays are gathered
+    on the host.
 
     Args:
       source: `[size, ...]`.
@@ -106,10 +177,14 @@ def gather(source: Shaped[Array, "..."], index_map: IndexMap) -> Shaped[Array, "
             f"`source` (={source.shape[0]} rows) must have the {index_map.size} rows "
             f"its map was made for"
         )
-    found = source.at[index_map.index].get(mode="fill", fill_value=0)
-    poison = jnp.nan
+    poison = np.nan
     if jnp.issubdtype(source.dtype, jnp.integer):
         poison = np.iinfo(source.dtype).max
+    if isinstance(source, np.ndarray):
+        ends = np.zeros((2, *source.shape[1:]), source.dtype)
+        ends[1] = poison
+        return np.concatenate([source, ends])[np.asarray(index_map.index)]
+    found = source.at[index_map.index].get(mode="fill", fill_value=0)
     unwritten = _unwritten(index_map, source.ndim)
     return jnp.where(unwritten, jnp.asarray(poison, source.dtype), found)
 

@@ -2,20 +2,31 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Int32
 
+from jaxdw.errors import refuse
 from jaxdw.maps.banks import bank_table, deal_map, read_map
+from jaxdw.maps.bias import bias_lanes, bias_prepare_map
+from jaxdw.maps.depthwise import pairing_map, prepare_map
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, compose, offset_shards, widen
+from jaxdw.maps.indexmap import (
+    HostOrDevice,
+    IndexMap,
+    Sources,
+    compose,
+    element_of,
+    follow,
+    narrow,
+    offset_shards,
+)
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
 from jaxdw.maps.tiles import tilize_map
-from jaxdw.maps.weights import bias_prepare_map, prepare_map, served_channels
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, FACE_ROWS, TILE_BYTES, TILE_ELEMS
+from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
 
 NO_READ = -1  # in place of a page id: this core reads nothing
 
@@ -45,28 +56,29 @@ class Maps:
 
     Attributes:
       multicast: the arguments of the readers' handshake that delivers weights.
+      pairing: `[channel shards or 1, taps, channels]` of a core's windows, from the
+        elements of the weight tiles in its L1: what each window element meets.
       shard: `[shards, input rows]` from NHW sticks.
       halo: `[shards, halo rows]` from input shard rows, shards in a row.
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
       taps: `[taps]`, rows from a window's start to each kernel position.
       collect: `[outputs]` from output shard rows, shards in a row.
       channels_per_core: padded channels of one core.
+      block_elems: elements of a tile's face row that are packed together, 16 if they
+        share an exponent.
     """
 
     weights: DramMaps
     bias: DramMaps | None
     multicast: Multicast
+    pairing: IndexMap
     shard: IndexMap
     halo: IndexMap
     top_left: IndexMap
     taps: Int32[HostOrDevice, " taps"]
     collect: IndexMap
     channels_per_core: int = dataclasses.field(metadata={"static": True})
-
-    @property
-    def effective_tiles(self) -> int:
-        """Of the weight tiles in a core's L1, those that it multiplies."""
-        return -(-len(self.taps) * self.channels_per_core // TILE_ELEMS)
+    block_elems: int = dataclasses.field(metadata={"static": True})
 
     @functools.cached_property
     def composed(self) -> "ComposedMaps":
@@ -75,8 +87,8 @@ class Maps:
             return jax.device_put(compose_maps(self))
 
     @functools.cached_property
-    def spread(self) -> dict[Any, Any]:
-        """What `machine.mesh` laid out on devices, for each mesh."""
+    def by_mesh(self) -> dict[Any, Any]:
+        """What `launch.mesh` laid out on devices, for each mesh."""
         return {}
 
 
@@ -88,8 +100,11 @@ class ComposedMaps:
     Weights and bias lack their leading axis where all NHW shards get the same.
 
     Attributes:
-      weights: `[(shards,) channel shards, effective tiles, 1024]` from OIHW weights.
-      bias: `[(shards,) channel shards, tiles, 1024]` from the bias, or None.
+      weights: `[(shards,) channel shards, taps, channels]` from OIHW weights, or from
+        the elements of `blocks` if they are given.
+      blocks: `[(shards,) channel shards, n, 16]` from OIHW weights, runs that share an
+        exponent; None if elements are packed one by one, or in runs of 16 channels.
+      bias: `[(shards,) channel shards, channels]` from the bias, or None.
       sticks: `[shards, taps, output rows]` from NHW sticks.
       channels_written: `[(shards,) channels]`, of channel shards in a row, whether all
         weights of a channel were ever written; None if all were.
@@ -100,6 +115,7 @@ class ComposedMaps:
     """
 
     weights: IndexMap
+    blocks: IndexMap | None
     bias: IndexMap | None
     sticks: IndexMap
     channels_written: Bool[HostOrDevice, "*nhw channels"] | None
@@ -114,12 +130,14 @@ def make_maps(plan: Plan) -> Maps:
         weights=_weight_maps(plan),
         bias=_bias_maps(plan) if plan.conv.bias else None,
         multicast=make_multicast(plan),
+        pairing=pairing_map(plan),
         shard=shard_map(plan),
         halo=halo_map(plan),
         top_left=top_left_map(plan),
         taps=np.array(plan.window.tap_offsets(), np.int32),
         collect=collect_map(plan),
         channels_per_core=plan.input_shard.channels,
+        block_elems=1 if plan.conv.weights_dtype in ("bfloat16", "float32") else FACE,
     )
 
 
@@ -163,61 +181,167 @@ def window_map(top_left: IndexMap, taps: Int32[HostOrDevice, " taps"]) -> IndexM
     return IndexMap(xp.where(outside, top_left.poison, row), top_left.size)
 
 
-def _per_core_elements(maps: DramMaps, pages: IndexMap) -> IndexMap:
-    """Returns `[..., 1024]` elements of the host tensor for tiles `[...]`."""
-    rows = compose(widen(pages, FACE_ROWS), maps.tilize)
-    elements = compose(widen(rows, FACE), maps.prepare)
-    shape = (*pages.index.shape, TILE_ELEMS)
-    return IndexMap(elements.index.reshape(shape), elements.size)
+def check_indices(maps: Maps) -> None:
+    """Checks that every map names sources that it has.
+
+    Raises:
+      ConfigError: an index below 0 or past the sentinels.
+    """
+    found = []
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        maps, is_leaf=lambda leaf: isinstance(leaf, IndexMap)
+    )
+    for path, leaf in leaves:
+        if not isinstance(leaf, IndexMap) or not leaf.index.size:
+            continue
+        least, most = int(leaf.index.min()), int(leaf.index.max())
+        if least < 0 or most > leaf.poison:
+            found.append(
+                f"`maps{jax.tree_util.keystr(path)}` (={least if least < 0 else most}) "
+                f"must hold indices from 0 to {leaf.poison}; use {leaf.padding} for "
+                f"padding, {leaf.poison} for memory that nobody wrote"
+            )
+    refuse(found)
 
 
-def _over_grid(pages: IndexMap, num_nhw_shards: int) -> IndexMap:
-    """Splits cores into (NHW shard, channel shard); drops the first if all agree."""
-    grid = pages.index.reshape(num_nhw_shards, -1, pages.index.shape[-1])
-    return IndexMap(grid[0] if (grid == grid[0]).all() else grid, pages.size)
+@runtime_checkable
+class WayToL1(Protocol):
+    """What `DramMaps` says, by tables or by formulas."""
+
+    @property
+    def prepare(self) -> Sources: ...
+    @property
+    def tilize(self) -> Sources: ...
+    @property
+    def deal(self) -> Sources: ...
+    @property
+    def read(self) -> Sources: ...
 
 
-def _tiles_written(pages: IndexMap) -> Bool[HostOrDevice, "*grid tiles"]:
-    return pages.index != pages.poison
+class InL1(NamedTuple):
+    """Elements of the tiles in the cores' L1, as `held_in_l1` finds them.
+
+    Both lack their leading axis where all NHW shards hold the same.
+
+    Attributes:
+      sources: `[(shards,) channel shards, ...]` from the host tensor.
+      written: of the same shape, whether the tile was ever written.
+    """
+
+    sources: IndexMap
+    written: Bool[np.ndarray, "*grid elements"]
+
+
+def held_in_l1(
+    tensor: WayToL1, sent: Sources | None, elements: IndexMap, num_nhw_shards: int
+) -> InL1:
+    """Follows elements of the cores' tiles back to the host tensor.
+
+    Only tiles that hold one of them are looked at, and of these only the elements.
+
+    Args:
+      sent: the core each core's tiles come from; None if each reads its own.
+      elements: `[channel shards or 1, ...]` from the elements of a core's tiles.
+    """
+    tiles = elements.size // TILE_ELEMS
+    num_cores, rest = divmod(tensor.read.destinations, tiles)
+    if rest or num_cores % num_nhw_shards:
+        raise ValueError(
+            f"`elements.size` (={elements.size}) must be the elements of each core's "
+            f"tiles, {tensor.read.destinations} tiles on all cores"
+        )
+    touched, which = np.unique(narrow(elements, TILE_ELEMS).index, return_inverse=True)
+    cores = np.arange(num_cores)[:, None]
+    place = np.where(touched < tiles, cores * tiles, (num_cores - 1) * tiles) + touched
+    if sent is not None:
+        place = follow(place, sent, tiles)
+    pages = tensor.deal.at(tensor.read.at(place))
+    pages = pages.reshape(num_nhw_shards, -1, len(touched))
+    if (pages == pages[0]).all():
+        pages = pages[0]
+    which = which.reshape(len(elements.index), -1)
+    which = np.broadcast_to(which, (*pages.shape[:-1], which.shape[-1]))
+    page = np.take_along_axis(pages, which, axis=-1)
+    page = page.reshape(*pages.shape[:-1], *elements.index.shape[1:])
+    found = element_of(page, elements.index % TILE_ELEMS, tensor.deal.size, TILE_ELEMS)
+    found = follow(follow(found, tensor.tilize, FACE), tensor.prepare)
+    sources = IndexMap(found.astype(np.int32), tensor.prepare.size)
+    return InL1(sources, page != tensor.deal.size + 1)
+
+
+def _blocks(pairing: IndexMap, elems: int) -> tuple[IndexMap, IndexMap | None]:
+    """Returns the elements to pack, in whole blocks, and the lanes among them.
+
+    Returns:
+      The pairing and None where its lanes, in runs of `elems`, are whole blocks; or
+      `[channel shards or 1, n, elems]` from the tiles' elements, and `[channel shards
+      or 1, taps, channels]` from a core's `n * elems`.
+    """
+    runs = pairing.index.reshape(-1, elems)
+    starts = runs[:, :1]
+    step = np.where(starts < pairing.size, np.arange(elems), 0)
+    if (starts[step[:, -1] > 0] % elems == 0).all() and (runs == starts + step).all():
+        return pairing, None
+    rows = narrow(pairing, elems)
+    found = [np.unique(row, return_inverse=True) for row in rows.index]
+    most = max(len(row) for row, _ in found)
+    block = np.full((len(found), most, 1), rows.padding)
+    for n, (row, _) in enumerate(found):
+        block[n, : len(row), 0] = row
+    index = element_of(block, np.arange(elems), rows.size, elems)
+    lanes = np.stack([place for _, place in found]) * elems + pairing.index % elems
+    return (
+        IndexMap(index.astype(np.int32), pairing.size),
+        IndexMap(lanes.astype(np.int32), most * elems),
+    )
+
+
+def _weight_lanes(maps: Maps) -> tuple[InL1, IndexMap | None]:
+    """Returns where the weight of each lane comes from, and the blocks it lies in."""
+    sent = handshake(maps.multicast).source
+    elements, lanes = _blocks(maps.pairing, maps.block_elems)
+    held = held_in_l1(maps.weights, sent, elements, len(maps.shard.index))
+    if lanes is None:
+        return held, None
+    blocks = held.sources
+    grid, per_core = blocks.index.shape[:-2], lanes.size
+    lane = np.broadcast_to(lanes.index, (*grid, *lanes.index.shape[1:]))
+    core = np.arange(np.prod(grid)).reshape(*grid, 1, 1)
+    index = IndexMap((lane + core * per_core).astype(np.int32), blocks.destinations)
+    return InL1(index, held.written.ravel()[index.index]), blocks
 
 
 def compose_maps(maps: Maps) -> ComposedMaps:
-    """Runs every chain of maps together, on the host: NumPy in, NumPy out."""
-    maps = jax.tree.map(np.asarray, maps)
-    num_nhw_shards = len(maps.shard.index)
-    read = compose(maps.weights.read, maps.weights.deal)
-    source = widen(handshake(maps.multicast).source, maps.weights.read.index.shape[1])
-    pages = compose(source, read)
-    multiplied = IndexMap(pages.index[:, : maps.effective_tiles], pages.size)
-    weight_pages = _over_grid(multiplied, num_nhw_shards)
-    bias = bias_written = None
-    if maps.bias is not None:
-        bias_pages = compose(maps.bias.read, maps.bias.deal)
-        bias_pages = _over_grid(bias_pages, num_nhw_shards)
-        bias = _per_core_elements(maps.bias, bias_pages)
-        bias_written = _tiles_written(bias_pages)
+    """Runs every chain of maps together, on the host: NumPy in, NumPy out.
 
-    channels_written = served_channels(
-        _tiles_written(weight_pages),
-        bias_written,
-        taps=len(maps.taps),
-        channels=maps.channels_per_core,
-    )
+    Raises:
+      ConfigError: an index that its map does not have.
+    """
+    maps = jax.tree.map(np.asarray, maps)
+    check_indices(maps)
+    weights, blocks = _weight_lanes(maps)
+    channels_written = weights.written.all(axis=-2)
+    bias = None
+    if maps.bias is not None:
+        lanes = bias_lanes(maps.bias.read.index.shape[1])
+        bias = held_in_l1(maps.bias, None, lanes, len(maps.shard.index))
+        channels_written = channels_written & bias.written
     channels_written = channels_written.reshape(*channels_written.shape[:-2], -1)
     windows = offset_shards(window_map(maps.top_left, maps.taps))
     sticks = compose(windows, compose(maps.halo, maps.shard))
     windows_written = (sticks.index != sticks.poison).all(axis=1)
     seen = maps.collect.index[maps.collect.index < maps.collect.size]
     in_order = np.array_equal(maps.collect.index, np.arange(len(maps.collect.index)))
-    weights = _per_core_elements(maps.weights, weight_pages)
+    packed = blocks or weights.sources
     return ComposedMaps(
-        weights=weights,
-        bias=bias,
+        weights=weights.sources,
+        blocks=blocks,
+        bias=None if bias is None else bias.sources,
         sticks=sticks,
         channels_written=None if channels_written.all() else channels_written,
         windows_written=None
         if windows_written.ravel()[seen].all()
         else windows_written,
         collect=None if in_order else maps.collect,
-        no_poison=bool((weights.index != weights.poison).all()),
+        no_poison=bool((packed.index != packed.poison).all()),
     )

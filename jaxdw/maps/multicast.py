@@ -61,7 +61,7 @@ def make_multicast(plan: Plan) -> Multicast:
     names = np.full(num_cores, NO_CORE, np.int32)
     rect = np.zeros((num_cores, 4), np.int32)
     num_dests = np.zeros(num_cores, np.int32)
-    for broadcast in plan.core_grid.broadcasts():
+    for broadcast in plan.broadcasts:
         box = broadcast.rect
         rect[broadcast.sender] = box.x0, box.y0, box.x1, box.y1
         num_dests[broadcast.sender] = broadcast.num_dests

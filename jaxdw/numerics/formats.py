@@ -201,11 +201,16 @@ def pack(
     return jnp.concatenate([exponent, codes], axis=1)
 
 
-def hold(tiles: Float[Array, "tiles 1024"], dtype: str) -> Float32[Array, "tiles 1024"]:
-    """Returns the values of tiles after they were packed by the host."""
+def hold(values: Float[Array, "*shape"], dtype: str) -> Float32[Array, "*shape"]:
+    """Returns what values are after they were packed by the host.
+
+    Block formats take blocks along the last axis, whole ones of 16.
+    """
     if dtype not in MAGNITUDE_BITS:
-        return round_to(tiles, dtype)  # the bytes are the values
-    return unpack(pack(tiles, dtype), dtype)
+        return round_to(values, dtype)  # the bytes are the values
+    bits = MAGNITUDE_BITS[dtype]
+    blocks = values.astype(jnp.float32).reshape(-1, BLOCK)
+    return _decode(*_host_codes(blocks, bits), bits).reshape(values.shape)
 
 
 def unpack(

@@ -1,7 +1,7 @@
 """Arithmetic of the matrix unit, bit by bit: ELWMUL, GAPOOL, ELWADD.
 
-All of it works in int32 on bit patterns and is exact for every operand. `fpu_fast` says
-the same in float32 for operands of ordinary size.
+This is the integer form: int32 on bit patterns, right for every operand. `fpu_float` is
+the float form of the same, for operands of ordinary size.
 
 Source: tenstorrent/ttsim @56694c8a (tensix.cpp), checked against its ELWMUL, GAPOOL and
 ELWADD (tests/golden/fpu.npz), against the library's own low-level kernels
@@ -11,7 +11,7 @@ ELWADD (tests/golden/fpu.npz), against the library's own low-level kernels
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ GROUP_LANES = 8  # of them, those added at one exponent
 PHASE_STEP = (0, -5, -7, -12)
 PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 
-
+Form = Literal["integer", "float"]  # of the matrix unit's arithmetic: the same bits
 Tap = int | Int32[Array, ""]
 Dst = Float32[Array, "..."]
 

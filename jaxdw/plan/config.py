@@ -2,17 +2,28 @@
 
 A config holds the question as given (a lone integer for `kernel`, `stride`, `padding`
 or `dilation` is spread over its axes) and lists its own problems; `make_plan` refuses,
-so that all problems of one input arrive in one message.
+so that all problems of one input arrive in one message. Hence `no_type_check`: a config
+takes any value when the program runs; its annotations say what is legal.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args, no_type_check
 
 from jaxdw.arch.arch import Arch
+from jaxdw.plan.problems import (
+    bool_problem,
+    choice_problem,
+    grid_problem,
+    int_problem,
+    ints_problem,
+    is_int,
+)
 
 Scheme = Literal["height", "width", "block"]
 Orientation = Literal["row_major", "col_major"]
 OutputLayout = Literal["tile", "row_major"]
+InputLayout = Literal["row_major", "tile"]
+Memory = Literal["l1", "dram"]
 WeightLayoutName = Literal["final", "tile_chunks", "concatenated"]
 Activation = Literal["relu", "relu6", "silu", "gelu", "gelu_approx"]
 ActivationDtype = Literal["bfloat16", "float32", "bfloat8_b"]
@@ -20,6 +31,8 @@ WeightsDtype = Literal["bfloat16", "float32", "bfloat8_b", "bfloat4_b"]
 OutputDtype = Literal["bfloat16", "float32", "bfloat8_b"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 Arithmetic = Literal["fpu", "float32"]
+PerAxis = int | tuple[int, int] | list[int]  # (height, width); an integer for both
+Padding = PerAxis | tuple[int, int, int, int]  # four: top, bottom, left, right
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
@@ -30,31 +43,7 @@ def _spread(value: object, count: int) -> object:
     return (value,) * count if isinstance(value, int) else value
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _int_problem(name: str, value: object, least: int) -> list[str]:
-    if _is_int(value) and value >= least:  # pyright: ignore[reportOperatorIssue]
-        return []
-    return [f"`{name}` (={value!r}) must be an integer >= {least}; try {least}"]
-
-
-def _ints_problem(name: str, value: object, count: int, least: int) -> list[str]:
-    ints = value if isinstance(value, tuple) else ()
-    if len(ints) == count and all(_is_int(v) and v >= least for v in ints):
-        return []
-    legal = (least,) * count
-    return [f"`{name}` (={value!r}) must be {count} integers >= {least}; try {legal}"]
-
-
-def _choice_problem(name: str, value: object, choices: tuple) -> list[str]:
-    if value in choices:
-        return []
-    legal = ", ".join(map(str, choices))
-    return [f"`{name}` (={value!r}) must be one of {legal}"]
-
-
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvConfig:
     """One depthwise conv2d (groups == in channels == out channels).
@@ -82,6 +71,26 @@ class ConvConfig:
     output_dtype: OutputDtype = "bfloat16"
     bias: bool = False
     activation: Activation | None = None
+
+    if TYPE_CHECKING:  # what the constructor takes, of which the fields hold tuples
+
+        def __init__(
+            self,
+            *,
+            channels: int,
+            height: int,
+            width: int,
+            batch: int = 1,
+            kernel: PerAxis = (3, 3),
+            stride: PerAxis = (1, 1),
+            padding: Padding = (0, 0, 0, 0),
+            dilation: PerAxis = (1, 1),
+            dtype: ActivationDtype = "bfloat16",
+            weights_dtype: WeightsDtype = "bfloat16",
+            output_dtype: OutputDtype = "bfloat16",
+            bias: bool = False,
+            activation: Activation | None = None,
+        ) -> None: ...
 
     def __post_init__(self):
         for name in ("kernel", "stride", "dilation"):
@@ -131,22 +140,22 @@ class ConvConfig:
         """Returns one sentence for each rule that this convolution breaks."""
         sizes = []
         for name in ("batch", "channels", "height", "width"):
-            sizes += _int_problem(name, getattr(self, name), 1)
+            sizes += int_problem(name, getattr(self, name), 1)
         for name in ("kernel", "dilation"):
-            sizes += _ints_problem(name, getattr(self, name), 2, 1)
-        sizes += _ints_problem("padding", self.padding, 4, 0)
+            sizes += ints_problem(name, getattr(self, name), 2, 1)
+        sizes += ints_problem("padding", self.padding, 4, 0)
         found = sizes or self._fit_problems()
-        found += _ints_problem("stride", self.stride, 2, 1)
+        found += ints_problem("stride", self.stride, 2, 1)
         for name, dtypes in (
             ("dtype", ActivationDtype),
             ("weights_dtype", WeightsDtype),
             ("output_dtype", OutputDtype),
         ):
-            found += _choice_problem(name, getattr(self, name), get_args(dtypes))
-        found += _choice_problem(
+            found += choice_problem(name, getattr(self, name), get_args(dtypes))
+        found += choice_problem(
             "activation", self.activation, (None, *get_args(Activation))
         )
-        return found + _bool_problem("bias", self.bias)
+        return found + bool_problem("bias", self.bias)
 
     def _fit_problems(self) -> list[str]:
         found = []
@@ -172,6 +181,7 @@ class ConvConfig:
         return found
 
 
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardConfig:
     """How the op is laid out over cores: the options of tt-metal's Conv2dConfig.
@@ -194,6 +204,16 @@ class ShardConfig:
       program_cache: the program is called again with tensors at other addresses.
       weight_layout: `final`, or an older revision of the upstream weight preparation
         (jaxdw.plan.depthwise.layout).
+
+    Only the programs of ttnn 0.81.1 look at the rest:
+      input_layout: of the tensor given, `row_major` sticks or `tile`.
+      memory: `l1` runs one launch from L1 (L1_FULL); `dram` is the library's default,
+        which slices until a launch fits.
+      config_tensors_in_dram: the reader's indices come from DRAM, not from L1_SMALL.
+      full_inner_dim: BLOCK takes all kernel rows in one block.
+      act_block_w_div: WIDTH cuts a core's channels into so many blocks.
+      force_split_reader: two readers wherever they can be, not only where they pay.
+      enable_activation_reuse: HEIGHT keeps sticks that the next row of outputs reads.
     """
 
     scheme: Scheme | Literal["auto"] = "height"
@@ -208,6 +228,13 @@ class ShardConfig:
     enable_weights_double_buffer: bool = False
     program_cache: bool = False
     weight_layout: WeightLayoutName = "final"
+    input_layout: InputLayout = "row_major"
+    memory: Memory = "l1"
+    config_tensors_in_dram: bool = False
+    full_inner_dim: bool = False
+    act_block_w_div: int = 1
+    force_split_reader: bool = False
+    enable_activation_reuse: bool = False
 
     def __post_init__(self):
         for name in ("grid", "cores", "input_shard"):
@@ -227,22 +254,29 @@ class ShardConfig:
 
     def problems(self, arch: Arch) -> list[str]:
         """Returns one sentence for each rule that this sharding breaks on `arch`."""
-        found = _choice_problem("scheme", self.scheme, (*get_args(Scheme), "auto"))
+        found = choice_problem("scheme", self.scheme, (*get_args(Scheme), "auto"))
         for name, choices in (
             ("orientation", Orientation),
             ("output_layout", OutputLayout),
             ("weight_layout", WeightLayoutName),
+            ("input_layout", InputLayout),
+            ("memory", Memory),
         ):
-            found += _choice_problem(name, getattr(self, name), get_args(choices))
+            found += choice_problem(name, getattr(self, name), get_args(choices))
         for name in (
             "reshard_if_not_optimal",
             "enable_act_double_buffer",
             "enable_weights_double_buffer",
             "program_cache",
+            "config_tensors_in_dram",
+            "full_inner_dim",
+            "force_split_reader",
+            "enable_activation_reuse",
         ):
-            found += _bool_problem(name, getattr(self, name))
+            found += bool_problem(name, getattr(self, name))
+        found += int_problem("act_block_w_div", self.act_block_w_div, 1)
         rows = self.act_block_h_override
-        if not _is_int(rows) or rows < 0 or rows % 32:
+        if not is_int(rows) or rows < 0 or rows % 32:
             near = (
                 max(32, round(rows / 32) * 32) if isinstance(rows, int | float) else 0
             )
@@ -252,11 +286,11 @@ class ShardConfig:
             )
         limit = arch.grid
         if self.grid is not None:
-            found += _grid_problem("grid", self.grid, arch.grid, arch.name)
+            found += grid_problem("grid", self.grid, arch.grid, arch.name)
             limit = arch.grid if found else self.grid
         found += self._cores_problems(limit, arch)
         if self.input_shard is not None:
-            found += _ints_problem("input_shard", self.input_shard, 2, 1)
+            found += ints_problem("input_shard", self.input_shard, 2, 1)
             if self.cores is None:
                 found.append(
                     f"`input_shard` (={self.input_shard}) must come with the `cores` "
@@ -277,7 +311,7 @@ class ShardConfig:
         if self.scheme == "auto":
             rule = "be left out with scheme='auto', which searches; give a scheme"
         elif not isinstance(cores, int) or isinstance(cores, bool):
-            return _grid_problem("cores", cores, limit, arch.name)
+            return grid_problem("cores", cores, limit, arch.name)
         elif self.scheme == "block":
             rule = f"be (x, y) for BLOCK; try {(max(1, min(cores, limit[0])), 1)}"
         elif not 1 <= cores <= most:
@@ -287,28 +321,7 @@ class ShardConfig:
         return [f"`cores` (={cores}) must {rule}"]
 
 
-def _bool_problem(name: str, value: object) -> list[str]:
-    if type(value) is bool:
-        return []
-    return [f"`{name}` (={value!r}) must be True or False"]
-
-
-def _grid_problem(
-    name: str, value: object, limit: tuple[int, int], of: str
-) -> list[str]:
-    broken = _ints_problem(name, value, 2, 1)
-    if broken or not isinstance(value, tuple):
-        return broken
-    if value[0] <= limit[0] and value[1] <= limit[1]:
-        return []
-    near = tuple(min(a, b) for a, b in zip(value, limit, strict=True))
-    problem = (
-        f"`{name}` (={value}, x and y) must lie inside the {limit[0]}x{limit[1]} "
-        f"cores of {of}; try {near}"
-    )
-    return [problem]
-
-
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How a core computes.
@@ -320,22 +333,25 @@ class ComputeConfig:
         compiler may fuse each with its addition.
       math_fidelity: 1 to 4 phases of every product, `LoFi` to `HiFi4`.
       fp32_dest_acc: a 32-bit Dst instead of a 16-bit one.
+      packer_l1_acc: the packer adds blocks of a long sum up in L1; the depthwise
+        program, which has no such blocks, ignores it.
     """
 
     arithmetic: Arithmetic = "fpu"
     math_fidelity: Fidelity = "LoFi"
     fp32_dest_acc: bool = False
+    packer_l1_acc: bool = False
 
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that this way of computing breaks."""
-        found = _choice_problem("arithmetic", self.arithmetic, get_args(Arithmetic))
-        found += _choice_problem(
-            "math_fidelity", self.math_fidelity, get_args(Fidelity)
-        )
-        return found + _bool_problem("fp32_dest_acc", self.fp32_dest_acc)
+        found = choice_problem("arithmetic", self.arithmetic, get_args(Arithmetic))
+        found += choice_problem("math_fidelity", self.math_fidelity, get_args(Fidelity))
+        for name in ("fp32_dest_acc", "packer_l1_acc"):
+            found += bool_problem(name, getattr(self, name))
+        return found
 
 
-def output_problems(output_dtype: OutputDtype, compute: ComputeConfig) -> list[str]:
+def output_problems(output_dtype: str, compute: ComputeConfig) -> list[str]:
     """Returns a sentence if Dst cannot give that output."""
     if (
         output_dtype != "float32"

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import functools
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
@@ -61,7 +61,7 @@ class Plan(Placement, abc.ABC):
         compute: ComputeConfig,
         arch: Arch,
         core_grid: CoreGrid,
-    ) -> Self:
+    ) -> "Plan":
         """Returns the plan on these cores, whether it fits L1 or not."""
 
     @abc.abstractmethod

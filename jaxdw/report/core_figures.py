@@ -26,7 +26,7 @@ from jaxdw.report.drawing import (
     tint,
 )
 from jaxdw.trace.core import CoreTrace, explain_core
-from jaxdw.trace.inverse import inverse_of
+from jaxdw.trace.provenance import provenance_of
 
 MOST_PADDED_ROWS = 40
 _SMALLEST_CELL = 0.15  # inches; a run of smaller ones is drawn as one
@@ -85,7 +85,7 @@ def padded_rows(plan: Plan, core: int) -> range:
     """Returns the padded image rows that a core's haloed shard touches."""
     shard = core // plan.num_channel_shards
     first = plan.shard_ranges[shard].first_padded
-    runs = explain_core(plan, *inverse_of(plan).xy(core)).runs
+    runs = explain_core(plan, *provenance_of(plan).xy(core)).runs
     end = max((run.row + run.length for run in runs), default=1)
     width = plan.window.padded_width
     return range(first // width, (first + end - 1) // width + 1)
@@ -101,13 +101,13 @@ def draw_halo(
       output_rows: of the core's output shard, whose windows are outlined; None for the
         first and the last.
     """
-    inverse, width = inverse_of(plan), plan.window.padded_width
+    provenance, width = provenance_of(plan), plan.window.padded_width
     shard = core // plan.num_channel_shards
     image_rows = padded_rows(plan, core)[:MOST_PADDED_ROWS]
     cell = min(WIDTH * 0.9 / width, 0.3)
     figure, axes = new_axes(cell * width, cell * len(image_rows))
     before = plan.shard_ranges[shard].first_padded - image_rows[0] * width
-    trace = explain_core(plan, *inverse.xy(core))
+    trace = explain_core(plan, *provenance.xy(core))
     kinds = _draw_runs(axes, trace, before, (width, len(image_rows)), cell)
     starts = np.concatenate(
         [np.arange(a, b + 1, plan.conv.stride[1]) for a, b in trace.window_starts]
@@ -122,7 +122,7 @@ def draw_halo(
     if output_rows is None:
         output_rows = (0, len(starts) - 1) if len(starts) else ()
     for output in output_rows:
-        for halo_row in inverse.window_rows[shard, :, output].tolist():
+        for halo_row in provenance.window_rows[shard, :, output].tolist():
             y, x = divmod(before + halo_row, width)
             if y < len(image_rows):
                 outline(axes, (x, y, 1, 1), width=1.4)

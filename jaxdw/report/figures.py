@@ -25,8 +25,8 @@ from jaxdw.report.drawing import (
     outline,
     tint,
 )
-from jaxdw.trace.inverse import NOTHING, inverse_of
-from jaxdw.trace.places import weight_table
+from jaxdw.trace.pages import weight_table
+from jaxdw.trace.provenance import NOTHING, provenance_of
 
 MOST_FACE_TILES = 4  # drawn face by face, in one row
 MOST_TILE_ROWS = 8
@@ -36,17 +36,17 @@ _LEAST_BAND = 7  # points, of a band that can be labelled
 
 def tile_shards(plan: Plan) -> list[int]:
     """Returns the channel shard that reads each weight tile; NOTHING for none."""
-    inverse = inverse_of(plan)
-    shards = np.full(len(inverse.tile_weights), NOTHING)
+    provenance = provenance_of(plan)
+    shards = np.full(len(provenance.tile_weights), NOTHING)
     for core in plan.weight_readers:
-        held = inverse.held_tiles[core]
+        held = provenance.held_tiles[core]
         shards[held[held != NOTHING]] = core % plan.num_channel_shards
     return shards.tolist()
 
 
 def tile_roles(plan: Plan) -> list[str]:
     """Returns each weight tile's colour role: its shard's tint, `empty` for zeros."""
-    weights = (inverse_of(plan).tile_weights != NOTHING).any(axis=1)
+    weights = (provenance_of(plan).tile_weights != NOTHING).any(axis=1)
     return [
         tint(shard) if shard != NOTHING and weights[tile] else "empty"
         for tile, shard in enumerate(tile_shards(plan))
@@ -139,7 +139,7 @@ def draw_faces(
 def _draw_tile(
     axes: Axes, plan: Plan, tile: int, left: float, role: str, row_points: float
 ) -> None:
-    weights = inverse_of(plan).tile_weights[tile].reshape(-1, FACE, FACE)
+    weights = provenance_of(plan).tile_weights[tile].reshape(-1, FACE, FACE)
     for face, held in enumerate(weights):
         y, column = tile_place(face * FACE_ELEMS)
         x = left + column

@@ -7,8 +7,8 @@ from jaxdw.report import core_figures, figures, html, traces
 from jaxdw.report.drawing import svg
 from jaxdw.report.text import plan_facts
 from jaxdw.trace.core import explain_core
-from jaxdw.trace.inverse import inverse_of
-from jaxdw.trace.places import weight_table
+from jaxdw.trace.pages import weight_table
+from jaxdw.trace.provenance import provenance_of
 from jaxdw.trace.weight import WeightTrace
 
 MOST_ROWS = 64
@@ -143,7 +143,7 @@ def _halo(plan: Plan, core: int, weight: WeightTrace | None) -> str:
     which = "the first and the last output"
     if product is not None and product.core == core:
         rows, which = (product.output_row,), f"output {product.output}"
-    trace = explain_core(plan, *inverse_of(plan).xy(core))
+    trace = explain_core(plan, *provenance_of(plan).xy(core))
     image_rows = len(core_figures.padded_rows(plan, core))
     more = _rest(core_figures.MOST_PADDED_ROWS, image_rows, "padded rows")
     return html.figure(

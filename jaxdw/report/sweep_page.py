@@ -6,19 +6,17 @@ from html import escape
 from typing import Any
 
 from jaxdw.errors import ConfigError
-from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.planner import make_plan
 from jaxdw.report import html
 from jaxdw.report.drawing import svg
 from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
-from jaxdw.report.sweep_table import best_row, grouped
+from jaxdw.report.sweep_table import best_row, grouped, layer_label
+from jaxdw.sweep.axes import AXES
+from jaxdw.sweep.rows import Row, name_of_row, plan_of_row, why_of_row
 
-Row = dict[str, Any]
-_TABLE = (
-    "model", "layer", "times", "scheme", "weights_dtype", "fidelity", "grid", "cores",
-    "padding_waste", "l1_free_bytes", "cycles", "cycles_binding", "pcc", "max_ulp",
-    "status", "findings",
+_FOUND = (
+    "grid", "cores", "padding_waste", "l1_free_bytes", "cycles", "cycles_binding",
+    "pcc", "max_ulp", "status", "findings", "repeat",
 )  # fmt: skip
 
 
@@ -48,8 +46,14 @@ def sweep_page(rows: Sequence[Row]) -> str:
 def _summary(rows: Sequence[Row]) -> str:
     statuses = Counter(row["status"] for row in rows)
     findings = Counter(code for row in rows for code in (row["findings"] or "").split())
+    alike = [
+        f"{axis.column} {rows[0][axis.column]}"
+        for axis in AXES[1:]
+        if axis.column not in _varied(rows) and rows[0][axis.column] is not None
+    ]
     facts = {
         "configurations": len(rows),
+        "all of them": ", ".join(alike),
         **{status: count for status, count in statuses.items()},
         "XLA compilations": sum(row["compilations"] or 0 for row in rows),
         "known defects met": ", ".join(
@@ -58,7 +62,11 @@ def _summary(rows: Sequence[Row]) -> str:
         or "none",
     }
     failures = [
-        {"layer": row["layer"], "scheme": row["scheme"], "why": row["error"]}
+        {
+            "configuration": name_of_row(row),
+            "why": why_of_row(row),
+            "repeat": row["repeat"] or "",
+        }
         for row in rows
         if row["status"] in ("refused", "error", "fail")
     ]
@@ -69,9 +77,18 @@ def _summary(rows: Sequence[Row]) -> str:
     return body
 
 
-def _label(key: tuple, times: int) -> str:
-    model, layer, _ = key
-    return f"{model} {layer}" + (f" x{times}" if times > 1 else "")
+def _varied(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns of the axes that have several values, and the scheme."""
+    return [
+        axis.column
+        for axis in AXES[1:]
+        if axis.column == "scheme" or len({row[axis.column] for row in rows}) > 1
+    ]
+
+
+def _label(row: Row) -> str:
+    times = f" x{row['times']}" if row["times"] > 1 else ""
+    return f"{row['model']} {layer_label(row)}{times}"
 
 
 def _share(value: float, least: float, most: float) -> float:
@@ -123,10 +140,7 @@ def _heat_maps(layers: dict[tuple, dict[str, list[Row]]]) -> list[html.Section]:
             ]
             for found in layers.values()
         ]
-        labels = [
-            _label(key, next(iter(found.values()))[0]["times"])
-            for key, found in layers.items()
-        ]
+        labels = [_label(next(iter(found.values()))[0]) for found in layers.values()]
         drawn = svg(
             draw_heat(labels, schemes, cells), name, f"{title} by layer, scheme"
         )
@@ -135,8 +149,9 @@ def _heat_maps(layers: dict[tuple, dict[str, list[Row]]]) -> list[html.Section]:
 
 
 def _rows_table(rows: Sequence[Row]) -> str:
+    names = ("model", "layer", "times", *_varied(rows), *_FOUND)
     shown = [
-        {name: "" if row[name] is None else _shown(row[name]) for name in _TABLE}
+        {name: "" if row[name] is None else _shown(row[name]) for name in names}
         for row in rows
     ]
     return html.sortable_table("Press a heading to sort; again to turn round.", shown)
@@ -150,10 +165,9 @@ def _shown(value: Any) -> str:
 
 def _cards(layers: dict[tuple, dict[str, list[Row]]]) -> str:
     cards = []
-    for number, (key, by_scheme) in enumerate(layers.items()):
+    for number, by_scheme in enumerate(layers.values()):
         best = best_row(by_scheme)
-        any_row = next(iter(by_scheme.values()))[0]
-        title = escape(_label(key, any_row["times"]))
+        title = escape(_label(next(iter(by_scheme.values()))[0]))
         if best is None:
             cards.append(f"<h3>{title}</h3>\n<p>No configuration of it ran.</p>")
             continue
@@ -185,35 +199,3 @@ def _card(plan: Plan, name: str) -> str:
         + html.figure(use, "Cores of the chip; the stronger, the more is real work.")
         + html.figure(banks, "Tiles of weights and bias read from each DRAM bank.")
     )
-
-
-def plan_of_row(row: Row) -> Plan:
-    """Returns the plan that a row was made with."""
-
-    def sizes(text: str) -> tuple[int, ...]:
-        return tuple(map(int, text.split("x")))
-
-    conv = ConvConfig(
-        batch=row["batch"],
-        channels=row["channels"],
-        height=row["height"],
-        width=row["width"],
-        kernel=sizes(row["kernel"]),  # pyright: ignore[reportArgumentType]
-        stride=sizes(row["stride"]),  # pyright: ignore[reportArgumentType]
-        padding=sizes(row["padding"]),  # pyright: ignore[reportArgumentType]
-        dilation=sizes(row["dilation"]),  # pyright: ignore[reportArgumentType]
-        bias=row["bias"],
-        activation=row["activation"],
-        weights_dtype=row["weights_dtype"],
-    )
-    limit = row["grid_limit"]
-    shard = ShardConfig(
-        scheme=row["scheme"],
-        grid=None if limit is None else sizes(limit),  # pyright: ignore[reportArgumentType]
-    )
-    compute = ComputeConfig(
-        arithmetic=row["arithmetic"],
-        math_fidelity=row["fidelity"],
-        fp32_dest_acc=row["fp32_dest_acc"],
-    )
-    return make_plan(conv, shard, compute, row["arch"], must_fit=False)

@@ -1,10 +1,12 @@
 """The rows of a sweep as a table: a line for each layer, the best scheme marked."""
 
-from typing import Any
-
 from rich.markup import escape
 from rich.table import Table
 
+from jaxdw.sweep.axes import AXES
+from jaxdw.sweep.rows import Row
+
+_APART = tuple(axis for axis in AXES if axis.apart)
 _MARKS = {
     "pass": "",
     "planned": "",
@@ -14,16 +16,29 @@ _MARKS = {
 }
 
 
-def grouped(rows: list[dict[str, Any]]) -> dict[tuple, dict[str, list[dict[str, Any]]]]:
-    """Returns rows by model and layer, and inside a layer by scheme, in their order."""
-    layers: dict[tuple, dict[str, list[dict[str, Any]]]] = {}
+def grouped(rows: list[Row]) -> dict[tuple, dict[str, list[Row]]]:
+    """Returns rows by model, layer and what is told apart, and then by scheme."""
+    layers: dict[tuple, dict[str, list[Row]]] = {}
     for row in rows:
-        layer = layers.setdefault((row["model"], row["layer"], row["batch"]), {})
+        key = (row["model"], row["layer"], *(row[axis.column] for axis in _APART))
+        layer = layers.setdefault(key, {})
         layer.setdefault(row["scheme"], []).append(row)
     return layers
 
 
-def best_row(by_scheme: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
+def layer_label(row: Row) -> str:
+    """Returns a layer's name with what tells it apart, where that is not usual."""
+    apart = [
+        str(row[axis.column])
+        if axis.kind is str
+        else f"{axis.column} {row[axis.column]}"
+        for axis in _APART
+        if row[axis.column] not in axis.default
+    ]
+    return " ".join((row["layer"], *apart))
+
+
+def best_row(by_scheme: dict[str, list[Row]]) -> Row | None:
     """Returns the row with the fewest cycles by their bound, of those that run."""
     ran = (
         row
@@ -34,7 +49,7 @@ def best_row(by_scheme: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | Non
     return min(ran, key=lambda row: row["cycles"], default=None)
 
 
-def summary_table(rows: list[dict[str, Any]]) -> Table:
+def summary_table(rows: list[Row]) -> Table:
     """Returns a table of layers: the cycle bound of each scheme, and the worst PCC.
 
     A star marks the best scheme; `-` what was refused in every format and fidelity.
@@ -51,15 +66,16 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
     for name in (*schemes, "worst PCC"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
-    for (model, layer, batch), by_scheme in grouped(rows).items():
-        if model != last:
-            table.add_section()
-            table.add_row(f"[bold]{escape(model)}")
-            last = model
+    for by_scheme in grouped(rows).values():
         any_row = next(iter(by_scheme.values()))[0]
+        if any_row["model"] != last:
+            last = any_row["model"]
+            table.add_section()
+            table.add_row(f"[bold]{escape(last)}")
         best = (best_row(by_scheme) or {}).get("scheme")
         cells = [_cell(by_scheme.get(scheme, []), scheme == best) for scheme in schemes]
-        size = f"{batch}x{any_row['channels']}x{any_row['height']}x{any_row['width']}"
+        sizes = ("batch", "channels", "height", "width")
+        size = "x".join(str(any_row[name]) for name in sizes)
         size += (
             f" k{any_row['kernel'].split('x')[0]} s{any_row['stride'].split('x')[0]}"
         )
@@ -70,11 +86,11 @@ def summary_table(rows: list[dict[str, Any]]) -> Table:
             if row.get("pcc") is not None
         ]
         worst = f"{min(pccs):.6f}" if pccs else ""
-        table.add_row(escape(layer), size, *cells, worst)
+        table.add_row(escape(layer_label(any_row)), size, *cells, worst)
     return table
 
 
-def _cell(rows: list[dict[str, Any]], best: bool) -> str:
+def _cell(rows: list[Row], best: bool) -> str:
     if not rows:
         return ""
     rows = [row for row in rows if row["status"] != "refused"] or rows

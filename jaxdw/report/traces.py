@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from jaxdw.plan.plan import Plan
 from jaxdw.trace.address import AddressTrace, Piece, Read
 from jaxdw.trace.core import CoreTrace, explain_core
-from jaxdw.trace.inverse import inverse_of
-from jaxdw.trace.places import Element, Page
+from jaxdw.trace.pages import Element, Page
+from jaxdw.trace.provenance import provenance_of
 from jaxdw.trace.weight import (
     Holder,
     Product,
@@ -22,9 +22,9 @@ _SHOWN = 8  # values in one line
 
 def name_cores(plan: Plan, cores: Sequence[int]) -> str:
     """Returns cores as their numbers and logical coordinates."""
-    inverse = inverse_of(plan)
+    provenance = provenance_of(plan)
     many = f"{len(cores)} cores: " if len(cores) > 1 else "core "
-    named = _listed([f"{core} {inverse.xy(core)}" for core in cores])
+    named = _listed([f"{core} {provenance.xy(core)}" for core in cores])
     return many + named if cores else "none"
 
 
@@ -85,7 +85,7 @@ def weight_facts(plan: Plan, trace: WeightTrace) -> Facts:
     }
     overwritten = [
         xy for core in trace.readers
-        for xy in explain_core(plan, *inverse_of(plan).xy(core)).overwritten
+        for xy in explain_core(plan, *provenance_of(plan).xy(core)).overwritten
     ]  # fmt: skip
     if overwritten:
         facts["overwritten_too"] = f"idle cores {', '.join(map(str, overwritten))}"
@@ -298,9 +298,9 @@ def tile_rows(plan: Plan, tiles: Sequence[int], base_address: int) -> list[Facts
 
 def core_rows(plan: Plan, cores: Sequence[int]) -> list[Facts]:
     """Returns a row for each of these cores."""
-    inverse = inverse_of(plan)
+    provenance = provenance_of(plan)
     rows = []
-    for trace in (explain_core(plan, *inverse.xy(core)) for core in cores):
+    for trace in (explain_core(plan, *provenance.xy(core)) for core in cores):
         rows.append(
             {
                 "core": trace.core,

@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import refuse
 from jaxdw.maps.multicast import NO_CORE, Multicast
+from jaxdw.plan.config import Scheme
+
+IntOrEach = int | Int[np.ndarray, " grids"]  # one for all grids, or one for each
 
 N150_TILES = (8, 9)  # of a Wormhole n150: 8x8 workers and a row with dispatch cores
 
@@ -65,7 +68,10 @@ def stack_multicasts(multicasts: Sequence[Multicast]) -> Multicasts:
 
 
 def factory_multicasts(
-    scheme: ArrayLike, x: ArrayLike, num_cores: ArrayLike, channel_shards: ArrayLike
+    scheme: Scheme | Sequence[Scheme],
+    x: IntOrEach,
+    num_cores: IntOrEach,
+    channel_shards: IntOrEach,
 ) -> Multicasts:
     """Returns the arguments that the factory gives any grids, without a plan.
 
@@ -77,13 +83,13 @@ def factory_multicasts(
 
     Source: tt-metal conv2d_op_depthwise_program_factory.cpp @002a3f41.
     """
-    scheme, x, num_cores, channel_shards = (
+    schemes, x, num_cores, channel_shards = (
         np.atleast_1d(v)[:, None]
         for v in np.broadcast_arrays(scheme, x, num_cores, channel_shards)
     )
     core = np.arange(num_cores.max(initial=0))[None]
     present = core < num_cores
-    block, height = scheme == "block", scheme == "height"
+    block, height = schemes == "block", schemes == "height"
     column, row = core % channel_shards, core // channel_shards
     is_sender = present & np.where(block, row == 0, (core == 0) | ~height)
     receiver = present & ~is_sender
@@ -124,7 +130,7 @@ def swap_corners(multicast: Multicast) -> Multicast:
 
 
 def spans(
-    grids: Multicasts, noc: ArrayLike, tiles: tuple[int, int]
+    grids: Multicasts, noc: IntOrEach, tiles: tuple[int, int]
 ) -> tuple[Bool[np.ndarray, "grids cores x"], Bool[np.ndarray, "grids cores y"]]:
     """Returns the columns and rows of tiles that each core's encoded corners span.
 

@@ -1,4 +1,4 @@
-"""Rows of a sweep: their schema, the file they are appended to, the ways to read it."""
+"""The files of a sweep: rows are appended to one, and read from four kinds."""
 
 import csv
 import dataclasses
@@ -11,76 +11,7 @@ from typing import Any
 
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
-
-SCHEMA = 2
-
-# name, type, meaning; the order of columns in every format
-COLUMNS: tuple[tuple[str, type, str], ...] = (
-    ("schema", int, "version of these columns"),
-    ("key", str, "of the configuration, the same on every machine"),
-    ("model", str, "name in the zoo"),
-    ("layer", str, "its first layer of this kind"),
-    ("times", int, "how often the model has it"),
-    ("batch", int, "images"),
-    ("channels", int, "real channels"),
-    ("height", int, "of the input"),
-    ("width", int, "of the input"),
-    ("kernel", str, "height x width"),
-    ("stride", str, "height x width"),
-    ("padding", str, "top x bottom x left x right"),
-    ("dilation", str, "height x width"),
-    ("bias", bool, ""),
-    ("activation", str, ""),
-    ("weights_dtype", str, ""),
-    ("arch", str, "chip"),
-    ("scheme", str, "asked for: height, width, block, auto"),
-    ("grid_limit", str, "x by y, empty for the chip's"),
-    ("arithmetic", str, ""),
-    ("fidelity", str, ""),
-    ("fp32_dest_acc", bool, ""),
-    ("planned_scheme", str, "the one planned, of auto too"),
-    ("grid", str, "x by y"),
-    ("cores", int, ""),
-    ("nhw_shards", int, ""),
-    ("channel_shards", int, ""),
-    ("halo_shard", str, "sticks x channels of one core"),
-    ("out_shard", str, "sticks x channels of one core"),
-    ("padding_waste", float, "share of output elements computed that are padding"),
-    ("l1_static_bytes", int, "circular buffers of one core"),
-    ("l1_buffer_bytes", int, "L1 buffers of one core"),
-    ("l1_free_bytes", int, "below 0 if it does not fit"),
-    ("fits", bool, ""),
-    ("weight_tiles", int, "read or received by one core"),
-    ("tiles_per_bank", int, "of the fullest DRAM bank"),
-    ("multicast_bytes", int, "by one sender"),
-    ("cycles", int, "lower bound of one launch"),
-    ("cycles_binding", str, "the resource with the largest bound"),
-    ("cycles_halo", int, ""),
-    ("cycles_dram", int, ""),
-    ("cycles_multicast", int, ""),
-    ("cycles_l1_reads", int, ""),
-    ("cycles_matrix_unit", int, ""),
-    ("findings", str, "codes, separated by spaces"),
-    ("seed", int, "of the numbers the layer was run with"),
-    ("status", str, "pass, fail, refused, error, planned"),
-    ("error", str, "of a row refused or in error"),
-    ("outputs", int, ""),
-    ("exact", int, "outputs equal to the rounded float64 reference"),
-    ("max_ulp", int, "over outputs above 1 % of the largest"),
-    ("mean_ulp", float, ""),
-    ("pcc", float, "by tt-metal's definition"),
-    ("pcc_needed", float, "by tt-metal's own test"),
-    ("seconds_compile", float, "tracing, compiling or loading programs for this row"),
-    ("compilations", int, "by XLA for this row, those from the cache left out"),
-    ("seconds_run", float, "maps, launch and comparison, less compiling"),
-    ("jaxdw", str, "version"),
-    ("jax", str, "version"),
-)
-NAMES = tuple(name for name, _, _ in COLUMNS)
-# what a repeated run may change without a change of the emulated system
-VOLATILE = ("seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
-
-Row = dict[str, Any]
+from jaxdw.sweep.rows import COLUMNS, NAMES, VOLATILE, Row, name_of_row, whole_row
 
 
 class ResultStore:
@@ -116,7 +47,7 @@ class ResultStore:
                 "for it or choose another folder"
             ) from error
         try:
-            self.rows = self._read_back()
+            self._read_back()
         except ConfigError:
             self._file.close()
             raise
@@ -125,17 +56,16 @@ class ResultStore:
     def __exit__(self, *_) -> None:
         self._file.close()
 
-    def _read_back(self) -> dict[str, Row]:
+    def _read_back(self) -> None:
         self._file.seek(0)
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
         if len(whole) < len(text):
             self._file.truncate(len(whole))
-        rows = {}
-        for number, line in enumerate(whole.splitlines(), 1):
-            row = _parse(line, f"{self.path}, line {number}")
-            rows[row["key"]] = row
-        return rows
+        rows, older = _parsed(whole, self.path)
+        self.rows = {row["key"]: row for row in rows}
+        if older:
+            self._rewrite()
 
     def append(self, rows: Iterable[Row]) -> None:
         """Appends rows; those whose key is there already are left out."""
@@ -166,6 +96,9 @@ class ResultStore:
         if not gone:
             return
         self.rows = {key: row for key, row in self.rows.items() if key not in gone}
+        self._rewrite()
+
+    def _rewrite(self) -> None:
         with whole_file(self.path) as draft:
             file = draft.open("a+b")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,14 +156,22 @@ def _duckdb():
     return duckdb
 
 
-def _parse(line: bytes, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{place} is not JSON: {error}; remove the line") from error
-    if not isinstance(row, dict) or row.get("schema") != SCHEMA:
-        raise ConfigError(f"{place} must be a row of schema {SCHEMA}; use a new folder")
-    return row
+def _parsed(text: bytes, path: Path) -> tuple[list[Row], bool]:
+    """Returns the rows of a .jsonl, and whether some had to be completed."""
+    rows, older = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{path}, line {number}"
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(
+                f"{place} is not JSON: {error}; remove the line"
+            ) from error
+        if not isinstance(found, dict):
+            raise ConfigError(f"{place} must be a row, an object; remove the line")
+        rows.append(whole_row(found, place))
+        older |= len(found) < len(NAMES)
+    return rows, older
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -242,28 +183,23 @@ def read_rows(path: str | Path) -> list[Row]:
     path = _rows_file(path)
     try:
         if path.suffix == ".jsonl":
-            lines = path.read_bytes().splitlines()
-            return [_parse(v, f"{path}, line {n}") for n, v in enumerate(lines, 1)]
+            return _parsed(path.read_bytes(), path)[0]
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
                 return [_typed(row, path) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     columns, rows = query(path, "SELECT * FROM rows")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return [whole_row(dict(zip(columns, r, strict=True)), str(path)) for r in rows]
 
 
 def _typed(row: dict[str, str], path: Path) -> Row:
-    if row.get("schema") != str(SCHEMA):
-        raise ConfigError(f"{path} must be a file of schema {SCHEMA}")
-    return {
-        name: None
-        if row[name] == ""
-        else row[name] == "True"
-        if kind is bool
-        else kind(row[name])
-        for name, kind, _ in COLUMNS
-    }
+    found = {}
+    for name, kind, _ in COLUMNS:
+        if name in row:
+            value = row[name] == "True" if kind is bool else row[name]
+            found[name] = None if row[name] == "" else kind(value)
+    return whole_row(found, str(path))
 
 
 _READERS = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
@@ -326,12 +262,12 @@ def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
     """Yields what changed, configurations matched by their key; times do not count."""
     old, new = ({row["key"]: row for row in rows} for rows in (before, after))
     for key in sorted(
-        old.keys() | new.keys(), key=lambda k: _name(new.get(k, old.get(k)))
+        old.keys() | new.keys(), key=lambda k: name_of_row(new.get(k) or old[k])
     ):
         row = new.get(key) or old[key]
         if key not in new or key not in old:
             kind = "added" if key in new else "removed"
-            yield Change(kind=kind, key=key, name=_name(row), columns={})
+            yield Change(kind=kind, key=key, name=name_of_row(row), columns={})
             continue
         columns = {
             name: (old[key][name], new[key][name])
@@ -339,11 +275,6 @@ def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
             if name not in VOLATILE and old[key][name] != new[key][name]
         }
         if columns:
-            yield Change(kind="changed", key=key, name=_name(row), columns=columns)
-
-
-def _name(row: Row | None) -> str:
-    assert row is not None
-    parts = ("model", "layer", "arch", "scheme", "grid_limit", "batch", "weights_dtype")
-    parts += ("arithmetic", "fidelity")
-    return " ".join(str(row[part]) for part in parts if row[part] not in (None, ""))
+            yield Change(
+                kind="changed", key=key, name=name_of_row(row), columns=columns
+            )

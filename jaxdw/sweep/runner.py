@@ -13,12 +13,12 @@ import numpy as np
 
 from jaxdw.errors import ConfigError
 from jaxdw.launch.cache import cache_directory, cache_settings
-from jaxdw.plan.planner import make_plan
-from jaxdw.sweep.evaluate import config_row, evaluate, said
-from jaxdw.sweep.results import ResultStore, Row
-from jaxdw.sweep.space import Point
+from jaxdw.sweep.axes import SETTINGS, is_onnx
+from jaxdw.sweep.evaluate import empty_row, evaluate, said
+from jaxdw.sweep.results import ResultStore
+from jaxdw.sweep.rows import Point, Row
 
-TASK_POINTS = 24  # of one compiled program, handed out together
+TASK_POINTS = 24  # of one computation, handed out together
 _PLAN_TASK_POINTS = 500
 
 
@@ -40,7 +40,7 @@ def _use_cache(cache: str) -> None:
 
 
 def tasks_of(points: Sequence[Point], plan_only: bool) -> list[list[Point]]:
-    """Groups points by compiled program, the longest to compile first.
+    """Groups points by compiled computation, the longest to compile first.
 
     Inside a task the points of one layer, format and fidelity follow each other.
     """
@@ -49,7 +49,7 @@ def tasks_of(points: Sequence[Point], plan_only: bool) -> list[list[Point]]:
         return [list(points[i : i + size]) for i in range(0, len(points), size)]
     groups = defaultdict(list)
     for point in points:
-        groups[_program_of(point)].append(point)
+        groups[_computation_of(point)].append(point)
     tasks = []
     for group in groups.values():
         group.sort(key=_alike)
@@ -57,12 +57,10 @@ def tasks_of(points: Sequence[Point], plan_only: bool) -> list[list[Point]]:
     return sorted(tasks, key=_work, reverse=True)
 
 
-def _alike(point: Point) -> tuple:
-    conv = point.conv
-    return (
-        conv.input_shape, conv.kernel, conv.stride, conv.padding,
-        conv.activation or "", conv.weights_dtype, point.compute.math_fidelity,
-    )  # fmt: skip
+def _alike(point: Point) -> tuple[str, ...]:
+    """Returns what decides the numbers of a point: layer, format, way of computing."""
+    own = (point.model, point.layer) if is_onnx(point.model) else ()
+    return *own, *(str(setting.of(point)) for setting in SETTINGS if setting.decides)
 
 
 def _work(task: list[Point]) -> tuple[str, int]:
@@ -71,14 +69,11 @@ def _work(task: list[Point]) -> tuple[str, int]:
     )
 
 
-def _program_of(point: Point) -> tuple | str:
+def _computation_of(point: Point) -> tuple | str:
     from jaxdw.launch.bucketed import compiled_key
 
     try:
-        plan = make_plan(
-            point.conv, point.shard, point.compute, point.arch, must_fit=False
-        )
-        return compiled_key(plan)
+        return compiled_key(point.plan())
     except ConfigError:
         return "refused"
 
@@ -101,7 +96,7 @@ def run_sweep(
     Args:
       executor: any `concurrent.futures.Executor`, a Dask client's for one; None for
         `processes` of this machine (all its cores; 1 stays in this process).
-      cache: a folder for compiled programs; `cache_directory()` if None.
+      cache: a folder for compiled computations; `cache_directory()` if None.
       progress: called with each batch of new rows.
 
     Raises:
@@ -166,7 +161,7 @@ def _results(
         if not tasks:
             return
     for (point,) in tasks:
-        yield [_lost_row(point, "the worker process died")]
+        yield [_lost_row(point, "the worker process died", plan_only, seed)]
 
 
 def _shared(
@@ -182,13 +177,14 @@ def _shared(
             yield future.result()
         except concurrent.futures.BrokenExecutor as error:
             if lost is None:
-                yield [_lost_row(p, said(error)) for p in futures[future]]
+                yield [_lost_row(p, said(error), *options[:2]) for p in futures[future]]
             else:
                 lost.append(futures[future])
         except Exception as error:
-            yield [_lost_row(point, said(error)) for point in futures[future]]
+            yield [_lost_row(p, said(error), *options[:2]) for p in futures[future]]
 
 
-def _lost_row(point: Point, why: str) -> Row:
-    row = config_row(point) | {"status": "error", "error": why}
+def _lost_row(point: Point, why: str, plan_only: bool, seed: int) -> Row:
+    row = empty_row(point, None if plan_only else seed)
+    row |= {"status": "error", "error": why}
     return row | {"compilations": 0, "seconds_compile": 0.0, "seconds_run": 0.0}

@@ -1,100 +1,29 @@
 """The space of a sweep: which layers, cut how, computed how, on which chip."""
 
 import dataclasses
+import difflib
 import functools
-import hashlib
 import itertools
-import json
 import random
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import simpleeval
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
-from jaxdw.plan.config import (
-    Arithmetic,
-    ComputeConfig,
-    ConvConfig,
-    Fidelity,
-    Scheme,
-    ShardConfig,
-    WeightsDtype,
-)
+from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.sweep.axes import AXES, is_onnx
+from jaxdw.sweep.rows import Inputs, Point, entered
 
 if TYPE_CHECKING:
     from jaxdw.models.onnx.file import OnnxLayer
 
 Grid = tuple[int, int]
-Inputs = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One configuration of one layer; `times` is how often its model has it.
-
-    `inputs` are the shapes given for an ONNX file, names and sizes.
-    """
-
-    model: str
-    layer: str
-    times: int
-    conv: ConvConfig
-    shard: ShardConfig
-    compute: ComputeConfig
-    arch: str
-    inputs: Inputs = ()
-
-    @property
-    def key(self) -> str:
-        """A name of the configuration that is the same on every machine."""
-        text = json.dumps(
-            [
-                self.model,
-                self.layer,
-                dataclasses.asdict(self.conv),
-                dataclasses.asdict(self.shard),
-                dataclasses.asdict(self.compute),
-                self.arch,
-                self.inputs,
-            ],
-            sort_keys=True,
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def facts(self) -> dict[str, Any]:
-        """Returns what a filter can name; `kernel` and `stride` are one if square."""
-        conv = self.conv
-
-        def one(pair: tuple[int, int]) -> int | tuple[int, int]:
-            return pair[0] if pair[0] == pair[1] else pair
-
-        return {
-            "model": self.model,
-            "layer": self.layer,
-            "times": self.times,
-            "batch": conv.batch,
-            "channels": conv.channels,
-            "height": conv.height,
-            "width": conv.width,
-            "kernel": one(conv.kernel),
-            "kernel_h": conv.kernel[0],
-            "kernel_w": conv.kernel[1],
-            "taps": conv.taps,
-            "stride": one(conv.stride),
-            "bias": conv.bias,
-            "activation": conv.activation,
-            "weights_dtype": conv.weights_dtype,
-            "scheme": self.shard.scheme,
-            "fidelity": self.compute.math_fidelity,
-            "arithmetic": self.compute.arithmetic,
-            "fp32_dest_acc": self.compute.fp32_dest_acc,
-            "arch": self.arch,
-        }
+_AXES = {axis.plural: axis for axis in AXES}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +34,7 @@ class Space:
       models: names of `jaxdw.models.zoo`, and paths of ONNX files (`.onnx`), whose
         layers run with their own weights.
       inputs: shapes for the inputs of ONNX files, (name, sizes).
-      schemes: height, width, block, auto.
+      schemes to batches: the values of each axis, as `jaxdw.sweep.axes` lists them.
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
       filter: an expression over `Point.facts`, `channels >= 256 and kernel == 5`.
@@ -113,17 +42,18 @@ class Space:
       seed: of the sample and of the numbers that layers are run with.
     """
 
-    models: tuple[str, ...] = zoo.MODELS
+    models: tuple[str, ...] = _AXES["models"].default
     inputs: Inputs = ()
-    schemes: tuple[str, ...] = get_args(Scheme)
-    grids: tuple[Grid | None, ...] = (None,)
-    arches: tuple[str, ...] = ("wormhole_b0",)
-    weights_dtypes: tuple[str, ...] = ("bfloat16",)
-    fidelities: tuple[str, ...] = ("LoFi",)
-    arithmetics: tuple[str, ...] = ("fpu",)
-    fp32_dest_accs: tuple[bool, ...] = (False,)
-    activations: tuple[bool, ...] = (True,)
-    batches: tuple[int, ...] = (1,)
+    schemes: tuple[str, ...] = _AXES["schemes"].default
+    grids: tuple[Grid | None, ...] = _AXES["grids"].default
+    arches: tuple[str, ...] = _AXES["arches"].default
+    programs: tuple[str, ...] = _AXES["programs"].default
+    weights_dtypes: tuple[str, ...] = _AXES["weights_dtypes"].default
+    fidelities: tuple[str, ...] = _AXES["fidelities"].default
+    arithmetics: tuple[str, ...] = _AXES["arithmetics"].default
+    fp32_dest_accs: tuple[bool, ...] = _AXES["fp32_dest_accs"].default
+    activations: tuple[bool, ...] = _AXES["activations"].default
+    batches: tuple[int, ...] = _AXES["batches"].default
     filter: str | None = None
     sample: int | None = None
     seed: int = 0
@@ -131,30 +61,15 @@ class Space:
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that the space breaks."""
         found = []
-        for name, choices in (
-            ("models", zoo.MODELS),
-            ("schemes", (*get_args(Scheme), "auto")),
-            ("weights_dtypes", get_args(WeightsDtype)),
-            ("fidelities", get_args(Fidelity)),
-            ("arithmetics", get_args(Arithmetic)),
-            ("fp32_dest_accs", (False, True)),
-            ("activations", (False, True)),
-        ):
-            for value in getattr(self, name):
-                is_file = name == "models" and is_onnx(value)
-                if value not in choices and not is_file:
-                    legal = ", ".join(map(str, choices))
-                    found.append(f"`{name}` (={value!r}) must be among {legal}")
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) == () and field.name != "inputs":
-                found.append(f"`{field.name}` (=()) must name at least one")
-        for batch in self.batches:
-            if type(batch) is not int or batch < 1:
-                found.append(f"`batches` (={batch!r}) must be integers >= 1; try 1")
-        if self.sample is not None and self.sample < 1:
-            found.append(f"`sample` (={self.sample}) must be at least 1; try 100")
-        if self.seed < 0:
-            found.append(f"`seed` (={self.seed}) must be at least 0; try 0")
+        for axis in AXES:
+            values = getattr(self, axis.plural)
+            if not values:
+                found.append(f"`{axis.plural}` (=()) must name at least one")
+            for value in values:
+                found += axis.problems(value)
+        for name, number, least in (("sample", self.sample, 1), ("seed", self.seed, 0)):
+            if number is not None and (type(number) is not int or number < least):
+                found.append(f"`{name}` (={number!r}) must be an integer >= {least}")
         for arch in self.arches:
             try:
                 chip = load_arch(arch)
@@ -162,7 +77,8 @@ class Space:
                 found.append(str(error))
                 continue
             for grid in self.grids:
-                found += ShardConfig(grid=grid).problems(chip)
+                if not _AXES["grids"].problems(grid):
+                    found += ShardConfig(grid=grid).problems(chip)
         return found
 
     def points(self) -> tuple[Point, ...]:
@@ -188,19 +104,19 @@ class Space:
     def _product(self) -> Iterator[Point]:
         for model in self.models:
             for name, times, conv in _layers(model, self.inputs):
-                axes = itertools.product(
-                    self.batches,
-                    self.activations,
-                    self.weights_dtypes,
-                    self.fidelities,
-                    self.arithmetics,
-                    self.fp32_dest_accs,
-                    self.arches,
-                    self.grids,
-                    self.schemes,
+                layer = Point(
+                    model=model,
+                    layer=name,
+                    times=times,
+                    conv=conv,
+                    shard=ShardConfig(),
+                    compute=ComputeConfig(),
+                    arch="",
+                    inputs=self.inputs if is_onnx(model) else (),
                 )
-                for values in axes:
-                    yield _point(model, self.inputs, name, times, conv, *values)
+                swept = (getattr(self, axis.plural) for axis in AXES[1:])
+                for values in itertools.product(*swept):
+                    yield entered(layer, values)
 
 
 def _filtered(expression: str, points: list[Point]) -> list[Point]:
@@ -227,17 +143,28 @@ def _filtered(expression: str, points: list[Point]) -> list[Point]:
     return kept
 
 
-def is_onnx(model: str) -> bool:
-    """Whether a model is a file, not a name of the zoo."""
-    return model.endswith(".onnx")
-
-
 @functools.lru_cache(maxsize=4)
 def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
     """Returns a file's layers, as `read_onnx`, which says what it refuses."""
     from jaxdw.models.onnx.file import read_onnx
 
     return read_onnx(path, dict(inputs))
+
+
+def onnx_layer(path: str, inputs: Inputs, name: str) -> "OnnxLayer":
+    """Returns the layer of that name.
+
+    Raises:
+      ConfigError: as `read_onnx`, and for a name that the file does not have.
+    """
+    layers = {layer.name: layer for layer in onnx_layers(path, inputs)}
+    if name not in layers:
+        near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"`layer` (={name!r}) must be one of the {len(layers)} of {path!r}; try "
+            f"{near!r}"
+        )
+    return layers[name]
 
 
 def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]:
@@ -253,49 +180,31 @@ def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]
         yield names[conv], times, conv
 
 
-def _point(
-    model: str,
-    inputs: Inputs,
-    layer: str,
-    times: int,
-    conv: ConvConfig,
-    batch: int,
-    activation: bool,
-    weights_dtype: Any,
-    fidelity: Any,
-    arithmetic: Any,
-    fp32_dest_acc: bool,
-    arch: str,
-    grid: Grid | None,
-    scheme: Any,
-) -> Point:
-    return Point(
-        model=model,
-        layer=layer,
-        times=times,
-        conv=dataclasses.replace(
-            conv,
-            batch=batch,
-            activation=conv.activation if activation else None,
-            weights_dtype=weights_dtype,
-        ),
-        shard=ShardConfig(scheme=scheme, grid=grid),
-        compute=ComputeConfig(
-            arithmetic=arithmetic,
-            math_fidelity=fidelity,
-            fp32_dest_acc=fp32_dest_acc,
-        ),
-        arch=arch,
-        inputs=inputs if is_onnx(model) else (),
-    )
-
-
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def read_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns the values of the axes among what is given, in words or in lists.
+
+    Raises:
+      ConfigError: every word that is no value of its axis.
+    """
+    values, problems = {}, []
+    for axis in AXES:
+        try:
+            if axis.plural in given:
+                values[axis.plural] = axis.read(given[axis.plural])
+        except ConfigError as error:
+            problems.append(str(error))
+    refuse(problems)
+    return values
 
 
 def load_space(path: str | Path) -> Space:
     """Returns the space of a TOML file whose keys are the fields of `Space`.
+
+    Its values may be the words of the command line, `bf16` for one.
 
     Raises:
       ConfigError: a file that cannot be read or is not TOML, unknown keys, values of
@@ -323,8 +232,10 @@ def load_space(path: str | Path) -> Space:
             rule = "a list" if is_axis else "one value"
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
-        if is_axis:
-            value = tuple(_frozen(v) for v in value)
-        values[key] = value
+        values[key] = _frozen(value) if key == "inputs" else value
+    try:
+        values |= read_axes(values)
+    except ConfigError as error:
+        problems.append(str(error))
     refuse(problems)
     return Space(**values)

@@ -5,8 +5,8 @@ import dataclasses
 from jaxdw.errors import refuse
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_BYTES, round_up
-from jaxdw.trace.inverse import inverse_of
-from jaxdw.trace.places import weight_table
+from jaxdw.trace.pages import weight_table
+from jaxdw.trace.provenance import provenance_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def explain_address(
             f"address; use one near {base_address:#x}"
         )
     refuse(problems)
-    reader = int(inverse_of(plan).weight_sources[core])
+    reader = int(provenance_of(plan).weight_sources[core])
     start = address - base_address
     return AddressTrace(
         address=address,

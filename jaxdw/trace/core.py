@@ -4,11 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from jaxdw.errors import refuse
+from jaxdw.errors import range_problem, refuse
 from jaxdw.plan.grid import Rect
 from jaxdw.plan.plan import Plan
-from jaxdw.trace.inverse import NOTHING, Inverse, Role, inverse_of
-from jaxdw.trace.places import l1_address, range_problem
+from jaxdw.trace.provenance import NOTHING, Provenance, Role, provenance_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,50 +86,49 @@ def explain_core(plan: Plan, x: int, y: int) -> CoreTrace:
       ConfigError: a core outside the chip's grid.
     """
     limit_x, limit_y = plan.arch.grid
-    problems = [range_problem("x", x, limit_x), range_problem("y", y, limit_y)]
-    refuse([problem for problem in problems if problem])
-    inverse = inverse_of(plan)
-    core = inverse.cores_at.get((x, y))
+    refuse(range_problem("x", x, limit_x) + range_problem("y", y, limit_y))
+    provenance = provenance_of(plan)
+    core = provenance.cores_at.get((x, y))
     if core is None:
-        return _idle(inverse, (x, y))
+        return _idle(provenance, (x, y))
     shard, channel_shard = divmod(core, plan.num_channel_shards)
-    rectangle = _rectangle(inverse, core)
-    tiles = inverse.held_tiles[core]
-    source = int(inverse.weight_sources[core])
-    first = channel_shard * inverse.maps.channels_per_core
-    last = min(first + inverse.maps.channels_per_core, plan.conv.channels) - 1
+    rectangle = _rectangle(provenance, core)
+    tiles = provenance.held_tiles[core]
+    source = int(provenance.weight_sources[core])
+    first = channel_shard * provenance.maps.channels_per_core
+    last = min(first + provenance.maps.channels_per_core, plan.conv.channels) - 1
     return CoreTrace(
         core=core,
         xy=(x, y),
         noc_xy=plan.arch.worker_noc_xy((x, y)),
-        role=inverse.role(core),
+        role=provenance.role(core),
         source=None if source == NOTHING else source,
         rectangle=rectangle,
-        num_dests=int(inverse.maps.multicast.num_dests[core]),
-        receivers=inverse.receivers(core),
-        overwritten=_idle_inside(inverse, rectangle),
+        num_dests=int(provenance.maps.multicast.num_dests[core]),
+        receivers=provenance.receivers(core),
+        overwritten=_idle_inside(provenance, rectangle),
         tiles=tuple(tiles[tiles != NOTHING].tolist()),
-        multiplied=min(inverse.maps.effective_tiles, len(tiles)),
-        weight_cb_address=l1_address(plan, "weight"),
-        bias_tiles=tuple(inverse.bias_tiles[core].tolist()),
+        multiplied=len(provenance.multiplied_tiles(core)),
+        weight_cb_address=provenance.weight_cb_address,
+        bias_tiles=tuple(provenance.bias_tiles[core].tolist()),
         channels=(first, last) if first <= last else None,
-        outputs=_ends(inverse.outputs[shard]),
-        input_sticks=_ends(inverse.input_sticks[shard]),
+        outputs=_ends(provenance.outputs[shard]),
+        input_sticks=_ends(provenance.input_sticks[shard]),
         halo_rows=plan.halo_shard.rows,
-        runs=_halo_runs(inverse, core),
-        window_starts=_window_starts(inverse, shard),
+        runs=_halo_runs(provenance, core),
+        window_starts=_window_starts(provenance, shard),
     )
 
 
-def _rectangle(inverse: Inverse, core: int) -> Rect | None:
-    if not inverse.maps.multicast.num_dests[core]:
+def _rectangle(provenance: Provenance, core: int) -> Rect | None:
+    if not provenance.maps.multicast.num_dests[core]:
         return None
-    x0, y0, x1, y1 = inverse.maps.multicast.rect[core].tolist()
+    x0, y0, x1, y1 = provenance.maps.multicast.rect[core].tolist()
     return Rect(x0=x0, y0=y0, x1=x1, y1=y1)
 
 
 def _idle_inside(
-    inverse: Inverse, rectangle: Rect | None
+    provenance: Provenance, rectangle: Rect | None
 ) -> tuple[tuple[int, int], ...]:
     if rectangle is None:
         return ()
@@ -138,16 +136,16 @@ def _idle_inside(
         (x, y)
         for y in range(rectangle.y0, rectangle.y1 + 1)
         for x in range(rectangle.x0, rectangle.x1 + 1)
-        if (x, y) not in inverse.cores_at
+        if (x, y) not in provenance.cores_at
     )
 
 
-def _idle(inverse: Inverse, xy: tuple[int, int]) -> CoreTrace:
-    plan = inverse.plan
+def _idle(provenance: Provenance, xy: tuple[int, int]) -> CoreTrace:
+    plan = provenance.plan
     senders = (
         core
         for core in range(plan.num_cores)
-        if xy in _idle_inside(inverse, _rectangle(inverse, core))
+        if xy in _idle_inside(provenance, _rectangle(provenance, core))
     )
     return CoreTrace(
         core=None,
@@ -161,7 +159,7 @@ def _idle(inverse: Inverse, xy: tuple[int, int]) -> CoreTrace:
         overwritten=(),
         tiles=(),
         multiplied=0,
-        weight_cb_address=l1_address(plan, "weight"),
+        weight_cb_address=provenance.weight_cb_address,
         bias_tiles=(),
         channels=None,
         outputs=None,
@@ -177,10 +175,10 @@ def _ends(values: np.ndarray) -> tuple[int, int] | None:
     return (int(real.min()), int(real.max())) if len(real) else None
 
 
-def _halo_runs(inverse: Inverse, core: int) -> tuple[HaloRun, ...]:
-    plan, halo = inverse.plan, inverse.maps.halo
+def _halo_runs(provenance: Provenance, core: int) -> tuple[HaloRun, ...]:
+    plan, halo = provenance.plan, provenance.maps.halo
     shard, channel_shard = divmod(core, plan.num_channel_shards)
-    place = inverse.halo_places[shard]
+    place = provenance.halo_places[shard]
     rows = np.flatnonzero(place != halo.poison)
     if not len(rows):
         return ()
@@ -203,16 +201,16 @@ def _halo_runs(inverse: Inverse, core: int) -> tuple[HaloRun, ...]:
                 source_row=None if padding else source_row,
                 stick=None
                 if padding
-                else int(inverse.input_sticks[from_shard, source_row]),
+                else int(provenance.input_sticks[from_shard, source_row]),
             )
         )
     return tuple(runs)
 
 
-def _window_starts(inverse: Inverse, shard: int) -> tuple[tuple[int, int], ...]:
-    starts = inverse.window_starts[shard]
+def _window_starts(provenance: Provenance, shard: int) -> tuple[tuple[int, int], ...]:
+    starts = provenance.window_starts[shard]
     starts = starts[starts != NOTHING]
     if not len(starts):
         return ()
-    breaks = np.flatnonzero(np.diff(starts) != inverse.plan.conv.stride[1]) + 1
+    breaks = np.flatnonzero(np.diff(starts) != provenance.plan.conv.stride[1]) + 1
     return tuple((int(run[0]), int(run[-1])) for run in np.split(starts, breaks))

@@ -1,7 +1,7 @@
 """Where a weight lives and why, both ways: from the tensor to the cores and back.
 
 Every answer is read off the plan and the very maps that the emulator gathers with
-(`jaxdw.trace.inverse`), so it says what the emulator does and nothing else.
+(`jaxdw.trace.provenance`), so it says what the emulator does and nothing else.
 """
 
 import dataclasses
@@ -9,19 +9,17 @@ import dataclasses
 import numpy as np
 from jaxtyping import Int
 
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import ConfigError, range_problem, refuse
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_BYTES, TILE_ELEMS, stick_elem_bytes
-from jaxdw.trace.inverse import NOTHING, Inverse, Role, inverse_of
-from jaxdw.trace.places import (
+from jaxdw.trace.pages import (
     Element,
     Page,
     element_of,
-    l1_address,
     page_of,
-    range_problem,
     weight_table,
 )
+from jaxdw.trace.provenance import NOTHING, Provenance, Role, provenance_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,25 +153,18 @@ def explain_weight(
         plan's older weight layout loses, an unaligned or negative base.
     """
     conv = plan.conv
-    problems = [
-        range_problem(name, value, limit)
-        for name, value, limit in (
-            ("channel", channel, conv.channels),
-            ("kh", kh, conv.kernel[0]),
-            ("kw", kw, conv.kernel[1]),
-        )
-    ]
+    problems = range_problem("channel", channel, conv.channels)
+    problems += range_problem("kh", kh, conv.kernel[0])
+    problems += range_problem("kw", kw, conv.kernel[1])
     if output is not None:
-        problems += [
-            range_problem(f"output {name}", value, limit)
-            for name, value, limit in zip(
-                ("image", "row", "column"), output, plan.output_shape, strict=False
-            )
-        ]
-    refuse([problem for problem in problems if problem])
-    inverse = inverse_of(plan)
+        for name, value, limit in zip(
+            ("image", "row", "column"), output, plan.output_shape, strict=False
+        ):
+            problems += range_problem(f"output {name}", value, limit)
+    refuse(problems)
+    provenance = provenance_of(plan)
     tap = kh * conv.kernel[1] + kw
-    place = int(inverse.weight_elements[channel * conv.taps + tap])
+    place = int(provenance.weight_elements[channel * conv.taps + tap])
     if place == NOTHING:
         raise ConfigError(
             f"weight {(channel, kh, kw)} must have a place: layout "
@@ -181,12 +172,14 @@ def explain_weight(
         )
     tile, inside = divmod(place, TILE_ELEMS)
     row, column = divmod(
-        int(inverse.matrix_places[tile, inside]), plan.weight_matrix_shape[1]
+        int(provenance.matrix_places[tile, inside]), plan.weight_matrix_shape[1]
     )
     element = element_of(inside, conv.weights_dtype)
-    holders = _holders(inverse, tile, element.byte)
+    holders = _holders(provenance, tile, element.byte)
     pairings = tuple(
-        pairing for holder in holders if (pairing := _pairing(inverse, holder, inside))
+        pairing
+        for holder in holders
+        if (pairing := _pairing(provenance, holder, inside))
     )
     return WeightTrace(
         channel=channel,
@@ -197,7 +190,7 @@ def explain_weight(
         element=element,
         holders=holders,
         pairings=pairings,
-        product=None if output is None else _product(inverse, pairings, output),
+        product=None if output is None else _product(provenance, pairings, output),
     )
 
 
@@ -207,13 +200,12 @@ def explain_tile(plan: Plan, tile: int, base_address: int = 0) -> TileTrace:
     Raises:
       ConfigError: no such tile; an unaligned or negative base.
     """
-    inverse, conv = inverse_of(plan), plan.conv
+    provenance, conv = provenance_of(plan), plan.conv
     rows, columns = plan.weight_tile_grid
-    problem = range_problem("tile", tile, rows * columns)
-    refuse([problem] if problem else [])
-    channel, tap = np.divmod(inverse.tile_weights[tile], conv.taps)
+    refuse(range_problem("tile", tile, rows * columns))
+    channel, tap = np.divmod(provenance.tile_weights[tile], conv.taps)
     real = channel >= 0
-    row, column = np.divmod(inverse.matrix_places[tile], plan.weight_matrix_shape[1])
+    row, column = np.divmod(provenance.matrix_places[tile], plan.weight_matrix_shape[1])
     return TileTrace(
         page=page_of(plan, weight_table(plan, base_address), tile),
         rows=(int(row.min()), int(row.max())),
@@ -223,7 +215,7 @@ def explain_tile(plan: Plan, tile: int, base_address: int = 0) -> TileTrace:
         kernel_positions=tuple(
             divmod(t, conv.kernel[1]) for t in np.unique(tap[real]).tolist()
         ),
-        holders=_holders(inverse, tile, 0),
+        holders=_holders(provenance, tile, 0),
     )
 
 
@@ -235,70 +227,68 @@ def _ranges(values: Int[np.ndarray, " n"]) -> tuple[tuple[int, int], ...]:
     return tuple((int(run[0]), int(run[-1])) for run in runs)
 
 
-def explain_page(plan: Plan, bank: int, slot: int, base_address: int = 0) -> TileTrace:
-    """Returns what page `slot` of DRAM bank `bank` holds.
+def explain_slot(plan: Plan, bank: int, slot: int, base_address: int = 0) -> TileTrace:
+    """Returns what slot `slot` of DRAM bank `bank` holds.
 
     Raises:
       ConfigError: no such bank; a slot without weights; an unaligned or negative base.
     """
     table = weight_table(plan, base_address)
-    problem = range_problem("bank", bank, table.num_banks)
-    refuse([problem] if problem else [])
+    refuse(range_problem("bank", bank, table.num_banks))
     in_bank = np.flatnonzero(table.bank == bank)
     if not len(in_bank):
         raise ConfigError(
             f"`bank` (={bank}) must hold weights, which fill {len(table.bank)} banks; "
             f"use 0 to {len(table.bank) - 1}"
         )
-    problem = range_problem("slot", slot, len(in_bank))
-    refuse([problem] if problem else [])
+    refuse(range_problem("slot", slot, len(in_bank)))
     found = in_bank[table.slot[in_bank] == slot]
     return explain_tile(plan, int(found[0]), base_address)
 
 
-def _holders(inverse: Inverse, tile: int, byte: int) -> tuple[Holder, ...]:
-    plan = inverse.plan
-    weight_cb = l1_address(plan, "weight")
+def _holders(provenance: Provenance, tile: int, byte: int) -> tuple[Holder, ...]:
+    plan = provenance.plan
     found = []
-    for core, place in inverse.holders(tile):
+    for core, place in provenance.holders(tile):
         offset = place * TILE_BYTES[plan.conv.weights_dtype] + byte
         found.append(
             Holder(
                 core=core,
-                xy=inverse.xy(core),
-                role=inverse.role(core),
-                source=int(inverse.weight_sources[core]),
+                xy=provenance.xy(core),
+                role=provenance.role(core),
+                source=int(provenance.weight_sources[core]),
                 l1_tile=place,
                 l1_offset=offset,
-                l1_address=weight_cb + offset,
-                multiplied=place < inverse.maps.effective_tiles,
+                l1_address=provenance.weight_cb_address + offset,
+                multiplied=place in provenance.multiplied_tiles(core),
             )
         )
     return tuple(found)
 
 
-def _pairing(inverse: Inverse, holder: Holder, element: int) -> Pairing | None:
+def _pairing(provenance: Provenance, holder: Holder, element: int) -> Pairing | None:
     """Returns what a core multiplies an element of one of its tiles with, if at all."""
-    plan, channels = inverse.plan, inverse.maps.channels_per_core
-    tap, lane = divmod(holder.l1_tile * TILE_ELEMS + element, channels)
-    if tap >= len(inverse.maps.taps):
+    plan, channels = provenance.plan, provenance.maps.channels_per_core
+    met = provenance.met_by(holder.core, holder.l1_tile * TILE_ELEMS + element)
+    if met is None:
         return None
+    tap, lane = met
     shard, channel_shard = divmod(holder.core, plan.num_channel_shards)
     return Pairing(
         core=holder.core,
         channel=channel_shard * channels + lane,
         kernel_position=divmod(tap, plan.conv.kernel[1]),
-        outputs=int((inverse.outputs[shard] != NOTHING).sum()),
-        on_pixels=int((inverse.window_sticks[shard, tap] != NOTHING).sum()),
+        outputs=int((provenance.outputs[shard] != NOTHING).sum()),
+        on_pixels=int((provenance.window_sticks[shard, tap] != NOTHING).sum()),
     )
 
 
 def _product(
-    inverse: Inverse, pairings: tuple[Pairing, ...], output: tuple[int, int, int]
+    provenance: Provenance, pairings: tuple[Pairing, ...], output: tuple[int, int, int]
 ) -> Product | None:
-    plan, conv = inverse.plan, inverse.plan.conv
+    plan, conv = provenance.plan, provenance.plan.conv
     flat = int(np.ravel_multi_index(output, plan.output_shape[:3]))
-    place = int(inverse.maps.collect.index[flat])
+    place = int(provenance.maps.collect.index[flat])
     shard, row = divmod(place, plan.output_shard.rows)
     here = [p for p in pairings if p.core // plan.num_channel_shards == shard]
     if not here:
@@ -306,17 +296,17 @@ def _product(
     pairing = here[0]
     kh, kw = pairing.kernel_position
     tap = kh * conv.kernel[1] + kw
-    halo_row = int(inverse.window_rows[shard, tap, row])
-    stick = int(inverse.window_sticks[shard, tap, row])
+    halo_row = int(provenance.window_rows[shard, tap, row])
+    stick = int(provenance.window_sticks[shard, tap, row])
     source = source_row = pixel = None
     if stick != NOTHING:
         n, y, x = np.unravel_index(stick, conv.input_shape[:3])
         pixel = (int(n), int(y), int(x))
-        place = int(inverse.halo_places[shard, halo_row])
+        place = int(provenance.halo_places[shard, halo_row])
         source_shard, source_row = divmod(place, plan.input_shard.rows)
         channel_shard = pairing.core % plan.num_channel_shards
         source = source_shard * plan.num_channel_shards + channel_shard
-    channels = inverse.maps.channels_per_core
+    channels = provenance.maps.channels_per_core
     activation = halo_row * channels + pairing.channel % channels
     return Product(
         output=output,
@@ -328,6 +318,6 @@ def _product(
         pixel=pixel,
         source=source,
         source_row=source_row,
-        l1_address=l1_address(plan, "halo output", "input")
+        l1_address=provenance.haloed_address
         + activation * stick_elem_bytes(conv.dtype),
     )

@@ -72,6 +72,15 @@ def test_an_unknown_name_or_file_is_refused():
         ('name = "wormhole_b0"', "", "must have a `name`"),
         ('name = "wormhole_b0"', "name = 7", "must have a `name`"),
         ('name = "wormhole_b0"', 'name = "a"\nnoise = 1', "unknown entry `noise`"),
+        ("local_read_rate = [1024,", "local_read_rate = [16,", "bytes above 16"),
+        ("local_read_rate = [1024, 868", "local_read_rate = [1024, 0", "bytes above"),
+        ("local_read_rate = [1024, ", "local_read_rate = [", "three integers"),
+        ('"bfloat16", 61, 68]', '"bfloat16", 61]', "a list of .format, format"),
+        (
+            '["bfloat16", "float32", 92, 117]',
+            '["float32", "float32", 92, 117]',
+            "one row for bfloat16 to float32",
+        ),
         ('source = "tt-isa', '# "tt-isa', r"must name a `source` in \[noc\]"),
     ],
 )
@@ -156,6 +165,26 @@ def test_every_bank_lies_at_its_endpoint(name, banks, odd_offset):
     assert " ".join(f"{x},{y}" for x, y in arch.bank_noc_xy) == banks
     pairs = arch.num_banks // 2
     assert arch.bank_offset_bytes == (0, odd_offset) * pairs
+
+
+def test_a_format_is_tilised_by_one_row_only(tmp_path):
+    row = '["float32", "float32", 107, 128],'
+    path = tmp_path / "broken.toml"
+    path.write_text(WORMHOLE.replace(row, row + row))
+    with pytest.raises(jd.ConfigError, match="one row for float32 to float32"):
+        jd.load_arch(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "align", "burst", "bf16", "mixed"),
+    [("n150", 32, 8192, (61, 68), (74, 70)), ("p150", 64, 16_384, (72, 72), (132, 77))],
+)
+def test_figures_of_ttnn_are_those_of_the_chip(name, align, burst, bf16, mixed):
+    arch = jd.load_arch(name)
+    assert (arch.circular_buffer_align_bytes, arch.noc_burst_bytes) == (align, burst)
+    cycles = {row[:2]: row[2:] for row in arch.tilize_cycles}
+    assert cycles["bfloat16", "bfloat16"] == bf16
+    assert cycles["float32", "bfloat8_b"] == mixed
 
 
 @pytest.mark.parametrize("name", ["n150", "p150"])

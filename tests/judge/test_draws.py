@@ -1,3 +1,5 @@
+import dataclasses
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -45,3 +47,36 @@ def test_witness_values_are_distinct_and_not_held_by_bf16():
         assert len(np.unique(tensor)) == tensor.size
         assert np.mean(tensor == bf16(tensor)) < 0.01
         assert np.abs(tensor).max() <= WITNESS_REACH
+
+
+def test_a_layers_own_weights_replace_drawn_ones_as_the_host_sends_them():
+    w, bias = (values for values in draw(CONV, "witness", 1)[1:])
+    drawn = draw(CONV, "random", 0)
+    sent = draw(CONV, "random", 0, own=(w, bias))
+    np.testing.assert_array_equal(sent.x, drawn.x)
+    np.testing.assert_array_equal(sent.w, bf16(w))
+    np.testing.assert_array_equal(sent.bias, bf16(bias))
+    for dtype in ("bfloat8_b", "bfloat4_b", "float32"):
+        conv = dataclasses.replace(CONV, weights_dtype=dtype)
+        sent = draw(conv, "random", 0, own=(w, bias))
+        np.testing.assert_array_equal(sent.w, w)
+        np.testing.assert_array_equal(sent.bias, bias)
+    bare = dataclasses.replace(CONV, bias=False)
+    assert draw(bare, "random", 0, own=(w, None)).bias is None
+
+
+def test_own_weights_of_another_layer_are_refused():
+    w, bias = draw(CONV, "random", 0)[1:]
+    with pytest.raises(jd.ConfigError, match=r"`w` \(=\(319, 1, 3, 2\)\).*\n.*`bias`"):
+        draw(CONV, "random", 0, own=(w[1:], bias[1:]))
+    with pytest.raises(jd.ConfigError, match=r"`bias` \(=True\).*has no bias"):
+        draw(CONV, "random", 0, own=(w, None))
+    bare = dataclasses.replace(CONV, bias=False)
+    with pytest.raises(jd.ConfigError, match=r"`bias` \(=False\).*has a bias"):
+        draw(bare, "random", 0, own=(w, bias))
+
+
+def test_the_draw_of_a_seed_stays_what_it_is():
+    x, w, bias = draw(CONV, "random", 0)
+    assert x[0, 0, 0, :3].tolist() == [0.1259765625, -0.1318359375, 0.640625]
+    assert (float(w[0, 0, 0, 0]), float(bias[0])) == (0.546875, -8.125)

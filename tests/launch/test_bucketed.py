@@ -63,7 +63,7 @@ def test_any_plan_gives_the_bits_of_run(conv, shard):
 
 
 @pytest.mark.parametrize("size", [2.0**60, 2.0**-60])
-def test_operands_that_are_not_ordinary_take_the_exact_form(size):
+def test_operands_that_are_not_ordinary_take_the_integer_form(size):
     conv = jd.ConvConfig(channels=32, height=5, width=5)
     plan = jd.make_plan(conv, None, jd.ComputeConfig())
     maps = jd.make_maps(plan)
@@ -79,7 +79,7 @@ def test_more_sticks_than_one_piece_holds():
     same_bits(jd.make_plan(conv, jd.ShardConfig(scheme="width"), FLOAT32))
 
 
-@pytest.mark.parametrize("name", ["halo", "collect", "top_left"])
+@pytest.mark.parametrize("name", ["halo", "collect", "top_left", "pairing"])
 @pytest.mark.parametrize("sentinel", [0, 1])
 def test_spoiled_maps_show_alike(name, sentinel):
     plan = jd.make_plan(EXAMPLE, jd.ShardConfig(scheme="block"), FLOAT32)
@@ -106,7 +106,7 @@ def test_a_receiver_that_got_nothing_shows_alike():
     np.testing.assert_array_equal(got, want)
 
 
-def test_schemes_formats_and_sizes_share_one_program():
+def test_schemes_formats_and_sizes_share_one_computation():
     keys = set()
     for scheme in ("height", "width", "block"):
         for dtype in ("bfloat16", "bfloat8_b", "bfloat4_b"):
@@ -122,9 +122,9 @@ def test_schemes_formats_and_sizes_share_one_program():
                 keys.add(bucketed.compiled_key(plan))
                 x, w, _ = draw(conv)
                 bucketed.run_bucketed(plan, jd.make_maps(plan), x, w)
-                programs = bucketed._run_piece._cache_size()
+                computations = bucketed._run_piece._cache_size()
                 if len(keys) == 1 and channels == 40 and scheme == "height":
-                    first = programs
+                    first = computations
     assert len(keys) == 1
     assert bucketed._run_piece._cache_size() == first
 

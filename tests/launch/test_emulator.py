@@ -9,6 +9,7 @@ import oracles
 import pytest
 import strategies
 from absl.testing import parameterized
+from examples import halo_geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +36,9 @@ def draw(conv: jd.ConvConfig, seed: int = 0):
 
 def oracle(conv: jd.ConvConfig, x, w, bias) -> np.ndarray:
     """float32 in kernel-position order, one rounding."""
-    total = oracles.conv_float32(x, w, bias, conv.stride, conv.padding, conv.dilation)
+    total = oracles.conv(
+        x, w, bias, conv.stride, conv.padding, conv.dilation, np.float32
+    )
     return oracles.bf16_round(total)
 
 
@@ -141,7 +144,7 @@ STAGES = [
     *(f"{t}.{s}" for t in ("weights", "bias") for s in ("prepare", "tilize")),
     *(f"{t}.{s}" for t in ("weights", "bias") for s in ("deal", "read")),
     *("multicast.num_dests", "multicast.rect"),
-    *("shard", "halo", "top_left", "taps", "collect"),
+    *("pairing", "shard", "halo", "top_left", "taps", "collect"),
 ]
 
 
@@ -166,6 +169,7 @@ def spoiled(maps: jd.Maps, stage: str) -> jd.Maps:
         "weights.tilize",
         "weights.deal",
         "weights.read",
+        "pairing",
         "shard",
         "halo",
         "top_left",
@@ -284,17 +288,7 @@ def test_every_memory_is_what_the_oracles_say(scheme):
             assert np.asarray(dram[bank, slot]).tobytes() == want
     sticks = np.zeros((conv.batch * 9 * 8, plan.num_channel_shards * padded), "f4")
     sticks[:, :90] = x.reshape(-1, 90)
-    _, haloed = oracles.haloed_shards(
-        conv.batch,
-        conv.height,
-        conv.width,
-        conv.kernel,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        plan.num_nhw_shards,
-        plan.input_shard.rows,
-    )
+    _, haloed = oracles.haloed_shards(*halo_geometry(plan), plan.input_shard.rows)
     for core in range(plan.num_cores):
         nhw_shard, channel_shard = divmod(core, plan.num_channel_shards)
         channels = slice(channel_shard * padded, (channel_shard + 1) * padded)
@@ -334,14 +328,14 @@ def test_one_trace_serves_every_call_of_a_shape():
         run(jd.make_maps(plan), x, w)
 
 
-def test_plans_of_one_shape_share_one_compiled_program():
-    programs = composed.compiled("cpu")._cache_size
+def test_plans_of_one_shape_share_one_compiled_computation():
+    computations = composed.compiled("cpu")._cache_size
     x, w, _ = draw(jd.ConvConfig(channels=32, height=12, width=8))
-    before = programs()
+    before = computations()
     for padding in [(0, 2, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0)]:
         conv = jd.ConvConfig(channels=32, height=12, width=8, padding=padding)
         jd.emulate(conv, jd.ShardConfig(grid=(2, 1)), x, w)
-    assert programs() == before + 1
+    assert computations() == before + 1
 
 
 def test_inputs_are_rounded_to_the_activations_dtype_as_the_host_does():
@@ -518,7 +512,7 @@ def test_what_cannot_be_kept_or_is_not_real_is_refused():
     assert list(jd.run(plan, maps, x, w, keep=["dram"]).memories) == ["dram"]
 
 
-def test_one_program_serves_host_and_device_arrays_in_float32():
+def test_one_computation_serves_host_and_device_arrays_in_float32():
     conv = jd.ConvConfig(channels=32, height=5, width=9)
     plan = jd.make_plan(conv, compute=jd.ComputeConfig(arithmetic="float32"))
     maps = jd.make_maps(plan)

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -8,7 +9,9 @@ import oracles
 import pytest
 
 import jaxdw as jd
-from jaxdw.maps.indexmap import make_index_map
+from jaxdw.launch.bucketed import run_bucketed
+from jaxdw.machine import pallas_core
+from jaxdw.maps.indexmap import IndexMap, make_index_map
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 EXAMPLE = {"channels": 64, "height": 8, "width": 8, "padding": 1}
@@ -82,7 +85,9 @@ def test_an_image_row_that_does_not_divide_32_is_split_over_cores(scheme):
     conv = plan.conv
     assert plan.num_nhw_shards > 1
     x, w, _ = draw(conv)
-    total = oracles.conv_float32(x, w, None, conv.stride, conv.padding, conv.dilation)
+    total = oracles.conv(
+        x, w, None, conv.stride, conv.padding, conv.dilation, np.float32
+    )
     output = jd.run(plan, jd.make_maps(plan), x, w).output
     np.testing.assert_array_equal(output, oracles.bf16_round(total))
 
@@ -143,3 +148,112 @@ def test_emulate_passes_compute_chip_and_keep_on():
     assert result.plan.compute == FLOAT32
     assert result.plan.arch.name == "blackhole"
     assert set(result.memories) == {"dram"}
+
+
+@pytest.mark.parametrize("stage", ["halo", "pairing", "collect", "weights.prepare"])
+@pytest.mark.parametrize("index", [-1, 10**6])
+@pytest.mark.parametrize("way", ["composed", "staged", "bucketed", "mesh"])
+def test_an_index_that_its_map_does_not_have_is_refused_by_name(way, index, stage):
+    plan = plan_of("block")
+    maps = jd.make_maps(plan)
+    part, _, field = stage.rpartition(".")
+    holder = getattr(maps, part) if part else maps
+    spoiled = getattr(holder, field)
+    values = spoiled.index.copy()
+    values.flat[values.size // 3] = index
+    holder = dataclasses.replace(holder, **{field: IndexMap(values, spoiled.size)})
+    maps = dataclasses.replace(maps, **{part: holder}) if part else holder
+    x, w, _ = draw(plan.conv)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("a",))
+    ways = {
+        "composed": lambda: jd.run(plan, maps, x, w),
+        "staged": lambda: jd.run(plan, maps, x, w, keep=("dram",)),
+        "mesh": lambda: jd.run(plan, maps, x, w, mesh=mesh),
+        "bucketed": lambda: run_bucketed(plan, maps, x, w),
+    }
+    sentence = (
+        rf"^`maps\.{stage}` \(={index}\) must hold indices from 0 to {spoiled.poison}; "
+        rf"use {spoiled.padding} for padding, {spoiled.poison} for memory"
+    )
+    with pytest.raises(jd.ConfigError, match=sentence):
+        ways[way]()
+
+
+@pytest.mark.parametrize("stage", ["halo", "pairing"])
+@pytest.mark.parametrize("past", [0, 1])
+def test_both_sentinels_are_indices_that_every_map_has(stage, past):
+    plan = plan_of("block")
+    maps = jd.make_maps(plan)
+    spoiled = getattr(maps, stage)
+    values = spoiled.index.copy()
+    values.flat[values.size // 3] = spoiled.size + past
+    spoiled = dataclasses.replace(maps, **{stage: IndexMap(values, spoiled.size)})
+    x, w, _ = draw(plan.conv)
+    output = np.asarray(jd.run(plan, spoiled, x, w).output)
+    staged = jd.run(plan, spoiled, x, w, keep=("dram",)).output
+    np.testing.assert_array_equal(output, staged)
+    assert np.isnan(output).any() == past
+    right = np.asarray(jd.run(plan, maps, x, w).output)
+    assert 0 < (output != right).mean() < 0.51
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("keep", [(), ("dram",)])
+@pytest.mark.parametrize("arithmetic", ["float32", "fpu"])
+def test_the_pallas_kernel_gives_the_same_bits_in_every_way(arithmetic, keep, grad):
+    compute = jd.ComputeConfig(arithmetic=arithmetic)
+    plan = dataclasses.replace(
+        plan_of("block", channels=40, bias=True), compute=compute
+    )
+    maps = jd.make_maps(plan)
+    x, w, bias = draw(plan.conv)
+    if grad and keep:
+        return
+    jax.clear_caches()
+
+    def output(w, backend: str):
+        return jd.run(plan, maps, x, w, bias, keep=keep, backend=backend).output
+
+    def kernels(backend: str) -> int:
+        found = jax.make_jaxpr(lambda w: output(w, backend))(jnp.asarray(w))
+        return str(found).count("pallas_call")
+
+    if grad:
+        want, got = (
+            jax.grad(lambda w, on=on: output(w, on).sum())(w)
+            for on in ("xla", "pallas")
+        )
+    else:
+        want, got = (output(w, backend) for backend in ("xla", "pallas"))
+    np.testing.assert_array_equal(got, want)
+    assert (kernels("xla"), kernels("pallas")) == (0, 1)
+
+
+def test_pieces_and_meshes_take_the_pallas_kernel():
+    plan = plan_of("block", channels=40, bias=True)
+    maps = jd.make_maps(plan)
+    x, w, bias = draw(plan.conv)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("a",))
+    want = np.asarray(jd.run(plan, maps, x, w, bias).output)
+    called = []
+    kernel = pallas_core.pallas_grid
+
+    def spy(*arguments, **options):
+        called.append(arguments[0].shape)
+        return kernel(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pallas_core, "pallas_grid", spy)
+        on_mesh = jd.run(plan, maps, x, w, bias, mesh=mesh, backend="pallas").output
+        assert len(called) == 1
+        pieces = run_bucketed(plan, maps, x, w, bias, backend="pallas")
+        assert called[1:] == [(64, 128)]
+    np.testing.assert_array_equal(on_mesh, want)
+    np.testing.assert_array_equal(pieces, want)
+
+
+def test_an_unknown_backend_is_refused():
+    plan = plan_of("block")
+    x, w, _ = draw(plan.conv)
+    with pytest.raises(jd.ConfigError, match=r"`backend` \(='cuda'\) .*xla, pallas"):
+        jd.run(plan, jd.make_maps(plan), x, w, backend="cuda")

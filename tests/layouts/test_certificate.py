@@ -1,43 +1,26 @@
 import dataclasses
 import hashlib
-import json
 import struct
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import strategies
+from examples import uneven_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import (
+    STATEMENTS,
     certify,
-    check_lock,
     digests,
     layout_key,
     layout_plans,
-    write_lock,
 )
+from jaxdw.layouts.depthwise import DepthwiseWeights
+from jaxdw.layouts.misread import misread
 from jaxdw.maps.indexmap import IndexMap
-
-
-def plan_of(
-    scheme: str = "block", layout: str = "final", grid=(3, 3), **conv
-) -> jd.Plan:
-    """3 x 3 cores, 2 weight tiles each, uneven channels, rows, padding."""
-    example = {
-        "batch": 2,
-        "channels": 200,
-        "height": 10,
-        "width": 9,
-        "kernel": (3, 5),
-        "padding": (2, 1, 0, 3),
-        "bias": True,
-    }
-    shard = jd.ShardConfig(scheme=scheme, grid=grid, weight_layout=layout)
-    return jd.make_plan(jd.ConvConfig(**(example | conv)), shard)
 
 
 @given(strategies.convs(), strategies.any_shards(), st.booleans())
@@ -51,20 +34,20 @@ def test_the_layout_of_any_plan_holds(conv, shard, bias):
 
 
 def test_counts_are_those_of_the_protocol():
-    certificate = certify(plan_of("height", channels=320, kernel=3))
+    certificate = certify(uneven_plan("height", channels=320, kernel=3))
     cores, counts = certificate.facts["cores"], certificate.counts
     assert counts["weight_lanes"] == 3 * 1024 * cores
     assert counts["weight_tiles_read"] == 6 * 10  # by one sender
     assert counts["weight_tiles_unused"] == 6 * 10 - 3
-    wide = certify(plan_of("width", channels=64, kernel=3)).counts
+    wide = certify(uneven_plan("width", channels=64, kernel=3)).counts
     assert (wide["weight_tiles_read"], wide["weight_tiles_unused"]) == (2, 0)
-    part = certify(plan_of("height", grid=(8, 8), batch=1, height=39, width=8))
+    part = certify(uneven_plan("height", grid=(8, 8), batch=1, height=39, width=8))
     assert part.facts["cores"] == 9
     assert part.counts["stray_cores"] == 7
 
 
 def test_padding_elements_are_those_of_a_padded_image():
-    plan = plan_of()
+    plan = uneven_plan()
     image = np.pad(np.ones((2, 10, 9)), [(0, 0), (2, 1), (0, 3)])
     zeros = sum(
         np.count_nonzero(image[:, y : y + 11, x : x + 8] == 0)
@@ -77,7 +60,7 @@ def test_padding_elements_are_those_of_a_padded_image():
 
 
 def test_digests_are_those_of_little_endian_int32():
-    maps = jd.make_maps(plan_of())
+    maps = jd.make_maps(uneven_plan())
     hashes = digests(maps)
     index = maps.halo.index
     text = f"{index.shape} of {maps.halo.size}:".encode()
@@ -91,15 +74,15 @@ def test_digests_are_those_of_little_endian_int32():
 
 
 def test_a_key_tells_layouts_apart_and_reads_well():
-    plan = plan_of("width", grid=(2, 1))
+    plan = uneven_plan("width", grid=(2, 1))
     assert layout_key(plan) == (
         "channels=200 height=10 width=9 batch=2 kernel=3x5 stride=1x1 padding=2x1x0x3 "
         "bias=True | scheme=width grid=2x1 | wormhole_b0"
     )
     others = [
-        plan_of("width"),
-        plan_of(grid=(2, 1)),
-        plan_of("width", grid=(2, 1), stride=2),
+        uneven_plan("width"),
+        uneven_plan(grid=(2, 1)),
+        uneven_plan("width", grid=(2, 1), stride=2),
     ]
     assert len({layout_key(p) for p in [plan, *others]}) == 4
 
@@ -127,57 +110,14 @@ def test_a_layer_too_large_for_l1_is_certified_whole():
     assert certify(plan).holds
 
 
-def test_a_lockfile_shows_which_maps_changed(tmp_path):
-    path = tmp_path / "layouts.json"
-    plan = plan_of()
-    maps = jd.make_maps(plan)
-    entries = {layout_key(plan): digests(maps), "gone": {"halo": "1"}}
-    write_lock(path, entries)
-    assert [file.name for file in tmp_path.iterdir()] == ["layouts.json"]
-    assert json.loads(path.read_text())["schema"] == 1
-    assert check_lock(path, entries) == []
-    reverse = IndexMap(maps.collect.index[::-1], maps.collect.size)
-    changed = dataclasses.replace(maps, collect=reverse)
-    now = {layout_key(plan): digests(changed), "new": {"halo": "1"}}
-    changes = check_lock(path, now)
-    assert [(c.kind, c.key, c.map) for c in changes] == [
-        ("changed", layout_key(plan), "collect"),
-        ("removed", "gone", None),
-        ("added", "new", None),
-    ]
-    assert str(changes[0]) == f"changed: {layout_key(plan)}: collect"
-    write_lock(path, {"a": {"halo": "1", "taps": "2"}})
-    changes = check_lock(path, {"a": {"halo": "1", "bias.read": "2"}})
-    assert [change.map for change in changes] == ["bias.read", "taps"]
+def test_the_table_says_by_name_where_weights_have_to_be(monkeypatch):
+    class Backwards(DepthwiseWeights):
+        def weight_lanes(self):
+            return super().weight_lanes()[:, ::-1]
 
-
-def test_a_lockfile_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "layouts.json"
-    write_lock(path, {"a": {"halo": "1"}})
-    before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(jd.ConfigError, match=r"layouts.json.*No space left"):
-        write_lock(path, {"b": {"halo": "1"}})
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["layouts.json"]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        (None, "must be a lockfile"),
-        ("{", "must be a lockfile"),
-        ("[]", "must be a lockfile"),
-        ('{"schema": 9, "layouts": {}}', r"schema .*\(=9\) must be 1"),
-    ],
-)
-def test_what_is_no_lockfile_is_refused(tmp_path, text, match):
-    path = tmp_path / "lock.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(jd.ConfigError, match=match):
-        check_lock(path, {})
+    plan = uneven_plan()
+    assert certify(plan).holds
+    assert misread(plan, plan).reads_right
+    monkeypatch.setitem(STATEMENTS, "depthwise", Backwards)
+    assert [f.rule for f in certify(plan).failures] == ["prepare", "weights"]
+    assert not misread(plan, plan).reads_right

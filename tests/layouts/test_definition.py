@@ -1,5 +1,4 @@
 import numpy as np
-import oracles
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,13 +29,3 @@ def test_the_definition_is_that_of_the_loops(conv, data):
     ]
     outputs = np.arange(definition.num_outputs)
     assert definition.windows(outputs).ravel().tolist() == want
-
-    w = np.arange(1, conv.channels * conv.taps + 1).reshape(conv.weight_shape)
-    prepared = oracles.tilize(oracles.prepare_final(w, shards))
-    for shard, lanes in enumerate(definition.weight_lanes()):
-        ids = oracles.weight_tile_ids(
-            "width", shard, 1, shards, conv.channels, conv.taps
-        )
-        assert definition.tile_ids(definition.weight_tile_rows)[shard].tolist() == ids
-        got = prepared[ids[: len(lanes) // 1024]].ravel()
-        np.testing.assert_array_equal(got, np.where(lanes == ZERO, 0, lanes + 1))

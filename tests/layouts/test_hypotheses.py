@@ -1,33 +1,12 @@
-import ml_dtypes
 import numpy as np
 import oracles
 import pytest
+from examples import distinct_weights, width_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdw as jd
 from jaxdw.layouts.identify import identify
-
-
-def plan_of(
-    channels: int, shards: int, kernel=3, dtype="bfloat16", layout="final"
-) -> jd.Plan:
-    conv = jd.ConvConfig(
-        channels=channels, height=16, width=16, kernel=kernel, weights_dtype=dtype
-    )
-    shard = jd.ShardConfig(scheme="width", grid=(shards, 1), weight_layout=layout)
-    plan = jd.make_plan(conv, shard)
-    assert plan.num_channel_shards == shards
-    return plan
-
-
-def weights_of(plan: jd.Plan, seed: int = 0) -> np.ndarray:
-    """Draws weights that no two of are equal, in bf16 either."""
-    size = int(np.prod(plan.conv.weight_shape))
-    bits = np.random.default_rng(seed).permutation(np.arange(0x2000, 0x7F00))
-    bits = np.concatenate([bits, bits | 0x8000]).astype(np.uint16)
-    values = bits.view(ml_dtypes.bfloat16).astype(np.float32)[:size]
-    return values.reshape(plan.conv.weight_shape)
 
 
 def swapped(matrix: np.ndarray, shards: int, i: int, j: int) -> np.ndarray:
@@ -116,8 +95,8 @@ SAME_HERE = {
 @pytest.mark.parametrize("name", sorted(MATRICES))
 @pytest.mark.parametrize("kind", ["matrix", "tiles"])
 def test_a_mistake_is_named(kind, name, dtype):
-    plan = plan_of(210, 4, (3, 5), dtype)
-    w = weights_of(plan)
+    plan = width_plan(210, 4, (3, 5), dtype)
+    w = distinct_weights(plan)
     data = MATRICES[name](plan, w)
     if kind == "tiles":
         data = oracles.tilize(data)
@@ -162,22 +141,23 @@ def test_what_was_injected_is_among_what_is_found(
     shards = plan.num_channel_shards
     if name not in possible(channels, shards):
         name = None
-    w = weights_of(plan)
+    w = distinct_weights(plan)
     own = oracles.prepare_final(w, shards)
     data = own if name is None else MATRICES[name](plan, w)
-    found = identify(plan, oracles.tilize(data) if kind == "tiles" else data, w, kind)
-    assert found.matches is np.array_equal(data, own)
+    held = oracles.tilize if kind == "tiles" else np.asarray
+    found = identify(plan, held(data), w, kind)
+    assert found.matches is np.array_equal(held(data), held(own))
     if not found.matches:
         rolled = f"channels rolled by {5 % channels}"
         assert {"channels rolled by 5": rolled}.get(name, name) in found.hypotheses
         for other in {*found.hypotheses} & {*MATRICES}:
-            np.testing.assert_array_equal(MATRICES[other](plan, w), data)
+            np.testing.assert_array_equal(held(MATRICES[other](plan, w)), held(data))
     elif kind == "matrix":
         assert found.indistinguishable == ()
 
 
 def test_weights_that_cannot_show_a_mistake_are_named():
-    plan = plan_of(128, 2)
+    plan = width_plan(128, 2)
     pattern = np.broadcast_to(
         np.arange(1, 10, dtype=np.float32).reshape(3, 3), plan.conv.weight_shape
     )
@@ -192,8 +172,8 @@ def test_weights_that_cannot_show_a_mistake_are_named():
 
 
 def test_two_mistakes_at_once_are_named_if_no_single_one_does():
-    plan = plan_of(96, 3)
-    w = weights_of(plan)
+    plan = width_plan(96, 3)
+    w = distinct_weights(plan)
     found = identify(plan, oracles.prepare_final(transposed(w), 1), w)
     assert found.hypotheses == (
         "the HEIGHT layout, kernel positions transposed",
@@ -203,8 +183,8 @@ def test_two_mistakes_at_once_are_named_if_no_single_one_does():
 
 @pytest.mark.parametrize("at", [(0, 0), (100, 77), (500, 319), (839, 319)])
 def test_one_wrong_element_spoils_any_explanation(at):
-    plan = plan_of(320, 2, (7, 6))
-    w = weights_of(plan)
+    plan = width_plan(320, 2, (7, 6))
+    w = distinct_weights(plan)
     data = oracles.prepare_final(w, 1)
     assert identify(plan, data, w).hypotheses[0] == "the HEIGHT layout"
     data[at] = 0.1
@@ -212,8 +192,8 @@ def test_one_wrong_element_spoils_any_explanation(at):
 
 
 def test_noise_is_no_known_layout():
-    plan = plan_of(64, 2)
-    w = weights_of(plan)
+    plan = width_plan(64, 2)
+    w = distinct_weights(plan)
     noise = np.random.default_rng(1).standard_normal((2, 1024))
     for kind, data, core in (
         ("matrix", noise.reshape(32, 64), None),
@@ -226,8 +206,8 @@ def test_noise_is_no_known_layout():
 
 
 def test_negative_zeros_are_zeros():
-    plan = plan_of(90, 3)
-    w = weights_of(plan)
+    plan = width_plan(90, 3)
+    w = distinct_weights(plan)
     data = swapped(oracles.prepare_final(w, 3), 3, 1, 2)
     data = np.where(data == 0, np.float32(-0.0), data)
     found = identify(plan, data, w)
@@ -235,7 +215,7 @@ def test_negative_zeros_are_zeros():
 
 
 def test_a_value_that_several_weights_have_is_no_weight():
-    plan = plan_of(32, 1)
+    plan = width_plan(32, 1)
     w = np.ones(plan.conv.weight_shape)
     w[3] = 2
     data = oracles.prepare_final(w.astype(np.float32), 1)
@@ -251,7 +231,7 @@ def test_what_is_wrong_in_l1_is_named(core):
     conv = jd.ConvConfig(channels=700, height=16, width=8, kernel=5)
     plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", grid=(4, 2)))
     assert plan.num_cores == 8
-    w = weights_of(plan)
+    w = distinct_weights(plan)
     tiles = oracles.tilize(oracles.prepare_final(w, 4))
     ids = np.array(plan.weight_tile_ids(core))
     start, nt = ids[0], plan.channel_tiles
@@ -279,8 +259,8 @@ def tile_dump_by_rows(tiles: np.ndarray) -> np.ndarray:
 
 
 def test_half_of_a_dump_explains_nothing():
-    plan = plan_of(90, 2, 5)
-    w = weights_of(plan)
+    plan = width_plan(90, 2, 5)
+    w = distinct_weights(plan)
     older = oracles.tilize(oracles.prepare_concatenated(w, 1))
     assert len(older) == 3  # of the tiles 2 and 3 that core 1 multiplies
     noise = np.random.default_rng(1).standard_normal(1024)
@@ -289,8 +269,8 @@ def test_half_of_a_dump_explains_nothing():
 
 
 def test_moves_of_shards_that_are_no_swap_are_named():
-    plan = plan_of(128, 4)
-    w = weights_of(plan)
+    plan = width_plan(128, 4)
+    w = distinct_weights(plan)
     parts = np.split(oracles.prepare_final(w, 4), 4, axis=1)
     for owners in ([0, 2, 3, 1], [1, 2, 2, 3], [0, 0, 0, 0], [3, 2, 1, 0]):
         text = ", ".join(
@@ -306,7 +286,7 @@ def test_moves_of_shards_that_are_no_swap_are_named():
 def test_a_core_without_channels_holds_zeros():
     conv = jd.ConvConfig(channels=33, height=8, width=8)
     plan = jd.make_plan(conv, jd.ShardConfig(scheme="width", cores=3))
-    w = weights_of(plan)
+    w = distinct_weights(plan)
     tiles = oracles.tilize(oracles.prepare_final(w, 3))
     assert identify(plan, tiles, w, "tiles").matches
     dump = tiles[list(plan.weight_tile_ids(2))]
@@ -319,8 +299,8 @@ def test_a_core_without_channels_holds_zeros():
 
 
 def test_a_plan_that_reads_past_its_tensor_expects_nothing():
-    plan = plan_of(65, 2, layout="concatenated")  # 2 tiles; core 1 reads 2 and 3
+    plan = width_plan(65, 2, layout="concatenated")  # 2 tiles; core 1 reads 2 and 3
     dump = np.ones((plan.effective_tiles, 1024))
-    found = identify(plan, dump, weights_of(plan), "l1", 1)
+    found = identify(plan, dump, distinct_weights(plan), "l1", 1)
     assert (found.matches, found.hypotheses) == (False, ())
     assert found.verdict.endswith("the plan reads past the end of its own tensor")

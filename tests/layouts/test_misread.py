@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import oracles
 import pytest
+from examples import width_plan
 
 import jaxdw as jd
 from jaxdw.layouts.misread import misread
@@ -14,25 +15,13 @@ REVISIONS = {
 }
 
 
-def plan_of(
-    channels: int, shards: int, kernel=3, dtype="bfloat16", layout="final"
-) -> jd.Plan:
-    conv = jd.ConvConfig(
-        channels=channels, height=16, width=16, kernel=kernel, weights_dtype=dtype
-    )
-    shard = jd.ShardConfig(scheme="width", grid=(shards, 1), weight_layout=layout)
-    plan = jd.make_plan(conv, shard)
-    assert plan.num_channel_shards == shards
-    return plan
-
-
 @pytest.mark.parametrize("layout", ["final", "tile_chunks", "concatenated"])
 @pytest.mark.parametrize(
     ("channels", "ours", "theirs"),
     [(182, 1, 2), (182, 2, 1), (182, 3, 3), (182, 6, 2), (182, 1, 6), (90, 1, 2)],
 )
 def test_misreadings_are_those_of_the_tiles_themselves(channels, ours, theirs, layout):
-    a, b = plan_of(channels, ours, 5, layout=layout), plan_of(channels, theirs, 5)
+    a, b = width_plan(channels, ours, 5, layout=layout), width_plan(channels, theirs, 5)
     w = np.arange(1, channels * 25 + 1, dtype=np.float32)
     w = w.reshape(b.conv.weight_shape)
     tiles = oracles.tilize(REVISIONS[layout](w, ours))
@@ -63,7 +52,7 @@ def test_misreadings_are_those_of_the_tiles_themselves(channels, ours, theirs, l
 
 def test_the_height_layout_under_width_sharding():
     """The mistake of PCC 0.0896: WIDTH's cores read the HEIGHT layout."""
-    width = plan_of(64, 2)
+    width = width_plan(64, 2)
     conv = dataclasses.replace(width.conv)
     height = jd.make_plan(conv, jd.ShardConfig(scheme="height"))
     found = misread(height, width, most=2)
@@ -94,6 +83,6 @@ def test_cores_of_one_column_misread_alike():
 
 def test_plans_of_other_weights_are_not_compared():
     with pytest.raises(jd.ConfigError, match=r"(?s)\(64, 1, 3, 3\).*\(96, 1, 3, 3\)"):
-        misread(plan_of(64, 2), plan_of(96, 3))
+        misread(width_plan(64, 2), width_plan(96, 3))
     with pytest.raises(jd.ConfigError, match=r"\(bfloat8_b\).*\(bfloat16\)"):
-        misread(plan_of(64, 2, dtype="bfloat8_b"), plan_of(64, 2))
+        misread(width_plan(64, 2, dtype="bfloat8_b"), width_plan(64, 2))

@@ -4,41 +4,25 @@ import inspect
 import numpy as np
 import pytest
 import strategies
+from examples import uneven_plan
 from hypothesis import given
 from hypothesis import strategies as st
+from layout_examples import spoil
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import certify, digests
 from jaxdw.layouts.rules import RULES
-from jaxdw.maps import banks, halo, multicast, tiles, weights
+from jaxdw.maps import banks, bias, depthwise, halo, multicast, tiles
 from jaxdw.maps import maps as all_maps
-from jaxdw.maps.indexmap import IndexMap
-
-
-def plan_of(
-    scheme: str = "block", layout: str = "final", grid=(3, 3), **conv
-) -> jd.Plan:
-    """3 x 3 cores, 2 weight tiles each, uneven channels, rows, padding."""
-    example = {
-        "batch": 2,
-        "channels": 200,
-        "height": 10,
-        "width": 9,
-        "kernel": (3, 5),
-        "padding": (2, 1, 0, 3),
-        "bias": True,
-    }
-    shard = jd.ShardConfig(scheme=scheme, grid=grid, weight_layout=layout)
-    return jd.make_plan(jd.ConvConfig(**(example | conv)), shard)
-
 
 BUILDERS = {
     "bank_table": banks.bank_table,
     "deal_map": banks.deal_map,
     "read_map": banks.read_map,
     "tilize_map": tiles.tilize_map,
-    "prepare_map": weights.prepare_map,
-    "bias_prepare_map": weights.bias_prepare_map,
+    "prepare_map": depthwise.prepare_map,
+    "bias_prepare_map": bias.bias_prepare_map,
+    "pairing_map": depthwise.pairing_map,
     "make_multicast": multicast.make_multicast,
     "shard_map": halo.shard_map,
     "halo_map": halo.halo_map,
@@ -64,6 +48,8 @@ MUTANTS = [
     ("multicast", "make_multicast", "box.x1, box.y1", "box.x1 + 1, box.y1"),
     ("multicast", "make_multicast", "= broadcast.num_dests", "= 1"),
     ("multicast", "make_multicast", "xy(core)", "xy(core - 1)"),
+    ("pairing", "pairing_map", "(taps * channels)", "(taps * channels)[::-1]"),
+    ("pairing", "pairing_map", "* TILE_ELEMS", "* TILE_ELEMS + 1"),
     ("bias prepare", "bias_prepare_map", "index[0, ", "index[1, "),
     ("bias read", "_bias_maps", "bias_tile_ids(core)", "bias_tile_ids(0)"),
     ("shard", "shard_map", "np.minimum(index,", "np.minimum(index + 1,"),
@@ -90,7 +76,7 @@ def mutate(monkeypatch, name: str, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(("rule", "name", "old", "new"), MUTANTS)
 def test_a_changed_line_in_a_map_builder_is_named(monkeypatch, rule, name, old, new):
-    plan = plan_of()
+    plan = uneven_plan()
     assert certify(plan).holds
     mutate(monkeypatch, name, old, new)
     certificate = certify(plan, all_maps.make_maps(plan))
@@ -99,24 +85,9 @@ def test_a_changed_line_in_a_map_builder_is_named(monkeypatch, rule, name, old, 
     assert found[0] == rule
 
 
-def test_a_multicast_that_misses_a_core_leaves_it_without_weights():
-    plan = plan_of("block")
-    maps = jd.make_maps(plan)
-    rect = maps.multicast.rect.copy()
-    rect[1, 3] -= 1  # the last core of column 1
-    changed = dataclasses.replace(maps.multicast, rect=rect)
-    missed, without = certify(
-        plan, dataclasses.replace(maps, multicast=changed)
-    ).failures
-    assert (missed.rule, missed.core, missed.expected) == ("multicast", 7, "True")
-    assert missed.place == "copies that core 1's rectangle writes"
-    assert (without.rule, without.core) == ("weights", 7)
-    assert without.found == "memory that nobody wrote"
-
-
 def test_mistakes_that_cancel_are_named(monkeypatch):
     """Without face order in preparation and tilization alike all weights arrive."""
-    plan = plan_of("height")
+    plan = uneven_plan("height")
     plain = "def matrix_place(element, row_elems, tiles_per_row):\n    return element\n"
     for name in ("prepare_map", "tilize_map"):
         builder = inspect.unwrap(BUILDERS[name])
@@ -126,17 +97,6 @@ def test_mistakes_that_cancel_are_named(monkeypatch):
     certificate = certify(plan, all_maps.make_maps(plan))
     rules = {failure.rule for failure in certificate.failures}
     assert rules == {"prepare", "tilize", "bias tilize", "bias"}
-
-
-def spoil(maps: jd.Maps, stage: str, change) -> jd.Maps:
-    """Replaces one map by `change(index, size)`."""
-    part, _, field = stage.rpartition(".")
-    holder = getattr(maps, part) if part else maps
-    index_map = getattr(holder, field)
-    index = change(index_map.index.copy(), index_map.size)
-    changed = IndexMap(np.asarray(index, np.int32), index_map.size)
-    holder = dataclasses.replace(holder, **{field: changed})
-    return dataclasses.replace(maps, **{part: holder}) if part else holder
 
 
 STAGES = {
@@ -178,7 +138,7 @@ def test_one_wrong_entry_anywhere_is_named(conv, shard, stage, at, step):
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_an_entry_out_of_range_is_memory_that_nobody_wrote(stage):
-    plan = plan_of()
+    plan = uneven_plan()
 
     def change(index, size):
         at = int(np.flatnonzero(index.ravel() < size)[0])
@@ -197,104 +157,9 @@ def test_an_entry_out_of_range_is_memory_that_nobody_wrote(stage):
     ids=["short", "flat", "deep"],
 )
 def test_a_map_of_another_shape_is_a_failure_not_a_crash(stage, change):
-    plan = plan_of()
+    plan = uneven_plan()
     maps = jd.make_maps(plan)
     changed = spoil(maps, stage, change)
     if digests(changed) == digests(maps):
         return
     assert STAGES[stage] in {f.rule for f in certify(plan, changed).failures}
-
-
-@pytest.mark.parametrize("entry", ["a weight", "memory that nobody wrote"])
-def test_what_no_core_multiplies_has_to_be_zero(entry):
-    plan = plan_of("height")
-
-    def change(index, size):
-        index[-1, -1] = 7 if entry == "a weight" else size + 1
-        return index
-
-    [failure] = certify(
-        plan, spoil(jd.make_maps(plan), "weights.prepare", change)
-    ).failures
-    assert failure.rule == "prepare"
-    assert (failure.expected, failure.found) == ("0", "1")
-
-
-def test_two_cores_at_one_place_are_found():
-    plan = plan_of("height")
-    maps = jd.make_maps(plan)
-    xy = maps.multicast.xy.copy()
-    xy[2] = xy[1]
-    changed = dataclasses.replace(maps.multicast, xy=xy)
-    [failure] = certify(plan, dataclasses.replace(maps, multicast=changed)).failures
-    assert (failure.rule, failure.place) == ("multicast", "places of the cores")
-
-
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("at", [(0, 0), (5, 17), (18, 9), (31, 127)])
-def test_a_counter_example_names_its_place_in_the_matrix(at, bias):
-    plan = plan_of("height")
-    stage = "weights.prepare"
-    if bias:
-        at, stage = (0, at[1]), "bias.prepare"
-
-    def change(index, size):
-        index[at] = size + 1
-        return index
-
-    failures = certify(plan, spoil(jd.make_maps(plan), stage, change)).failures
-    place = f"matrix row {at[0]}, column {at[1]} (L1 tile {at[1] // 32}, "
-    assert failures[0].place.startswith(place)
-    assert failures[0].place.endswith(f"column {at[1] % 16})")
-    assert failures[1].core == 0
-
-
-def test_the_counter_example_says_what_is_where():
-    plan = plan_of("width", channels=64, kernel=3, grid=(2, 1))
-    maps = jd.make_maps(plan)
-
-    def swap(index, size):
-        index[9, 33] = 5
-        return index
-
-    # tile 1 is core 1's; row 9 of face 0 is the second half of kernel position 4
-    first, *_, last = certify(plan, spoil(maps, "weights.prepare", swap)).failures
-    assert str(first) == (
-        "prepare: core 1, matrix row 9, column 33 (L1 tile 0, face 0, row 9, column 1):"
-        " expected the weight of channel 49, kernel position (1, 1), found the weight "
-        "of channel 0, kernel position (1, 2)"
-    )
-    assert (last.rule, last.core, last.place) == (
-        "weights",
-        1,
-        "L1 tile 0, face 0, row 9, column 1",
-    )
-    unwritten = certify(plan, spoil(maps, "halo", lambda i, size: i * 0 + size + 1))
-    assert [f.rule for f in unwritten.failures] == ["halo", "outputs"]
-    assert unwritten.failures[1].found == "memory that nobody wrote"
-    assert unwritten.failures[1].expected == "zero"
-    assert unwritten.failures[1].count == unwritten.counts["window_elements"]
-
-
-@pytest.mark.parametrize(
-    ("channels", "shards", "kernel"),
-    [(64, 2, 3), (48, 2, 5), (128, 4, 3), (480, 8, 5), (70, 2, 3), (33, 1, 3)],
-)
-@pytest.mark.parametrize("layout", ["tile_chunks", "concatenated"])
-def test_an_older_layout_holds_where_it_has_no_finding(
-    layout, channels, shards, kernel
-):
-    plan = plan_of(
-        "width", layout, (shards, 1), channels=channels, kernel=kernel, height=20
-    )
-    found = any(finding.code == "JDW001" for finding in plan.findings)
-    rules = {failure.rule for failure in certify(plan).failures}
-    assert rules <= {"prepare", "read", "weights"}
-    assert ("weights" in rules) is found
-
-
-def test_reads_past_a_tensor_are_found():
-    plan = plan_of("width", "concatenated", (1, 1), channels=33, kernel=3)
-    [failure] = certify(plan).failures  # 4 tiles are read, 2 of them for nothing
-    assert failure.rule == "read"
-    assert (failure.expected, failure.found) == (">= 4", "2")

@@ -8,7 +8,7 @@ import pytest
 
 import jaxdw as jd
 from jaxdw.launch import composed
-from jaxdw.machine.grid import map_grid, program_of
+from jaxdw.machine.cores import Static, arithmetic_of, run_cores, static_of
 from jaxdw.machine.pallas_core import pallas_grid
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
@@ -36,7 +36,7 @@ CASES = [
 
 
 def drawn(scheme: str, compute: jd.ComputeConfig, conv: dict):
-    """Returns arguments of `map_grid` and the program, exponents well spread.
+    """Returns arguments of `run_cores`, exponents well spread.
 
     27 of 32 output sticks: no whole number of blocks.
     """
@@ -45,7 +45,7 @@ def drawn(scheme: str, compute: jd.ComputeConfig, conv: dict):
     shard = jd.ShardConfig(scheme=scheme, grid=(2, 2))
     plan = jd.make_plan(config, shard, compute)
     maps = jd.make_maps(plan).composed
-    program = program_of(plan)
+    static = static_of(plan)
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -54,29 +54,30 @@ def drawn(scheme: str, compute: jd.ComputeConfig, conv: dict):
 
     x, w = draw(*config.input_shape), draw(*config.weight_shape)
     bias = draw(config.channels) if config.bias else None
-    operands = composed.load(maps, x, w, bias, program)
+    loaded = composed.load(maps, x, w, bias, static)
     sticks = maps.sticks.index[..., :27]
-    return [operands.sticks, sticks, operands.weights, operands.bias], program
+    return [loaded.sticks, sticks, loaded.weights, loaded.bias], static
 
 
-def assert_same_bits(arguments: list, program):
-    want = jax.jit(functools.partial(map_grid, program=program, exact=False))
-    got = jax.jit(functools.partial(pallas_grid, program=program, interpret=True))
-    want, got = (np.asarray(way(*arguments)) for way in (want, got))
+def assert_same_bits(arguments: list, static: Static, **written):
+    runs = [
+        jax.jit(functools.partial(run_cores, static=on, form="float", **written))
+        for on in (static, dataclasses.replace(static, backend="pallas"))
+    ]
+    want, got = (np.asarray(run(*arguments)) for run in runs)
     assert want.shape == got.shape
     assert np.unique(want).size > 50  # of all values
     np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
 
 
 @pytest.mark.parametrize(("scheme", "compute", "conv"), CASES)
-def test_the_kernel_gives_the_bits_of_map_grid(scheme, compute, conv):
-    arguments, program = drawn(scheme, compute, conv)
-    assert_same_bits([*arguments, None, None], program)
+def test_the_kernel_gives_the_bits_of_xla(scheme, compute, conv):
+    assert_same_bits(*drawn(scheme, compute, conv))
 
 
 @pytest.mark.parametrize("own", [False, True])
 def test_nhw_shards_share_arrays_or_have_their_own_and_are_poisoned(own):
-    arguments, program = drawn("height", FLOAT32, {"bias": True})
+    arguments, static = drawn("height", FLOAT32, {"bias": True})
     l1, sticks, weights, bias = arguments
     num_shards, _, num_sticks = sticks.shape
     assert num_shards == 2
@@ -87,35 +88,26 @@ def test_nhw_shards_share_arrays_or_have_their_own_and_are_poisoned(own):
         l1, weights, bias = (jnp.stack([v, v[::-1] * 3]) for v in (l1, weights, bias))
     else:
         channels_written = channels_written[0]
-    poison = jnp.asarray(channels_written), jnp.asarray(windows_written)
-    assert_same_bits([l1, sticks, weights, bias, *poison], program)
+    assert_same_bits(
+        [l1, sticks, weights, bias],
+        static,
+        channels_written=channels_written,
+        windows_written=windows_written,
+    )
 
 
 @pytest.mark.parametrize(("scheme", "compute", "conv"), CASES)
 def test_triton_takes_the_kernel(scheme, compute, conv):
     """Lowered for a GPU, on any machine: no operation that Triton does not have."""
-    arguments, program = drawn(scheme, compute, conv)
-    kernel = functools.partial(pallas_grid, program=program, interpret=False)
-    traced = jax.jit(kernel).trace(*arguments, None, None)
+    arguments, static = drawn(scheme, compute, conv)
+    kernel = functools.partial(
+        pallas_grid,
+        arithmetic=arithmetic_of(static, "float"),
+        activation=static.activation,
+        output_dtype=static.output_dtype,
+        compute=static.compute,
+        interpret=False,
+    )
+    traced = jax.jit(kernel).trace(*arguments)
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("xla.gpu.triton") == 1
-
-
-def test_a_run_takes_the_kernel_that_the_environment_asks_for(monkeypatch):
-    conv = jd.ConvConfig(channels=40, height=6, width=5, padding=1, bias=True)
-    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", grid=(2, 2)), LOFI)
-    maps = jd.make_maps(plan)
-    rng = np.random.default_rng(0)
-    shapes = (conv.input_shape, conv.weight_shape, (conv.channels,))
-    operands = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-    want = jd.run(plan, maps, *operands).output
-    assert not program_of(plan).pallas
-    monkeypatch.setenv("JAXDW_PALLAS", "1")
-    assert program_of(plan).pallas
-    np.testing.assert_array_equal(jd.run(plan, maps, *operands).output, want)
-    text = str(
-        jax.make_jaxpr(lambda x: jd.run(plan, maps, x, *operands[1:]).output)(
-            operands[0]
-        )
-    )
-    assert "pallas_call" in text

@@ -1,6 +1,7 @@
 import numpy as np
 import oracles
 import strategies
+from examples import halo_geometry
 from hypothesis import given
 
 import jaxdw as jd
@@ -11,17 +12,7 @@ def test_haloed_shards_hold_the_sticks_the_oracle_names(conv, shard):
     plan = jd.make_plan(conv, shard, must_fit=False)
     maps = jd.make_maps(plan)
     input_rows, sticks = plan.input_shard.rows, plan.window.num_inputs
-    halo_rows, want = oracles.haloed_shards(
-        conv.batch,
-        conv.height,
-        conv.width,
-        conv.kernel,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        plan.num_nhw_shards,
-        input_rows,
-    )
+    halo_rows, want = oracles.haloed_shards(*halo_geometry(plan), input_rows)
     assert maps.halo.index.shape == (plan.num_nhw_shards, halo_rows)
     for got_shard, want_shard in zip(maps.halo.index.tolist(), want, strict=True):
         for row, entry in zip(got_shard, want_shard, strict=True):

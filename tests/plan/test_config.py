@@ -112,6 +112,16 @@ def test_a_broken_rule_of_the_convolution_is_named(conv, sentence):
             {"weight_layout": "new"},
             "`weight_layout` (='new') must be one of final, tile_chunks, concatenated",
         ),
+        (
+            {"input_layout": "sticks"},
+            "`input_layout` (='sticks') must be one of row_major, tile",
+        ),
+        ({"memory": "l2"}, "`memory` (='l2') must be one of l1, dram"),
+        ({"act_block_w_div": 0}, "`act_block_w_div` (=0) must be an integer >= 1"),
+        ({"config_tensors_in_dram": 1}, "`config_tensors_in_dram` (=1) must be True"),
+        ({"full_inner_dim": 1}, "`full_inner_dim` (=1) must be True or False"),
+        ({"force_split_reader": None}, "`force_split_reader` (=None) must be True or"),
+        ({"enable_activation_reuse": 0}, "`enable_activation_reuse` (=0) must be True"),
     ],
 )
 def test_a_broken_rule_of_the_sharding_is_named(shard, sentence):
@@ -127,6 +137,9 @@ def test_a_broken_rule_of_the_compute_config_is_named():
     )
     assert "`fp32_dest_acc` (=1) must be True or False" in refusal(
         compute={"fp32_dest_acc": 1}
+    )
+    assert "`packer_l1_acc` (=1) must be True or False" in refusal(
+        compute={"packer_l1_acc": 1}
     )
 
 

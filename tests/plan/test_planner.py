@@ -240,7 +240,9 @@ def test_any_plan_that_passes_runs(conv, shard):
     x = rng.integers(-4, 5, conv.input_shape).astype(np.float32)
     w = rng.integers(-2, 3, conv.weight_shape).astype(np.float32)
     result = jd.run(plan, jd.make_maps(plan), x, w)
-    want = oracles.conv_float32(x, w, None, conv.stride, conv.padding, conv.dilation)
+    want = oracles.conv(
+        x, w, None, conv.stride, conv.padding, conv.dilation, np.float32
+    )
     np.testing.assert_array_equal(result.output, oracles.bf16_round(want))
 
 

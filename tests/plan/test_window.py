@@ -4,6 +4,7 @@ import numpy as np
 import oracles
 import pytest
 import strategies
+from examples import halo_geometry
 from hypothesis import given
 
 import jaxdw as jd
@@ -61,16 +62,7 @@ def test_every_window_start_is_that_of_ttnn(case):
 @given(strategies.convs(), strategies.shards())
 def test_halo_and_window_starts_equal_the_oracle(conv, shard):
     plan = jd.make_plan(conv, shard, must_fit=False)
-    geometry = (
-        conv.batch,
-        conv.height,
-        conv.width,
-        conv.kernel,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        plan.num_nhw_shards,
-    )
+    geometry = halo_geometry(plan)
     halo_rows, want = oracles.haloed_shards(*geometry, plan.input_shard.rows)
     assert plan.halo_shard.rows == halo_rows
     got = [[("unwritten",)] * halo_rows for _ in want]

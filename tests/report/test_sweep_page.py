@@ -1,4 +1,3 @@
-import dataclasses
 import io
 import re
 
@@ -8,10 +7,10 @@ from rich.console import Console
 
 import jaxdw as jd
 from jaxdw.report.sweep_figures import core_use
-from jaxdw.report.sweep_page import plan_of_row, sweep_page
+from jaxdw.report.sweep_page import sweep_page
 from jaxdw.report.sweep_table import best_row, grouped, summary_table
 from jaxdw.sweep.evaluate import evaluate
-from jaxdw.sweep.results import NAMES
+from jaxdw.sweep.rows import NAMES
 from jaxdw.sweep.space import Space
 
 SPACE = Space(models=("mobilenet_v2",), schemes=("height", "width", "block"))
@@ -25,16 +24,6 @@ def planned_rows() -> list[dict]:
     ]
     rows[3] |= {"status": "pass", "pcc": 0.9987654, "max_ulp": 7}
     return rows
-
-
-def test_a_row_gives_back_its_plan():
-    points = dataclasses.replace(SPACE, grids=((4, 3),), batches=(2,)).points()
-    dilated = dataclasses.replace(points[3].conv, dilation=(2, 1))
-    for point in (*points[::5], dataclasses.replace(points[3], conv=dilated)):
-        row = dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
-        assert plan_of_row(row) == jd.make_plan(
-            point.conv, point.shard, point.compute, point.arch, must_fit=False
-        )
 
 
 def test_the_best_scheme_has_the_fewest_cycles_of_those_that_run(rows):
@@ -75,6 +64,33 @@ def test_the_page_holds_every_row_and_layer(rows):
         sweep_page([])
 
 
+def test_the_page_shows_the_axes_that_vary_and_names_the_others(rows):
+    text = sweep_page(rows)
+    heads = re.findall('<th scope="col">([^<]*)</th>', text)
+    assert heads[-15:-11] == ["model", "layer", "times", "scheme"]
+    assert "weights_dtype bfloat16, fidelity LoFi, arithmetic fpu" in text
+    assert "program depthwise, arch wormhole_b0" in text
+    other = {"weights_dtype": "bfloat8_b", "program": "other", "status": "refused"}
+    mixed = [rows[0] | other, *rows[1:]]
+    text = sweep_page(mixed)
+    heads = re.findall('<th scope="col">([^<]*)</th>', text)
+    assert heads[-17:-11] == [
+        "model", "layer", "times", "weights dtype", "program", "scheme",
+    ]  # fmt: skip
+    assert "weights_dtype bfloat16" not in text
+
+
+def test_every_row_of_the_page_says_how_to_repeat_it(rows):
+    text = sweep_page(rows)
+    refused = [row for row in rows if row["status"] == "refused"]
+    assert refused
+    for row in rows:
+        shown = 2 if row in refused else 1
+        assert text.count(f"<td>{row['repeat']}</td>") == shown
+    failed = [rows[0] | {"status": "fail", "pcc": 0.5, "pcc_needed": 0.985}]
+    assert "<td>pcc 0.5, needed 0.985</td>" in sweep_page(failed)
+
+
 def test_the_same_rows_make_the_same_page(rows):
     assert sweep_page(rows) == sweep_page(rows)
 
@@ -84,10 +100,13 @@ def test_the_page_opens_and_sorts_by_keyboard(rows, browser: Browser, tmp_path, 
     path = tmp_path / "page.html"
     path.write_text(sweep_page(rows), "utf-8")
     browser.open(path, scheme=scheme)
-    column = "[...document.querySelectorAll('table.sortable tbody tr')]"
-    column += ".map(row => parseFloat(row.cells[10].textContent.replaceAll(',', '')))"
+    heads = "[...document.querySelectorAll('table.sortable th')].map(h => h.innerText)"
+    place = browser.evaluate(heads).index("cycles")
+    column = "[...document.querySelectorAll('table.sortable tbody tr')].map(row =>"
+    column += f"parseFloat(row.cells[{place}].textContent.replaceAll(',', '')))"
     before = browser.evaluate(column)
-    button = browser.driver.find_element("css selector", "th:nth-child(11) button")
+    path = f"table.sortable th:nth-child({place + 1}) button"
+    button = browser.driver.find_element("css selector", path)
     button.send_keys("\n")
     assert browser.evaluate(column) == sorted(before) != before
     button.send_keys("\n")

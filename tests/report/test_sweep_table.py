@@ -2,11 +2,12 @@
 
 from rich.console import Console
 
-from jaxdw.report.sweep_table import summary_table
+from jaxdw.report.sweep_table import grouped, layer_label, summary_table
 
 
 def row(scheme: str, status: str, cycles: int | None, **more) -> dict:
     layer = {"model": "m", "layer": "l", "batch": 1, "channels": 32}
+    layer |= {"program": "depthwise"}
     size = {"height": 8, "width": 8, "kernel": "3x3", "stride": "1x1"}
     return {
         **layer,
@@ -44,3 +45,19 @@ def test_what_never_runs_or_fails_is_marked():
         row("auto", "planned", 80),
     )
     assert found == ["50 -", "60 FAIL *", "ERROR", "80", "0.100000"]
+
+
+def test_layers_are_told_apart_by_batch_and_program():
+    rows = [
+        row("height", "pass", 9),
+        row("height", "pass", 5, program="other"),
+        row("height", "pass", 7, batch=2),
+    ]
+    assert [list(found) for found in grouped(rows).values()] == [["height"]] * 3
+    assert [layer_label(r) for r in rows] == ["l", "l other", "l batch 2"]
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(summary_table(rows))
+    shown = capture.get()
+    assert [text in shown for text in ("9 *", "5 *", "7 *")] == [True] * 3
+    assert ["l other" in shown, "l batch 2" in shown] == [True, True]

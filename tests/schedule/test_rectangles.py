@@ -9,6 +9,7 @@ from hypothesis import given
 
 import jaxdw as jd
 from jaxdw.maps.multicast import Multicast, make_multicast
+from jaxdw.schedule.many import judge_grids
 from jaxdw.schedule.rectangles import (
     N150_TILES,
     factory_multicasts,
@@ -16,7 +17,7 @@ from jaxdw.schedule.rectangles import (
     spans,
     stack_multicasts,
 )
-from jaxdw.schedule.verdict import judge_grids, judge_schedule
+from jaxdw.schedule.verdict import judge_schedule
 
 
 @pytest.mark.parametrize(
@@ -91,25 +92,3 @@ def test_what_no_chip_has_is_refused():
     larger = factory_multicasts("height", 8, 8, 1).one(0)
     with pytest.raises(jd.ConfigError, match=r"`names` \(=3\).*use -1 for none"):
         judge_grids(stack_multicasts([larger, names]))
-
-
-def test_which_grids_of_a_chip_are_clean():
-    sizes = [(x, y) for x in range(1, 9) for y in range(1, 9)]
-    x, y = np.array(sizes).T
-    row_major = factory_multicasts("block", x, x * y, x)
-    assert judge_grids(row_major).clean.all()
-    col_major = factory_multicasts("block", x, x * y, y)
-    clean = (x == y) | (x == 1)  # the others get a rectangle of another shape
-    np.testing.assert_array_equal(judge_grids(col_major).clean, clean)
-    for grid in range(0, 64, 3):
-        assert judge_schedule(col_major.one(grid)).clean == clean[grid]
-    cores = np.arange(1, 65)
-    assert judge_grids(factory_multicasts("width", 8, cores, cores)).clean.all()
-    height = factory_multicasts("height", np.minimum(cores, 8), cores, 1)
-    full = (cores <= 8) | (cores % 8 == 0)
-    np.testing.assert_array_equal(judge_grids(height).clean, full)
-    unswapped = judge_grids(height, noc=1).clean
-    assert unswapped.tolist() == [True] + [False] * 63
-    noc = cores % 2
-    mixed = judge_grids(height, noc=noc).clean
-    np.testing.assert_array_equal(mixed, np.where(noc, unswapped, full))

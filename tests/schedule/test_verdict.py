@@ -2,13 +2,10 @@
 
 import dataclasses
 
-import hypothesis.strategies as st
 import numpy as np
-import oracles_schedule
 import pytest
-from hypothesis import given, settings
+from schedule_examples import BLOCK, TRIO, found, grid, program
 
-import jaxdw as jd
 from jaxdw.maps.multicast import NO_CORE, Multicast
 from jaxdw.schedule.protocol import (
     BLACKHOLE_PROTOCOL,
@@ -17,32 +14,11 @@ from jaxdw.schedule.protocol import (
     Step,
 )
 from jaxdw.schedule.rectangles import (
-    factory_multicasts,
-    stack_multicasts,
     swap_corners,
 )
-from jaxdw.schedule.verdict import judge_grids, judge_schedule
+from jaxdw.schedule.verdict import judge_schedule
 
-KINDS = ("race", "deadlock", "unserved", "acknowledgement", "stray write")
-ROLES = ("sender", "lone_sender", "receiver")
 UNGUARDED = dataclasses.replace(READERS_PROTOCOL, lone_sender=READERS_PROTOCOL.sender)
-
-
-def grid(scheme: str, x: int, cores: int, channel_shards: int = 1) -> Multicast:
-    return factory_multicasts(scheme, x, cores, channel_shards).one(0)
-
-
-TRIO = grid("height", 3, 3)  # a sender at (0, 0), receivers at (1, 0) and (2, 0)
-BLOCK = grid("block", 3, 9, 3)
-
-
-def found(multicast: Multicast, protocol=READERS_PROTOCOL, noc=0) -> set[tuple]:
-    """Returns each problem as (kind, core, semaphore)."""
-    verdict = judge_schedule(multicast, noc=noc, protocol=protocol)
-    assert verdict.clean == (not verdict.problems)
-    problems = {(p.kind, p.core, p.semaphore) for p in verdict.problems}
-    assert len(problems) == len(verdict.problems)
-    return problems
 
 
 def reason(multicast, kind, core, semaphore=None, protocol=READERS_PROTOCOL) -> str:
@@ -56,10 +32,6 @@ def reason(multicast, kind, core, semaphore=None, protocol=READERS_PROTOCOL) -> 
 def changed(multicast: Multicast, **fields) -> Multicast:
     arrays = {name: np.array(v, np.int32) for name, v in fields.items()}
     return dataclasses.replace(multicast, **arrays)
-
-
-def program(role: str, steps) -> Protocol:
-    return dataclasses.replace(READERS_PROTOCOL, **{role: tuple(steps)})
 
 
 def without(role: str, step: Step) -> Protocol:
@@ -293,118 +265,3 @@ def test_naming_another_sender_starves_one_and_floods_the_other():
     assert reason(changed(TRIO, names=[-1, 2, 0]), "race", (2, 0), "sender") == (
         "1 increments stay in it for the next launch"
     )
-
-
-def test_steps_keep_to_their_role():
-    with pytest.raises(jd.ConfigError, match=r"`receiver` \(=READ_DRAM\)"):
-        program("receiver", [Step.READ_DRAM])
-    with pytest.raises(jd.ConfigError, match=r"`sender` \(=INCREMENT_SENDER\)"):
-        program("sender", [Step.INCREMENT_SENDER])
-
-
-@st.composite
-def multicasts(draw: st.DrawFn, most: int) -> Multicast:
-    """Draws arguments right and wrong: counts off by one, any corners, any names."""
-    cores = draw(st.integers(2, most))
-    x = draw(st.integers(1, min(cores, 8)))
-    senders = draw(st.integers(1, max(1, cores - 1)))
-    xy = [(core % x, core // x) for core in range(cores)]
-    box = [0, 0, x - 1, (cores - 1) // x]
-    corner = st.tuples(st.integers(0, 2), st.integers(0, 2))
-    corners = st.one_of(
-        st.just(box), st.tuples(corner, corner).map(lambda c: sum(c, ()))
-    )
-    named = st.one_of(st.integers(0, senders - 1), st.integers(NO_CORE, cores - 1))
-    names = [draw(named) for _ in range(cores)]
-    rect = [list(draw(corners)) for _ in range(cores)]
-    off = [draw(st.sampled_from([0, 0, 0, 1, -1])) for _ in range(cores)]
-    counts = [names[senders:].count(core) + off[core] for core in range(cores)]
-    return Multicast(
-        xy=np.array(xy, np.int32),
-        is_sender=np.arange(cores) < senders,
-        names=np.array(names, np.int32),
-        rect=np.array(rect, np.int32),
-        num_dests=np.maximum(np.array(counts, np.int32), 0),
-    )
-
-
-@st.composite
-def protocols(draw: st.DrawFn, changes: int) -> Protocol:
-    """Draws the protocol with steps dropped, doubled, or exchanged."""
-    programs = {role: list(getattr(READERS_PROTOCOL, role)) for role in ROLES}
-    for _ in range(changes):
-        steps = programs[draw(st.sampled_from(["sender", "receiver"]))]
-        at, to = (draw(st.integers(0, len(steps) - 1)) for _ in range(2))
-        change = draw(st.sampled_from(["drop", "double", "exchange"]))
-        if change == "drop":
-            steps.pop(at)
-        elif change == "double":
-            steps.insert(to, steps[at])
-        else:
-            steps[at], steps[to] = steps[to], steps[at]
-    return Protocol(
-        **{role: tuple(steps) for role, steps in programs.items()},
-        in_order=draw(st.sampled_from([True, True, True, False])),
-        count_excess=draw(st.sampled_from([0, 1, -1])) if changes > 1 else 0,
-    )
-
-
-def explored(multicast: Multicast, protocol: Protocol, noc: int) -> set[tuple]:
-    programs = {role: [s.name for s in getattr(protocol, role)] for role in ROLES}
-    return oracles_schedule.problems(
-        multicast, programs, protocol.count_excess, protocol.in_order, noc
-    )
-
-
-noc_ids = st.integers(0, 1)
-
-
-@settings(max_examples=300)
-@given(multicasts(most=3), protocols(changes=1), noc_ids)
-def test_every_interleaving_gives_the_same_problems(multicast, protocol, noc):
-    assert found(multicast, protocol, noc) == explored(multicast, protocol, noc)
-
-
-@settings(max_examples=150)
-@given(multicasts(most=3), protocols(changes=2), noc_ids)
-def test_no_interleaving_does_what_was_not_found(multicast, protocol, noc):
-    problems = found(multicast, protocol, noc)
-    missed = explored(multicast, protocol, noc) - problems
-    assert {kind for kind, _, _ in missed} <= {"unserved"}
-    assert problems or not missed
-
-
-def of_grid(verdicts, batch, index: int) -> set[tuple]:
-    """Returns one grid's problems as (kind, core), from the masks."""
-    xy = [tuple(c) for c in batch.one(index).xy.tolist()]
-    out = {
-        ("stray write", (int(x), int(y)))
-        for y, x in np.argwhere(verdicts.stray_write[index])
-    }
-    for kind in KINDS[:-1]:
-        mask = getattr(verdicts, kind)[index]
-        assert not mask[len(xy) :].any()
-        out |= {(kind, xy[core]) for core in np.flatnonzero(mask)}
-    assert verdicts.clean[index] == (not out)
-    return out
-
-
-@settings(max_examples=60)
-@given(st.lists(multicasts(most=9), min_size=1, max_size=6), noc_ids)
-def test_many_grids_at_once_give_the_same_problems(grids, noc):
-    batch = stack_multicasts(grids)
-    verdicts = judge_grids(batch, noc=noc)
-    for index, multicast in enumerate(grids):
-        want = {problem[:2] for problem in found(multicast, noc=noc)}
-        assert of_grid(verdicts, batch, index) == want
-
-
-@pytest.mark.parametrize("arch", ["n300", "blackhole_11x10"])
-def test_a_plan_is_judged_with_the_protocol_of_its_chip(arch, monkeypatch):
-    conv = jd.ConvConfig(channels=256, height=16, width=16)
-    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", grid=(4, 4)), arch=arch)
-    assert judge_schedule(plan).clean
-    unflushed = dataclasses.replace(READERS_PROTOCOL, in_order=False)
-    monkeypatch.setattr("jaxdw.schedule.protocol.BLACKHOLE_PROTOCOL", unflushed)
-    assert judge_schedule(plan).clean == (arch == "n300")
-    assert judge_schedule(plan, protocol=READERS_PROTOCOL).clean

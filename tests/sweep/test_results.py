@@ -6,12 +6,12 @@ import os
 import pytest
 
 import jaxdw as jd
-from jaxdw.sweep import results
-from jaxdw.sweep.results import NAMES, ResultStore, compare_rows, query, read_rows
+from jaxdw.sweep.results import ResultStore, compare_rows, query, read_rows
+from jaxdw.sweep.rows import NAMES, SCHEMA
 
 
 def row(key: str, **changes) -> dict:
-    values = dict.fromkeys(NAMES) | {"schema": results.SCHEMA, "key": key}
+    values = dict.fromkeys(NAMES) | {"schema": SCHEMA, "key": key}
     values |= {"model": "m", "layer": key, "scheme": "height", "status": "pass"}
     return values | {"pcc": 0.5, "fits": True, "cores": 3} | changes
 

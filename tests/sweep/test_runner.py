@@ -93,7 +93,7 @@ def test_tasks_hold_every_point_once_and_one_program_each():
     points = Space(models=("mobilenet_v2", "efficientnet_b0")).points()
     tasks = tasks_of(points, plan_only=False)
     assert sorted(p.key for task in tasks for p in task) == sorted(keys_of(points))
-    programs = [{runner._program_of(point) for point in task} for task in tasks]
+    programs = [{runner._computation_of(point) for point in task} for task in tasks]
     assert all(len(found) == 1 for found in programs)
     assert len(set.union(*programs)) < len(points) / 4
     assert max(map(len, tasks)) <= runner.TASK_POINTS
@@ -296,12 +296,12 @@ def test_an_onnx_file_runs_with_its_own_weights(tmp_path):
     (point,) = space.points()
     row = evaluate(point)
     assert (row["status"], row["layer"], row["channels"]) == ("pass", "stage/dw", 32)
-    taken = evaluating._tensors(point, jd.make_plan(point.conv), 0)[1]
+    taken = evaluating.operands_of(point, 0).w
     np.testing.assert_array_equal(
         taken, w.astype(ml_dtypes.bfloat16).astype(np.float32)
     )
     block = dataclasses.replace(point.conv, weights_dtype="bfloat8_b")
-    taken = evaluating._tensors(point, jd.make_plan(block), 0)[1]
+    taken = evaluating.operands_of(dataclasses.replace(point, conv=block), 0).w
     np.testing.assert_array_equal(taken, w)
 
 

@@ -33,6 +33,25 @@ def test_a_key_is_the_same_everywhere():
 
 
 @pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        ("shard", {"input_layout": "tile"}),
+        ("shard", {"memory": "dram"}),
+        ("shard", {"config_tensors_in_dram": True}),
+        ("shard", {"full_inner_dim": True}),
+        ("shard", {"act_block_w_div": 2}),
+        ("shard", {"force_split_reader": True}),
+        ("shard", {"enable_activation_reuse": True}),
+        ("compute", {"packer_l1_acc": True}),
+    ],
+)
+def test_a_key_tells_options_apart(config, changes):
+    point = SMALL.points()[0]
+    changed = dataclasses.replace(getattr(point, config), **changes)
+    assert dataclasses.replace(point, **{config: changed}).key != point.key
+
+
+@pytest.mark.parametrize(
     ("expression", "count"),
     [
         ("channels >= 576 and stride == 1", 2 * 2),

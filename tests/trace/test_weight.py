@@ -1,21 +1,18 @@
 """Provenance against an emulated run whose every number says where it comes from."""
 
-import dataclasses
 import functools
 
 import hypothesis.strategies as st
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from trace_examples import BASE, plan_of
 
 import jaxdw as jd
 from jaxdw.maps.banks import bank_table
 from jaxdw.trace.core import explain_core
-from jaxdw.trace.places import element_of
-from jaxdw.trace.weight import explain_page, explain_tile, explain_weight
+from jaxdw.trace.weight import explain_slot, explain_tile, explain_weight
 
-FLOAT32 = jd.ComputeConfig(arithmetic="float32")
 WITNESS = {
     "dtype": "float32",
     "weights_dtype": "float32",
@@ -23,22 +20,6 @@ WITNESS = {
 }
 KEEP = ("weights", "tiles", "dram", "l1_weights", "input_shards", "haloed_shards")
 KEEP += ("output_shards",)
-BASE = 0x1D4D80  # of the plans, aligned to both chips
-
-
-def plan_of(scheme: str = "block", arch: str = "wormhole_b0", **fields) -> jd.Plan:
-    shard = {
-        k: fields.pop(k)
-        for k in ("grid", "orientation", "weight_layout") & fields.keys()
-    }
-    conv = {"channels": 64, "height": 8, "width": 8, "padding": 1} | fields
-    return jd.make_plan(
-        jd.ConvConfig(**conv),
-        jd.ShardConfig(scheme=scheme, **shard),
-        FLOAT32,
-        arch,
-        must_fit=False,
-    )
 
 
 def numbered(shape) -> np.ndarray:
@@ -128,7 +109,7 @@ def check_weight(plan, memories, w, weight):
     assert {h.source for h in trace.holders} == set(trace.readers)
 
     tile = explain_tile(plan, page.tile, BASE)
-    assert tile == explain_page(plan, page.bank, page.slot, BASE)
+    assert tile == explain_slot(plan, page.bank, page.slot, BASE)
     assert tile.page == page
     assert [h.core for h in tile.holders] == [h.core for h in trace.holders]
     assert any(first <= channel <= last for first, last in tile.channels)
@@ -225,7 +206,7 @@ def test_tiles_hold_every_weight_just_once(scheme):
     places = {(t.page.bank, t.page.slot) for t in traces}
     assert len(places) == len(traces)
     for trace in traces:
-        assert explain_page(plan, trace.page.bank, trace.page.slot, BASE) == trace
+        assert explain_slot(plan, trace.page.bank, trace.page.slot, BASE) == trace
     assert [t.rows for t in traces] == [
         (32 * r, 32 * r + 31) for r in range(rows) for _ in range(columns)
     ]
@@ -265,61 +246,6 @@ def test_the_plans_example_step_by_step():
     assert product.halo_row == 29  # row 5 of the image, behind its last column
 
 
-def test_roles_of_each_scheme():
-    roles = {}
-    for scheme in ("height", "width", "block"):
-        plan = plan_of(scheme, channels=96, height=16)
-        roles[scheme] = [
-            explain_core(plan, *plan.core_grid.xy(core))
-            for core in range(plan.num_cores)
-        ]
-    assert [t.role for t in roles["height"]] == ["sender"] + ["receiver"] * 3
-    assert [t.role for t in roles["width"]] == ["reader"] * 3
-    assert [t.role for t in roles["block"]] == ["sender"] * 3 + ["receiver"] * 9
-    assert [t.source for t in roles["block"]] == [0, 1, 2] * 4
-    sender = roles["block"][1]
-    assert sender.receivers == (4, 7, 10)
-    assert sender.rectangle is not None
-    assert (sender.num_dests, dataclasses.astuple(sender.rectangle)) == (
-        3,
-        (1, 0, 1, 3),
-    )
-    assert roles["block"][4].rectangle is None
-    assert [t.tiles for t in roles["width"]] == [(0,), (1,), (2,)]
-
-
-def test_idle_cores_in_the_bounding_box_are_overwritten():
-    plan = plan_of("height", channels=32, height=20, width=20)  # 13 cores
-    sender, idle, outside = (explain_core(plan, *xy) for xy in ((0, 0), (6, 1), (0, 2)))
-    assert sender.overwritten == ((5, 1), (6, 1), (7, 1))
-    assert (idle.role, idle.core, idle.source) == ("idle", None, 0)
-    assert (outside.role, outside.source, outside.tiles) == ("idle", None, ())
-
-
-def test_bias_tiles_are_those_read():
-    plan = plan_of("block", bias=True)
-    assert explain_core(plan, 1, 1).bias_tiles == plan.bias_tile_ids(3) == (1,)
-    assert explain_core(plan_of("block"), 1, 1).bias_tiles == ()
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "bfloat8_b", "bfloat4_b"])
-def test_the_bytes_of_an_element_are_those_the_packer_writes(dtype):
-    elements = [0, 1, 15, 16, 255, 256, 700, 1023]
-    tiles = np.zeros((len(elements), 1024), np.float32)
-    for tile, element in enumerate(elements):
-        tiles[tile, element] = ml_dtypes.bfloat16(3.14) if dtype[0] == "b" else 3.14
-    packed = np.asarray(jd.pack(tiles, dtype))
-    for raw, element in zip(packed, elements, strict=True):
-        place = element_of(element, dtype)
-        own = set(range(place.byte, place.byte + place.num_bytes))
-        shared = set() if place.exponent_byte is None else {place.exponent_byte}
-        assert set(np.flatnonzero(raw).tolist()) == own | shared
-        if place.nibble is not None:
-            assert (raw[place.byte] > 15) == (place.nibble == "high")
-        else:
-            assert dtype != "bfloat4_b"
-
-
 def test_an_older_layout_loses_weights_or_pairs_them_wrong():
     lossy = plan_of("width", channels=91, weight_layout="concatenated")
     assert explain_weight(lossy, 89, 0, 0).holders
@@ -344,9 +270,9 @@ def test_an_older_layout_loses_weights_or_pairs_them_wrong():
             r"`output image` \(=1\) must be one of 1; use 0\n`output row` \(=8\)",
         ),
         (lambda p: explain_tile(p, 2), r"`tile` \(=2\) must be one of 2; use 0 to 1"),
-        (lambda p: explain_page(p, 12, 0), r"`bank` \(=12\) must be one of 12"),
-        (lambda p: explain_page(p, 5, 0), r"`bank` \(=5\) must hold.* use 0 to 1"),
-        (lambda p: explain_page(p, 1, 1), r"`slot` \(=1\) must be one of 1; use 0"),
+        (lambda p: explain_slot(p, 12, 0), r"`bank` \(=12\) must be one of 12"),
+        (lambda p: explain_slot(p, 5, 0), r"`bank` \(=5\) must hold.* use 0 to 1"),
+        (lambda p: explain_slot(p, 1, 1), r"`slot` \(=1\) must be one of 1; use 0"),
         (lambda p: explain_core(p, 8, -1), r"`x` \(=8\).*\n`y` \(=-1\).*0 to 7"),
     ],
 )  # fmt: skip

@@ -38,8 +38,12 @@ _repr = reprlib.Repr()
 _repr.maxstring = 120
 
 
-def quoted(name: str) -> str:
-    """Returns a name out of a file for a message: escaped, not too long."""
+def quoted(name: str | bytes) -> str:
+    """Returns a name out of a file for a message: escaped, not too long.
+
+    Args:
+      name: bytes if it is not UTF-8.
+    """
     return _repr.repr(name)
 
 

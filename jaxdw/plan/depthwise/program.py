@@ -1,7 +1,7 @@
 """The depthwise program: the 2D depthwise branch of tt-metal, not merged."""
 
 import dataclasses
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
@@ -86,7 +86,7 @@ class DepthwisePlan(Plan):
         compute: ComputeConfig,
         arch: Arch,
         core_grid: CoreGrid,
-    ) -> Self:
+    ) -> "DepthwisePlan":
         window = Window(conv)
         before_halo = input_shard(
             cast(Scheme, shard.scheme),

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdw as jd
-from jaxdw.machine.core import bias_stream, weight_stream
 from jaxdw.numerics.sfpu import activate
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "core_kernels.npz")
@@ -180,12 +179,3 @@ def test_derivatives_go_straight_through():
 
     gradient = jax.grad(loss)(jnp.asarray(weights))
     np.testing.assert_allclose(gradient[0], windows.sum(axis=0), rtol=1e-5)
-
-
-def test_streams_read_tiles_in_memory_order():
-    tiles = jnp.arange(2048.0).reshape(2, 1024)
-    stream = weight_stream(tiles, 5, 320)
-    assert stream[3].tolist() == list(range(960, 1280))
-    bias = bias_stream(tiles)
-    want = [*range(16), *range(256, 272), *range(1024, 1040), *range(1280, 1296)]
-    assert bias.tolist() == want

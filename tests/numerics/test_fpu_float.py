@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdw.arch.arch import load_arch
-from jaxdw.numerics import formats, fpu, fpu_fast
+from jaxdw.numerics import formats, fpu, fpu_float
 
 
 def ordinary_operands(seed: int, taps: int, zeros: float) -> tuple:
@@ -45,11 +45,11 @@ def reduce(windows, weights, phases, fp32_dest, way):
 @pytest.mark.parametrize("taps", [1, 9, 25, 33])
 @pytest.mark.parametrize("fp32_dest", [False, True])
 @pytest.mark.parametrize("phases", [1, 2, 3, 4])
-def test_the_float32_forms_equal_the_general_ones(phases, fp32_dest, taps, seed):
+def test_the_float_form_equals_the_integer_form(phases, fp32_dest, taps, seed):
     windows, weights = ordinary_operands(seed, taps, zeros=0.1 * (seed % 2))
-    assert fpu_fast.is_ordinary(windows) & fpu_fast.is_ordinary(weights)
+    assert fpu_float.is_ordinary(windows) & fpu_float.is_ordinary(weights)
     results = [
-        reduce(windows, weights, phases, fp32_dest, way) for way in (fpu_fast, fpu)
+        reduce(windows, weights, phases, fp32_dest, way) for way in (fpu_float, fpu)
     ]
     chex.assert_trees_all_equal(*(np.asarray(r).view(np.uint32) for r in results))
 
@@ -58,17 +58,17 @@ def test_the_float32_forms_equal_the_general_ones(phases, fp32_dest, taps, seed)
 def test_operands_out_of_the_ordinary_are_seen(dtype):
     least, most = 2.0**-43, 2.0**37 * (1 - 2**-8)
     usual = jnp.array([0.0, -0.0, 1.0, -least, most], dtype)
-    assert fpu_fast.is_ordinary(usual)
+    assert fpu_float.is_ordinary(usual)
     for extreme in (least / 2, most * (1 + 2**-7), 2.0**-130, np.inf, np.nan):
         for sign in (1, -1):
             values = usual.at[1].set(jnp.asarray(sign * extreme, dtype))
-            assert not fpu_fast.is_ordinary(values)
+            assert not fpu_float.is_ordinary(values)
 
 
 def test_the_widest_ordinary_operands_keep_their_products_in_range():
     """Exponents of a product: those of its operands less 127, a carry, 5 tap bits."""
-    assert 2 * fpu_fast.ORDINARY_LEAST - 127 - 12 >= 20
-    assert 2 * (fpu_fast.ORDINARY_BEYOND - 1) - 127 + 1 + 5 < 254
+    assert 2 * fpu_float.ORDINARY_LEAST - 127 - 12 >= 20
+    assert 2 * (fpu_float.ORDINARY_BEYOND - 1) - 127 + 1 + 5 < 254
 
 
 @pytest.mark.parametrize("fp32_dest", [False, True])
@@ -85,7 +85,7 @@ def test_phases_left_out_for_short_mantissas_change_nothing(bits, phases, fp32_d
     windows, weights = (jnp.asarray(p.view(np.float32)) for p in patterns)
     fixed = {"phases": phases, "fp32_dest": fp32_dest, "arch": load_arch("blackhole")}
     want = fpu.multiply_reduce(lambda k: windows[k], weights, **fixed)
-    got = fpu_fast.multiply_reduce(
+    got = fpu_float.multiply_reduce(
         lambda k: windows[k], weights, mantissa_bits=bits, **fixed
     )
     chex.assert_trees_all_equal(np.asarray(got).view("u4"), np.asarray(want).view("u4"))
@@ -106,7 +106,7 @@ def test_a_term_14_places_down_is_rounded_twice(small, large, want):
     lanes = [*small, 0.0, 0.0, *large]
     windows = jnp.array(lanes, jnp.float32)[:, None]
     weights = jnp.ones((len(lanes), 1))
-    for way in (fpu_fast, fpu):
+    for way in (fpu_float, fpu):
         dst = way.multiply_reduce(
             lambda k: windows[k],
             weights,
@@ -133,15 +133,15 @@ def test_a_term_14_places_down_is_rounded_twice(small, large, want):
 def test_what_is_sure_on_the_host_is_ordinary_however_it_is_rounded(edge, sure, dtype):
     values = np.ones(48, np.float32)
     values[17] = edge
-    assert fpu_fast.surely_ordinary(values) == sure
+    assert fpu_float.surely_ordinary(values) == sure
     if sure:
-        assert fpu_fast.is_ordinary(formats.cast(jnp.asarray(values), dtype))
+        assert fpu_float.is_ordinary(formats.cast(jnp.asarray(values), dtype))
 
 
 def test_nothing_is_sure_of_an_array_elsewhere_or_too_large_for_float32():
-    assert not fpu_fast.surely_ordinary(jnp.ones(3))
-    assert not fpu_fast.surely_ordinary(np.array([1e300]))
-    assert fpu_fast.surely_ordinary(np.ones((0, 3)))
+    assert not fpu_float.surely_ordinary(jnp.ones(3))
+    assert not fpu_float.surely_ordinary(np.array([1e300]))
+    assert fpu_float.surely_ordinary(np.ones((0, 3)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 33])
@@ -149,6 +149,6 @@ def test_nothing_is_sure_of_an_array_elsewhere_or_too_large_for_float32():
 def test_one_value_at_any_place_is_seen(size, dtype):
     for place in range(size):
         values = np.ones(size, np.float32)
-        assert fpu_fast.is_ordinary(jnp.asarray(values, dtype))
+        assert fpu_float.is_ordinary(jnp.asarray(values, dtype))
         values[place] = 2.0**40
-        assert not fpu_fast.is_ordinary(jnp.asarray(values, dtype))
+        assert not fpu_float.is_ordinary(jnp.asarray(values, dtype))

@@ -1,4 +1,4 @@
-"""The maps of one plan run together as far as anyone asks of them, and inverted."""
+"""The provenance of every element: the maps of a plan composed, and inverted."""
 
 import functools
 from typing import Literal
@@ -17,8 +17,8 @@ Role = Literal["reader", "sender", "receiver", "idle"]
 NOTHING = -1  # no weight, no tile, no core, no stick
 
 
-class Inverse:
-    """Answers where each thing lies by the very maps that the emulator gathers with.
+class Provenance:
+    """Says what lies where, by the very maps that the emulator gathers with.
 
     Arrays hold `NOTHING` where a map names padding or memory that nobody wrote.
     """
@@ -74,6 +74,30 @@ class Inverse:
         return list(zip(cores.tolist(), places.tolist(), strict=True))
 
     @functools.cached_property
+    def met_elements(self) -> Int[np.ndarray, "channel_shards_or_1 taps channels"]:
+        """The element of its weight_cb that each window element of a core meets."""
+        return or_nothing(self.maps.pairing)
+
+    @functools.cached_property
+    def _met_tiles(self) -> list[set[int]]:
+        return [
+            set(np.unique(met[met != NOTHING] // TILE_ELEMS).tolist())
+            for met in self.met_elements
+        ]
+
+    def met_by(self, core: int, element: int) -> tuple[int, int] | None:
+        """Returns the tap and the channel of a core that meet an element, if any."""
+        met = self.met_elements
+        shard = core % self.plan.num_channel_shards % len(met)
+        taps, channels = np.nonzero(met[shard] == element)
+        return (int(taps[0]), int(channels[0])) if len(taps) else None
+
+    def multiplied_tiles(self, core: int) -> set[int]:
+        """Returns the places in a core's weight_cb of the tiles that it multiplies."""
+        shard = core % self.plan.num_channel_shards
+        return self._met_tiles[shard % len(self._met_tiles)]
+
+    @functools.cached_property
     def bias_tiles(self) -> Int[np.ndarray, "cores places"]:
         """The bias tile id in each place of each core's bias_cb."""
         bias = self.maps.bias
@@ -117,6 +141,16 @@ class Inverse:
         return _invert(self.maps.collect.index, int(np.prod(shape))).reshape(shape)
 
     @functools.cached_property
+    def weight_cb_address(self) -> int:
+        """Where weight_cb begins in every core's L1."""
+        return self.plan.l1.address_of("weights")
+
+    @functools.cached_property
+    def haloed_address(self) -> int:
+        """Where the haloed shard begins in every core's L1."""
+        return self.plan.l1.address_of("source")
+
+    @functools.cached_property
     def cores_at(self) -> dict[tuple[int, int], int]:
         """The cores by their logical coordinates."""
         return {self.xy(core): core for core in range(self.plan.num_cores)}
@@ -153,6 +187,6 @@ def _invert(index: HostOrDevice, size: int) -> Int[np.ndarray, " size"]:
 
 
 @functools.lru_cache(maxsize=8)
-def inverse_of(plan: Plan) -> Inverse:
-    """Returns the inverse of a plan's maps, made once."""
-    return Inverse(plan)
+def provenance_of(plan: Plan) -> Provenance:
+    """Returns a plan's provenance, made once."""
+    return Provenance(plan)

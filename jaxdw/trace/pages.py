@@ -1,4 +1,4 @@
-"""Places in memory: pages in DRAM, elements in a tile, buffers in L1."""
+"""A weight tile as a page in DRAM, and the bytes of its elements."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ from typing import Literal
 from jaxdw.maps.banks import BankTable, bank_table
 from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
+from jaxdw.plan.units import FACE, FACE_ELEMS, TILE_BYTES, TILE_ELEMS, tile_place
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def element_of(element: int, dtype: str) -> Element:
     Args:
       element: 0 to 1,023, in memory order; dtype: of the tile.
     """
-    face, inside = divmod(element, FACE * FACE)
+    row, column = tile_place(element)
     num_bytes, exponent = 1, None
     nibble: Literal["low", "high"] | None = None
     if dtype not in MAGNITUDE_BITS:
@@ -65,22 +65,14 @@ def element_of(element: int, dtype: str) -> Element:
             nibble = "high" if element % 2 else "low"
     return Element(
         index=element,
-        face=face,
-        face_row=inside // FACE,
-        face_column=inside % FACE,
+        face=element // FACE_ELEMS,
+        face_row=row % FACE,
+        face_column=column % FACE,
         byte=byte,
         num_bytes=num_bytes,
         nibble=nibble,
         exponent_byte=exponent,
     )
-
-
-def range_problem(name: str, value: int, limit: int) -> str | None:
-    """Returns a sentence if `value` is not one of 0 to `limit - 1`."""
-    if 0 <= value < limit:
-        return None
-    legal = f"0 to {limit - 1}" if limit > 1 else "0"
-    return f"`{name}` (={value}) must be one of {limit}; use {legal}"
 
 
 @functools.lru_cache(maxsize=8)
@@ -108,8 +100,3 @@ def page_of(plan: Plan, table: BankTable, tile: int) -> Page:
         noc_address=int(table.noc_address[tile]),
         num_bytes=TILE_BYTES[plan.conv.weights_dtype],
     )
-
-
-def l1_address(plan: Plan, *names: str) -> int:
-    """Returns where the L1 buffer of one of these names begins in every core."""
-    return next(b.address for b in plan.l1.buffers if b.name in names)

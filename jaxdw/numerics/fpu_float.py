@@ -1,9 +1,9 @@
-"""The matrix unit in float32, for ordinary operands: the same bits, faster.
+"""The matrix unit's float form, for ordinary operands: the same bits, faster.
 
 Every quantity of `fpu` fits float32 exactly here: products of mantissa parts have at
 most 12 bits, a group's sum 14, and rounding at a power of two is a scaled floor. The
 operands' exponents are bounded so that no product, sum or scale factor leaves the range
-of float32. Tests hold both ways equal, bit for bit.
+of float32. Tests hold both forms equal, bit for bit.
 """
 
 import functools

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from hypothesis import given
 
 import jaxdw as jd
-from jaxdw.maps.weights import served_channels
+from jaxdw.maps.depthwise import pairing_map
 
 
 def witness(conv: jd.ConvConfig) -> np.ndarray:
@@ -102,44 +102,35 @@ def test_tile_chunks_agrees_with_final_where_the_plans_examples_lie(channels, sh
     )
 
 
-def test_bias_is_row_0_of_its_tiles():
-    conv = jd.ConvConfig(channels=70, height=8, width=8, padding=1, bias=True)
-    plan = jd.make_plan(conv, jd.ShardConfig(scheme="width", grid=(3, 1)))
-    bias = np.arange(1, 71, dtype=np.float32)
-    result = jd.run(
-        plan,
-        jd.make_maps(plan),
-        np.zeros(conv.input_shape, np.float32),
-        np.zeros(conv.weight_shape, np.float32),
-        bias,
-        keep=("bias", "bias_tiles"),
-    )
-    want = oracles.bias_matrix(bias, 96)
-    chex.assert_trees_all_equal(np.asarray(result.memories["bias"], np.float32), want)
-    chex.assert_trees_all_equal(
-        np.asarray(result.memories["bias_tiles"], np.float32), oracles.tilize(want)
-    )
-    chex.assert_trees_all_equal(
-        np.asarray(result.output), np.broadcast_to(bias, plan.output_shape)
-    )
-
-
 def test_weights_of_another_shape_are_refused():
     with pytest.raises(jd.ConfigError, match=r"`w` \(=\(64, 3, 3\)\).*\(64, 1, 3, 3\)"):
         jd.prepare_weights(plan_of(64, 2, 3), np.zeros((64, 3, 3)))
 
 
-def test_a_channel_is_served_if_all_tiles_with_its_weights_are():
-    written = np.array([[True, False]])
-    # 40 taps of 32 channels: 32 fill tile 0, so every channel needs both tiles
-    assert not served_channels(written, None, taps=40, channels=32).any()
-    assert served_channels(written, None, taps=32, channels=32).all()
-    # 9 taps of 128 channels: tile 1 holds tap 8 alone
-    assert not served_channels(written, None, taps=9, channels=128).any()
-    # tile 1 begins at tap 3, channel 256 of 320 (9 taps): all need it; bias alone not
-    both = np.array([[True, True]])
-    served = served_channels(both, np.array([[True, False]]), taps=9, channels=64)
-    assert served.tolist() == [[True] * 32 + [False] * 32]
-    # 2 taps of 544 channels: tile 1 holds channels 480 up of tap 1
-    served = served_channels(written, None, taps=2, channels=544)
-    assert served.tolist() == [[True] * 480 + [False] * 64]
+@pytest.mark.parametrize(("channels", "shards", "kernel"), [(64, 2, 3), (90, 3, 5)])
+def test_windows_meet_tiles_in_memory_order(channels, shards, kernel):
+    """The stick of kernel position k lies at k * channels of the core."""
+    plan = plan_of(channels, shards, kernel)
+    pairing = pairing_map(plan)
+    per_core = plan.input_shard.channels
+    assert pairing.index.shape == (1, kernel**2, per_core)
+    assert pairing.size == 1024 * plan.weight_tiles_per_core
+    for tap in range(kernel**2):
+        for lane in (0, 1, per_core - 1):
+            assert pairing.index[0, tap, lane] == tap * per_core + lane
+
+
+@given(strategies.convs(max_channels=700), strategies.shards())
+def test_every_window_element_meets_its_own_weight(conv, shard):
+    """Through oracles for preparation and tiles, of every core's channels."""
+    conv = jd.ConvConfig(**(conv.__dict__ | {"weights_dtype": "float32"}))
+    plan = jd.make_plan(conv, shard, must_fit=False)
+    w, channels = witness(conv), plan.input_shard.channels
+    tiles = oracles.tilize(oracles.prepare_final(w, plan.num_channel_shards))
+    met = pairing_map(plan).index[0]
+    for core in range(plan.num_channel_shards):
+        held = tiles[list(plan.weight_tile_ids(core))].ravel()[met]
+        own = w.reshape(conv.channels, -1).T[:, core * channels :][:, :channels]
+        want = np.zeros((conv.taps, channels), np.float32)
+        want[:, : own.shape[1]] = own
+        np.testing.assert_array_equal(held, want)

@@ -1,0 +1,127 @@
+"""What the host does, for NumPy and JAX arrays: casts, packs, pads and collects."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Float, Float32, PyTree, Shaped
+
+from jaxdw.machine.cores import Static
+from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
+from jaxdw.maps.maps import ComposedMaps
+from jaxdw.numerics import formats
+
+_PIECE_ELEMS = 2**16  # that `hold` takes of a host array at a time
+
+cast = jax.jit(formats.cast, static_argnames="dtype")
+_hold_piece = jax.jit(formats.hold, static_argnames="dtype")
+
+
+def computed_once(results: PyTree) -> PyTree:
+    """Returns the results of a call of a jitted function, computed once, in memory.
+
+    XLA on a CPU would fuse the call into every use of its results: it rounds the input
+    again at each kernel position (measured: 6 times slower).
+    """
+    if jax.default_backend() != "cpu":
+        return results
+    return set_xla_metadata(results, inlineable="false")
+
+
+def host_tensor(
+    values: Float[Array, "..."], static: Static
+) -> Float[Array, " elements"]:
+    """Returns weights or bias, flat, in the dtype that preparation works on.
+
+    Source: tt-metal prepare_conv2d_weights.cpp @002a3f41: bf16 tensors stay bf16, all
+    others are float32 until they are packed.
+    """
+    host_dtype = "bfloat16" if static.weights_dtype == "bfloat16" else "float32"
+    return formats.cast(values.reshape(-1), host_dtype)
+
+
+def padded(
+    values: Shaped[HostOrDevice, "..."],
+    shape: tuple[int, ...],
+    fill: float | int | bool = 0,
+) -> Shaped[HostOrDevice, "..."]:
+    """Fills up trailing axes to `shape`."""
+    shape = (*values.shape[: values.ndim - len(shape)], *shape)
+    past = [(0, to - has) for to, has in zip(shape, values.shape, strict=True)]
+    xp = np if isinstance(values, np.ndarray) else jnp
+    return xp.pad(values, past, constant_values=fill)
+
+
+def host_sticks(
+    x: Float[Array, "..."], static: Static
+) -> Float[Array, "sticks padded"]:
+    """Returns the input padded to whole channel shards, in the activations' dtype."""
+    channels = static.num_channel_shards * static.channels_per_core
+    sticks = padded(x.reshape(-1, static.channels), (channels,))
+    return formats.cast(sticks, static.dtype)
+
+
+def hold(
+    values: Float[HostOrDevice, "*shape"], dtype: str
+) -> Float32[HostOrDevice, "*shape"]:
+    """Returns what values of weights or bias are after the host packed them.
+
+    Host arrays are taken in pieces of one size, for which one computation is compiled.
+    """
+    if not isinstance(values, np.ndarray):
+        return formats.hold(values, dtype)
+    flat, held = values.reshape(-1), np.empty(values.size, np.float32)
+    for first in range(0, len(flat), _PIECE_ELEMS):
+        piece = flat[first : first + _PIECE_ELEMS]
+        whole = padded(piece, (_PIECE_ELEMS,))
+        held[first : first + len(piece)] = _hold_piece(whole, dtype)[: len(piece)]
+    return held.reshape(values.shape)
+
+
+def side_by_side(
+    weights: Float32[HostOrDevice, "*nhw channel_shards taps channels"],
+) -> Float32[HostOrDevice, "*nhw taps all_channels"]:
+    """Returns the weights of channel shards in a row."""
+    by_tap = weights.swapaxes(-3, -2)
+    return by_tap.reshape(*by_tap.shape[:-2], -1)
+
+
+def weights_in_lanes(
+    maps: ComposedMaps, w: Float[HostOrDevice, "c one kh kw"], dtype: str
+) -> Float32[HostOrDevice, "*nhw taps channels"]:
+    """Returns the weight that each window element meets, channel shards in a row."""
+    packed = maps.weights if maps.blocks is None else maps.blocks
+    found = hold(gather(w.reshape(-1), packed), dtype)
+    if maps.blocks is not None:
+        found = gather(found.reshape(-1), maps.weights)
+    return side_by_side(found)
+
+
+def bias_in_lanes(
+    maps: ComposedMaps, bias: Float[HostOrDevice, " c"] | None, dtype: str
+) -> Float32[HostOrDevice, "*nhw channels"] | None:
+    """Returns the bias that each channel gets, channel shards in a row."""
+    if bias is None or maps.bias is None:
+        return None
+    found = hold(gather(bias, maps.bias), dtype)
+    return found.reshape(*found.shape[:-2], -1)
+
+
+def collected(
+    shards: Float32[HostOrDevice, "nhw outputs channels"],
+    collect: IndexMap | None,
+    output_shape: tuple[int, ...],
+) -> Float32[HostOrDevice, "n ho wo c"]:
+    """Returns the output that the user sees from the rows of all shards.
+
+    Args:
+      collect: as in `ComposedMaps`. Rows past its `size` are of shards that only fill
+        a mesh.
+    """
+    rows = shards.reshape(-1, shards.shape[-1])
+    if collect is not None:
+        rows = gather(rows[: collect.size], collect)
+    *image, channels = output_shape
+    return rows[: math.prod(image), :channels].reshape(output_shape)

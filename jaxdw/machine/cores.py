@@ -1,0 +1,172 @@
+"""The one place where cores run: which device program, which form, on which backend."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Mapping
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from jaxdw.arch.arch import Arch
+from jaxdw.machine import depthwise
+from jaxdw.machine.core import Arithmetic
+from jaxdw.machine.grid import map_grid
+from jaxdw.machine.memory import poisoned
+from jaxdw.maps.indexmap import HostOrDevice
+from jaxdw.numerics.fpu import Form
+from jaxdw.numerics.fpu_float import is_ordinary
+from jaxdw.plan.config import ComputeConfig
+from jaxdw.plan.plan import Plan
+
+Backend = Literal["xla", "pallas"]
+AskedForm = Literal["integer", "float", "by operands"]
+
+
+class DeviceProgram(NamedTuple):
+    """How one of tt-metal's device programs computes.
+
+    Attributes:
+      compute_sticks: its arithmetic, as `depthwise.compute_sticks`.
+      figures: what that takes of a plan beside what all programs take, by keyword.
+    """
+
+    compute_sticks: Callable[..., Float32[Array, "sticks channels"]]
+    figures: Callable[[Plan], Mapping[str, Hashable]] = lambda plan: {}
+
+
+PROGRAMS = {"depthwise": DeviceProgram(depthwise.compute_sticks)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Static:
+    """What fixes shapes or chooses code; all else of a plan travels as arrays.
+
+    Attributes:
+      program: one of `PROGRAMS`; figures: what its arithmetic takes of its own.
+      channels_per_core: padded.
+      output_shape: `[N, Ho, Wo, C]`.
+    """
+
+    program: str
+    figures: tuple[tuple[str, Hashable], ...]
+    num_channel_shards: int
+    channels_per_core: int
+    output_shape: tuple[int, ...]
+    dtype: str
+    weights_dtype: str
+    output_dtype: str
+    activation: str | None
+    compute: ComputeConfig
+    arch: Arch
+    backend: Backend
+
+    @property
+    def channels(self) -> int:
+        return self.output_shape[-1]
+
+
+def static_of(plan: Plan, backend: Backend = "xla") -> Static:
+    """Returns the static part of a plan."""
+    conv, program = plan.conv, "depthwise"
+    return Static(
+        program=program,
+        figures=tuple(PROGRAMS[program].figures(plan).items()),
+        num_channel_shards=plan.num_channel_shards,
+        channels_per_core=plan.input_shard.channels,
+        output_shape=plan.output_shape,
+        dtype=conv.dtype,
+        weights_dtype=conv.weights_dtype,
+        output_dtype=conv.output_dtype,
+        activation=conv.activation,
+        compute=plan.compute,
+        arch=plan.arch,
+        backend=backend,
+    )
+
+
+def arithmetic_of(static: Static, form: Form) -> Arithmetic:
+    """Returns the arithmetic of a device program in one form."""
+    return functools.partial(
+        PROGRAMS[static.program].compute_sticks,
+        **dict(static.figures),
+        activation=static.activation,
+        output_dtype=static.output_dtype,
+        dtype=static.dtype,
+        weights_dtype=static.weights_dtype,
+        compute=static.compute,
+        arch=static.arch,
+        form=form,
+    )
+
+
+def in_form(
+    asked: AskedForm,
+    way: Callable[[Form], Float32[Array, "*shape"]],
+    *operands: Float[Array, "..."],
+    compute: ComputeConfig,
+) -> Float32[Array, "*shape"]:
+    """Computes `way(form)` in the form asked for, or in the one that operands allow.
+
+    Where the form is known, the other one is not even compiled. Arithmetic other than
+    the matrix unit's has one form.
+    """
+    if compute.arithmetic != "fpu":
+        return way("float")
+    if asked != "by operands":
+        return way(asked)
+    ordinary = functools.reduce(jnp.logical_and, map(is_ordinary, operands))
+    forms = (functools.partial(way, form) for form in ("float", "integer"))
+    return jax.lax.cond(ordinary, *forms)
+
+
+def run_cores(
+    l1: Float[Array, "*l1_nhw rows channels"],
+    sticks: Int32[HostOrDevice, "nhw taps outputs"],
+    weights: Float32[Array, "*weight_nhw taps channels"],
+    bias: Float32[Array, "*bias_nhw channels"] | None,
+    static: Static,
+    *,
+    channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None = None,
+    windows_written: Bool[HostOrDevice, "nhw outputs"] | None = None,
+    form: AskedForm = "by operands",
+    operands: tuple[Float[Array, "..."], ...] | None = None,
+    then: Callable[[Float32[Array, "nhw outputs channels"]], Array] = lambda rows: rows,
+) -> Float32[Array, "..."]:
+    """Runs every core of the grid; outputs that depend on poison are NaN.
+
+    The Pallas kernel has the float form: operands that need the integer form take XLA
+    on either backend.
+
+    Args:
+      l1: rows that hold sticks, of all channel shards side by side, for each NHW shard
+        or the same for all, as are weights, bias and `channels_written`.
+      sticks: the row of each window element; past the rows it reads zeros.
+      channels_written, windows_written: as for `poisoned`.
+      operands: hold every value by which the form is chosen; `(l1, weights)` if None.
+      then: what follows, of either form, so that XLA runs both as one.
+    """
+
+    def way(form: Form) -> Float32[Array, "..."]:
+        arguments = l1, sticks, weights, bias
+        arithmetic = arithmetic_of(static, form)
+        if static.backend == "pallas" and form == "float":
+            # Pallas takes a tenth of a second to import
+            from jaxdw.machine.pallas_core import pallas_grid
+
+            interpret = jax.default_backend() == "cpu"
+            rows = pallas_grid(
+                *arguments,
+                arithmetic,
+                activation=static.activation,
+                output_dtype=static.output_dtype,
+                compute=static.compute,
+                interpret=interpret,
+            )
+        else:
+            rows = map_grid(*arguments, arithmetic, form)
+        return then(poisoned(rows, channels_written, windows_written))
+
+    operands = operands or (l1, weights)
+    return in_form(form, way, *operands, compute=static.compute)

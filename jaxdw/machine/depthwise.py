@@ -1,0 +1,90 @@
+"""The arithmetic of tt-metal's 2D depthwise branch, program `depthwise`.
+
+For each kernel position ELWMUL over the fidelity's phases into an empty Dst, packed to
+bf16; GAPOOL with 1.0 over 16 positions at a time; the bias by ELWADD onto Dst; the
+activation; the packer.
+
+Source: tt-metal compute_pool_2d.cpp @002a3f41; tests/golden/core_kernels.npz.
+"""
+
+import functools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from jaxdw.arch.arch import Arch
+from jaxdw.machine.core import Windows, finish
+from jaxdw.numerics import fpu, fpu_float
+from jaxdw.plan.config import ComputeConfig
+
+
+def _float32_dst(
+    tap: Windows,
+    weights: fpu.ByTap,
+    bias: Float32[Array, " channels"] | None,
+) -> Float32[Array, "sticks channels"]:
+    total = jnp.zeros((), jnp.float32)
+    for k in range(len(weights)):
+        total = total + tap(k) * weights[k]
+    return total if bias is None else total + bias[None]
+
+
+def _fpu_dst(
+    tap: Windows,
+    weights: fpu.ByTap,
+    bias: Float32[Array, " channels"] | None,
+    mantissa_bits: tuple[int, int],
+    compute: ComputeConfig,
+    arch: Arch,
+    form: fpu.Form,
+) -> Float32[Array, "sticks channels"]:
+    fp32_dest = compute.fp32_dest_acc
+    multiply_reduce = fpu.multiply_reduce
+    if form == "float":
+        multiply_reduce = functools.partial(
+            fpu_float.multiply_reduce, mantissa_bits=mantissa_bits
+        )
+    dst = multiply_reduce(
+        tap,
+        weights,
+        phases=fpu.PHASES[compute.math_fidelity],
+        fp32_dest=fp32_dest,
+        arch=arch,
+    )
+    if bias is None:
+        return dst
+    added = jnp.broadcast_to(bias[None], dst.shape)
+    return fpu.elwadd(
+        jnp.zeros_like(dst), added, dst, accumulate=True, fp32_dest=fp32_dest, arch=arch
+    )
+
+
+def compute_sticks(
+    tap: Windows,
+    weights: fpu.ByTap,
+    bias: Float32[Array, " channels"] | None,
+    *,
+    activation: str | None,
+    output_dtype: str,
+    dtype: str,
+    weights_dtype: str,
+    compute: ComputeConfig,
+    arch: Arch,
+    form: fpu.Form,
+) -> Float32[Array, "sticks channels"]:
+    """Multiplies windows with weights, reduces, adds the bias, activates, packs.
+
+    Args:
+      tap: gives the window elements of one kernel position.
+      weights: of each kernel position, broadcast to its window elements.
+      dtype: whose values the window elements are.
+      form: `float` takes ordinary operands only (`fpu_float.is_ordinary`).
+    """
+    if compute.arithmetic == "float32":
+        dst = _float32_dst(tap, weights, bias)
+    else:
+        mantissa_bits = fpu_float.mantissa_bits_of(dtype, weights_dtype)
+        dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, form)
+    return finish(
+        dst, activation=activation, output_dtype=output_dtype, compute=compute
+    )

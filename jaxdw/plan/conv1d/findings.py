@@ -1,0 +1,117 @@
+"""Known defects of the 1D depthwise program."""
+
+from jaxdw.plan.conv1d.blocks import block_config
+from jaxdw.plan.conv1d.weights import weight_matrix
+from jaxdw.plan.ttnn.blocks import block_height
+from jaxdw.plan.ttnn.findings import Defect
+from jaxdw.plan.ttnn.placed import Placed
+
+_COMPUTE = "compute_depthwise_conv1d.cpp of ttnn 0.81.1"
+_READER = "reader_depthwise_conv1d.cpp of ttnn 0.81.1"
+
+
+def _dropped_activation(at: Placed) -> str | None:
+    if at.conv.activation is None:
+        return None
+    return (
+        f"conv1d drops the activation {at.conv.activation!r}: its kernel never applies "
+        "one; apply it afterwards"
+    )
+
+
+def _indices_in_dram(at: Placed) -> str | None:
+    if not at.shard.config_tensors_in_dram:
+        return None
+    return (
+        "config_tensors_in_dram: the reader of conv1d never fetches its indices and "
+        "walks uninitialised L1; use config_tensors_in_dram=False"
+    )
+
+
+def _dilation(at: Placed) -> str | None:
+    dilation, taps = at.conv.dilation[1], at.conv.kernel[1]
+    if dilation == 1 or taps == 1:
+        return None
+    return (
+        f"dilation {dilation} decides sizes and halo, but the reader steps its {taps} "
+        "taps by one stick"
+    )
+
+
+def _block_sharded(at: Placed) -> str | None:
+    if at.scheme != "block":
+        return None
+    taps = at.conv.kernel[1]
+    return (
+        f"BLOCK takes the kernels of conv1d with {taps * at.input_columns} taps for "
+        f"{taps}, {at.input_columns} columns of channels: the result means nothing; "
+        "use HEIGHT"
+    )
+
+
+def _width_sharded(at: Placed) -> str | None:
+    if at.scheme != "width":
+        return None
+    rows = weight_matrix(at, block_config(at)).rows
+    activations = at.padded_channels * at.conv.kernel[1]
+    return (
+        f"WIDTH is the dense matmul's, with activations {activations} wide; weights "
+        f"are prepared for conv1d, {rows} high: ttnn "
+        f"{'refuses' if rows != activations else 'multiplies'} them; use HEIGHT"
+    )
+
+
+def _prepared_weights(at: Placed) -> str | None:
+    tiles = block_height(at)
+    if tiles == 1:
+        return None
+    return (
+        f"prepared weights are for blocks of {tiles} tiles only; prepare them with the "
+        "arguments of the call"
+    )
+
+
+DEFECTS = (
+    Defect(
+        code="JDW040",
+        severity="wrong values",
+        basis="observed",
+        source=f"tt-metal issue #55272; {_COMPUTE}",
+        meets=_dropped_activation,
+    ),
+    Defect(
+        code="JDW041",
+        severity="hang",
+        basis="observed",
+        source=f"tt-metal issue #47799; {_READER}",
+        meets=_indices_in_dram,
+    ),
+    Defect(
+        code="JDW042",
+        severity="wrong values",
+        basis="read",
+        source=f"{_READER}; tt-metal PR #49694",
+        meets=_dilation,
+    ),
+    Defect(
+        code="JDW043",
+        severity="wrong values",
+        basis="read",
+        source="kernel arguments of ttnn 0.81.1 on a mock device",
+        meets=_block_sharded,
+    ),
+    Defect(
+        code="JDW044",
+        severity="wrong values",
+        basis="observed",
+        source="ttnn 0.81.1 on a mock device",
+        meets=_width_sharded,
+    ),
+    Defect(
+        code="JDW045",
+        severity="performance",
+        basis="observed",
+        source="ttnn 0.81.1, prepare_conv_weights",
+        meets=_prepared_weights,
+    ),
+)

@@ -1,0 +1,86 @@
+"""Known defects of the dense matmul."""
+
+import dataclasses
+
+from jaxdw.plan.conv1d import weights as conv1d_weights
+from jaxdw.plan.conv1d.blocks import block_config as conv1d_blocks
+from jaxdw.plan.regular.blocks import num_k_blocks
+from jaxdw.plan.regular.weights import weight_matrix
+from jaxdw.plan.ttnn.findings import Defect
+from jaxdw.plan.ttnn.matrix import WeightMatrix
+from jaxdw.plan.ttnn.placed import Placed, place
+from jaxdw.plan.units import TILE, TILE_BYTES
+
+
+def _bytes(matrix: WeightMatrix) -> int:
+    tile = TILE_BYTES[matrix.at.conv.weights_dtype]
+    return matrix.rows * matrix.columns // TILE**2 * tile
+
+
+def _bias_on_one_row(at: Placed) -> str | None:
+    conv = at.conv
+    if not conv.bias or conv.kernel[0] != 1 or conv.height != 1:
+        return None
+    plain = dataclasses.replace(conv, bias=False)
+    other = place(plain, at.shard, at.compute, at.arch, "height")
+    dense = _bytes(weight_matrix(at))
+    sparse = _bytes(conv1d_weights.weight_matrix(other, conv1d_blocks(other)))
+    return (
+        f"a bias keeps this one-row layer from conv1d: {dense} bytes of weights "
+        f"against {sparse}, {dense / sparse:.1f} times as many; add it afterwards"
+    )
+
+
+def _rounded_partials(at: Placed) -> str | None:
+    blocks = num_k_blocks(at)
+    if (
+        not at.compute.fp32_dest_acc
+        or at.compute.packer_l1_acc
+        or at.conv.output_dtype == "float32"
+        or blocks == 1
+    ):
+        return None
+    return (
+        "a 32-bit Dst costs subblocks and tilising, yet its sums are packed to "
+        f"{at.conv.output_dtype} after each of {blocks} blocks; use packer_l1_acc=True "
+        "or a float32 output"
+    )
+
+
+def _prepared_weights(at: Placed) -> str | None:
+    other = "tile" if at.shard.input_layout == "row_major" else "row_major"
+    shard = dataclasses.replace(at.shard, input_layout=other, input_shard=None)
+    there = weight_matrix(place(at.conv, shard, at.compute, at.arch, at.scheme))
+    here = weight_matrix(at)
+    if here.rows == there.rows:
+        return None
+    return (
+        f"prepared weights are for a {at.shard.input_layout} input only: "
+        f"[{here.rows}, {here.columns}] here, [{there.rows}, {there.columns}] for "
+        f"{other}; prepare them with the arguments of the call"
+    )
+
+
+DEFECTS = (
+    Defect(
+        code="JDW030",
+        severity="performance",
+        basis="observed",
+        source="ttnn 0.81.1 on a mock device, `is_1d_depthwise_conv` disassembled",
+        meets=_bias_on_one_row,
+    ),
+    Defect(
+        code="JDW031",
+        severity="performance",
+        basis="observed",
+        source="conv_bmm_tilize.cpp of ttnn 0.81.1 run in tenstorrent/ttsim @56694c8a",
+        meets=_rounded_partials,
+    ),
+    Defect(
+        code="JDW032",
+        severity="performance",
+        basis="observed",
+        source="ttnn 0.81.1, prepare_conv_weights",
+        meets=_prepared_weights,
+    ),
+)

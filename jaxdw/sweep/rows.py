@@ -1,0 +1,284 @@
+"""Points of a sweep and the columns of their rows, there and back."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxdw.errors import ConfigError
+from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.units import TILE_BYTES
+from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
+
+if TYPE_CHECKING:
+    from jaxdw.plan.plan import Plan
+
+SCHEMA = 3
+# what rows of an older schema do not say; the tensors of schema 2 were drawn otherwise
+OLDER: dict[int, dict[str, str | None]] = {2: {"program": "depthwise", "repeat": None}}
+
+Row = dict[str, Any]  # a value for each of NAMES
+Inputs = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+# Fields that a key names only where they are set: keys of schema 2 have none of them.
+_LATER_FIELDS = {
+    "input_layout",
+    "memory",
+    "config_tensors_in_dram",
+    "full_inner_dim",
+    "act_block_w_div",
+    "force_split_reader",
+    "enable_activation_reuse",
+    "packer_l1_acc",
+}
+
+
+def _in_key(config: ShardConfig | ComputeConfig) -> dict[str, Any]:
+    """Returns a config as a key names it."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _LATER_FIELDS
+        or getattr(config, field.name) != field.default
+    }
+
+
+class Column(NamedTuple):
+    name: str
+    kind: type  # int, float, bool or str
+    meaning: str
+
+
+COLUMNS: tuple[Column, ...] = (  # their order in every format
+    Column("schema", int, "version of these columns"),
+    Column("key", str, "of the configuration, the same on every machine"),
+    *(
+        Column(s.column, str if s.kind is tuple else s.kind, s.meaning)
+        for s in SETTINGS
+    ),
+    Column("planned_scheme", str, "the one planned, of auto too"),
+    Column("grid", str, "cores, x by y"),
+    Column("cores", int, "that compute"),
+    Column("nhw_shards", int, "along batch, height and width"),
+    Column("channel_shards", int, "along channels"),
+    Column("halo_shard", str, "sticks x channels of one core"),
+    Column("out_shard", str, "sticks x channels of one core"),
+    Column("padding_waste", float, "share of output elements computed that is padding"),
+    Column("l1_static_bytes", int, "circular buffers of one core"),
+    Column("l1_buffer_bytes", int, "L1 buffers of one core"),
+    Column("l1_free_bytes", int, "below 0 if it does not fit"),
+    Column("fits", bool, "L1 of one core"),
+    Column("weight_tiles", int, "read or received by one core"),
+    Column("tiles_per_bank", int, "of the fullest DRAM bank"),
+    Column("multicast_bytes", int, "by one sender"),
+    Column("cycles", int, "lower bound of one launch"),
+    Column("cycles_binding", str, "the resource with the largest bound"),
+    Column("cycles_halo", int, "lower bound of the halo"),
+    Column("cycles_dram", int, "lower bound of DRAM"),
+    Column("cycles_multicast", int, "lower bound of the multicast"),
+    Column("cycles_l1_reads", int, "lower bound of reads of L1"),
+    Column("cycles_matrix_unit", int, "lower bound of the matrix unit"),
+    Column("findings", str, "codes, separated by spaces"),
+    Column("seed", int, "of the tensors it ran with"),
+    Column("status", str, "pass, fail, refused, error, planned"),
+    Column("error", str, "of a row refused or in error"),
+    Column("repeat", str, "the command that repeats the row"),
+    Column("outputs", int, "elements of the output"),
+    Column("exact", int, "outputs equal to the rounded float64 reference"),
+    Column("max_ulp", int, "over outputs above 1 % of the largest"),
+    Column("mean_ulp", float, "over the same"),
+    Column("pcc", float, "by tt-metal's definition"),
+    Column("pcc_needed", float, "by tt-metal's own test"),
+    Column("seconds_compile", float, "tracing, compiling or loading computations"),
+    Column("compilations", int, "by XLA, those from the cache left out"),
+    Column("seconds_run", float, "maps, launch and comparison, less compiling"),
+    Column("jaxdw", str, "version"),
+    Column("jax", str, "version"),
+)
+NAMES = tuple(column.name for column in COLUMNS)
+# what a repeated run may change without a change of the emulated system
+VOLATILE = ("seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One configuration of one layer; `times` is how often its model has it.
+
+    `inputs` are the shapes given for an ONNX file, names and sizes.
+    """
+
+    model: str
+    layer: str
+    times: int
+    conv: ConvConfig
+    shard: ShardConfig
+    compute: ComputeConfig
+    arch: str
+    program: str = "depthwise"
+    inputs: Inputs = ()
+
+    @property
+    def key(self) -> str:
+        """A name of the configuration that is the same on every machine."""
+        facts = [
+            self.model,
+            self.layer,
+            dataclasses.asdict(self.conv),
+            _in_key(self.shard),
+            _in_key(self.compute),
+            self.arch,
+            self.inputs,
+        ]
+        if self.program != "depthwise":  # which rows of schema 2 do not say
+            facts.append(self.program)
+        text = json.dumps(facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def plan(self) -> "Plan":
+        """Plans the point, whether it fits L1 or not.
+
+        Raises:
+          ConfigError: as `make_plan`.
+        """
+        from jaxdw.plan.planner import make_plan
+
+        return make_plan(
+            self.conv,
+            self.shard,
+            self.compute,
+            self.arch,
+            program=self.program,
+            must_fit=False,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a filter can name; `kernel` and the like are one if square."""
+        facts = {setting.column: setting.of(self) for setting in SETTINGS}
+        for name in ("kernel", "stride", "dilation"):
+            if facts[name][0] == facts[name][1]:
+                facts[name] = facts[name][0]
+        kernel_h, kernel_w = self.conv.kernel
+        more = {"kernel_h": kernel_h, "kernel_w": kernel_w, "taps": self.conv.taps}
+        return facts | more
+
+
+def _by_part(values: Iterable[tuple[Setting, Any]]) -> dict[str, dict[str, Any]]:
+    """Deals values of fields to the configs that hold them."""
+    parts = {"point": {}, "conv": {}, "shard": {}, "compute": {}}
+    for setting, value in values:
+        parts[setting.part][setting.name] = value
+    return parts
+
+
+def entered(layer: Point, values: Iterable[Any]) -> Point:
+    """Returns a layer's point at the values of all axes but that of its model."""
+    axes = zip(AXES[1:], values, strict=True)
+    parts = _by_part((axis, axis.enters(layer.conv, value)) for axis, value in axes)
+    return dataclasses.replace(
+        layer,
+        conv=dataclasses.replace(layer.conv, **parts["conv"]),
+        shard=ShardConfig(**parts["shard"]),
+        compute=ComputeConfig(**parts["compute"]),
+        **parts["point"],
+    )
+
+
+def point_of_row(row: Row) -> Point:
+    """Returns the point that a row was made of; a row holds no `inputs`."""
+    parts = _by_part((s, s.from_cell(row[s.column])) for s in SETTINGS)
+    return Point(
+        conv=ConvConfig(**parts["conv"]),
+        shard=ShardConfig(**parts["shard"]),
+        compute=ComputeConfig(**parts["compute"]),
+        **parts["point"],
+    )
+
+
+def plan_of_row(row: Row) -> "Plan":
+    """Returns the plan that a row was made with."""
+    return point_of_row(row).plan()
+
+
+def config_row(point: Point) -> Row:
+    """Returns what a row says of its configuration."""
+    settings = {setting.column: setting.cell(point) for setting in SETTINGS}
+    return {"schema": SCHEMA, "key": point.key} | settings | _versions()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("jaxdw", "jax")}
+
+
+def plan_row(plan: "Plan") -> Row:
+    """Returns what a row says of its plan."""
+    conv, cycles, l1 = plan.conv, plan.cycles, plan.l1
+    computed = plan.num_cores * plan.output_shard.rows * plan.output_shard.channels
+    sends = bool(plan.broadcasts)
+    return {
+        "planned_scheme": plan.scheme,
+        "grid": joined(plan.grid),
+        "cores": plan.num_cores,
+        "nhw_shards": plan.num_nhw_shards,
+        "channel_shards": plan.num_channel_shards,
+        "halo_shard": joined(plan.halo_shard),
+        "out_shard": joined(plan.output_shard),
+        "padding_waste": round(
+            1 - plan.window.num_outputs * conv.channels / computed, 6
+        ),
+        "l1_static_bytes": l1.static_bytes,
+        "l1_buffer_bytes": l1.buffer_bytes,
+        "l1_free_bytes": l1.free_bytes,
+        "fits": l1.fits,
+        "weight_tiles": plan.weight_tiles_per_core,
+        "tiles_per_bank": max(plan.tiles_per_bank),
+        "multicast_bytes": plan.weight_tiles_per_core
+        * TILE_BYTES[conv.weights_dtype]
+        * sends,
+        "cycles": cycles.total,
+        "cycles_binding": cycles.binding,
+        "cycles_halo": cycles.halo,
+        "cycles_dram": cycles.dram,
+        "cycles_multicast": cycles.multicast,
+        "cycles_l1_reads": cycles.l1_reads,
+        "cycles_matrix_unit": cycles.matrix_unit,
+        "findings": " ".join(finding.code for finding in plan.findings),
+    }
+
+
+def whole_row(found: dict[str, Any], place: str) -> Row:
+    """Returns a row as read from a file, older ones completed.
+
+    Raises:
+      ConfigError: a row of a schema that is not read.
+    """
+    schema = found.get("schema")
+    if schema != SCHEMA and schema not in OLDER:
+        raise ConfigError(
+            f"{place} must be a row of schema {SCHEMA} (={schema!r}); use a new folder"
+        )
+    missing = OLDER.get(schema, {})
+    return {name: found.get(name, missing.get(name)) for name in NAMES}
+
+
+def name_of_row(row: Row) -> str:
+    """Returns model, layer and the axes of a row, as a person reads them."""
+    said = [str(row["model"]), str(row["layer"])]
+    for axis in AXES[1:]:
+        cell = row[axis.column]
+        if axis.kind is int:
+            said += [] if cell is None else [f"{axis.column} {cell}"]
+        elif cell is True:
+            said.append(axis.column)
+        elif cell not in (None, "", False):
+            said.append(cell)
+    return " ".join(said)
+
+
+def why_of_row(row: Row) -> str:
+    """Returns why a row did not pass."""
+    return row["error"] or f"pcc {row['pcc']}, needed {row['pcc_needed']}"

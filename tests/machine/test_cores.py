@@ -1,0 +1,139 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdw as jd
+from jaxdw.machine import cores
+from jaxdw.machine.cores import DeviceProgram, in_form, run_cores, static_of
+
+LOFI, FLOAT32 = jd.ComputeConfig(), jd.ComputeConfig(arithmetic="float32")
+ORDINARY, HUGE = jnp.ones(3), jnp.array([1.0, 2.0**60, 1.0])
+
+
+def forms_of(asked: str, *operands, compute=LOFI) -> tuple[str, list[str]]:
+    """Returns the form that computed, and all that were traced."""
+    traced = []
+
+    def way(form):
+        traced.append(form)
+        return jnp.float32(form == "integer")
+
+    result = in_form(asked, way, *operands, compute=compute)
+    return "integer" if float(result) else "float", traced
+
+
+@pytest.mark.parametrize(
+    ("operands", "form"),
+    [
+        ((ORDINARY, ORDINARY), "float"),
+        ((HUGE, ORDINARY), "integer"),
+        ((ORDINARY, HUGE), "integer"),
+        ((ORDINARY, jnp.array([jnp.nan])), "integer"),
+    ],
+)
+def test_operands_choose_the_form(operands, form):
+    assert forms_of("by operands", *operands) == (form, ["float", "integer"])
+
+
+@pytest.mark.parametrize("asked", ["float", "integer"])
+def test_a_form_that_is_asked_for_is_the_only_one_compiled(asked):
+    assert forms_of(asked, HUGE) == (asked, [asked])
+
+
+@pytest.mark.parametrize("asked", ["by operands", "integer"])
+def test_arithmetic_in_float32_has_one_form(asked):
+    assert forms_of(asked, HUGE, compute=FLOAT32) == ("float", ["float"])
+
+
+def grid(**changes):
+    """Returns 2 NHW shards of 2 sticks, 2 taps, 32 channels, and their static part."""
+    conv = jd.ConvConfig(channels=32, height=8, width=8, kernel=(1, 2))
+    static = dataclasses.replace(static_of(jd.make_plan(conv)), **changes)
+    l1 = jnp.arange(4 * 32.0).reshape(4, 32)
+    sticks = np.array([[[0, 1], [1, 2]], [[3, 4], [4, 0]]], np.int32)  # 4: padding
+    weights = jnp.stack([jnp.full(32, 1.0), jnp.full(32, 2.0)])
+    return (l1, sticks, weights, jnp.ones(32)), static
+
+
+@pytest.mark.parametrize("backend", ["xla", "pallas"])
+def test_every_core_multiplies_its_windows_with_its_weights(backend):
+    arguments, static = grid(compute=FLOAT32, output_dtype="float32", backend=backend)
+    rows = np.concatenate([np.arange(128.0).reshape(4, 32), np.zeros((1, 32))])
+    index = arguments[1]
+    want = rows[index[:, 0]] + 2 * rows[index[:, 1]] + 1
+    np.testing.assert_array_equal(run_cores(*arguments, static), want)
+
+
+def test_poison_follows_channels_and_windows_before_what_comes_then():
+    arguments, static = grid()
+    channels = np.arange(32) != 5
+    windows = np.array([[True, False], [True, True]])
+    found = run_cores(
+        *arguments,
+        static,
+        channels_written=channels,
+        windows_written=windows,
+        then=lambda rows: jnp.isnan(rows) * 1.0,
+    )
+    want = np.zeros((2, 2, 32), bool)
+    want[:, :, 5] = want[0, 1] = True
+    np.testing.assert_array_equal(found, want)
+
+
+def test_operands_given_apart_choose_the_form(monkeypatch):
+    """Memory that nobody wrote is NaN, which would ask for the integer form."""
+    asked = []
+
+    def in_form(form, way, *operands, compute):
+        asked.append(operands)
+        return way("float")
+
+    monkeypatch.setattr(cores, "in_form", in_form)
+    arguments, static = grid()
+    run_cores(*arguments, static)
+    run_cores(*arguments, static, operands=(ORDINARY,))
+    (l1, weights), (given,) = asked
+    assert (l1 is arguments[0]) & (weights is arguments[2]) & (given is ORDINARY)
+
+
+def test_a_device_program_is_one_line_of_a_table(monkeypatch):
+    """It gets its own figures of the plan, and what all programs get."""
+    seen = {}
+
+    def compute_sticks(tap, weights, bias, *, kernel, **common):
+        seen.update(common, kernel=kernel)
+        return tap(0) * 0 + kernel[1]
+
+    program = DeviceProgram(compute_sticks, lambda plan: {"kernel": plan.kernel})
+    monkeypatch.setitem(cores.PROGRAMS, "depthwise", program)
+    conv = jd.ConvConfig(channels=32, height=8, width=8, kernel=(3, 5))
+    static = static_of(jd.make_plan(conv))
+    hash(static)
+    arguments, _ = grid()
+    found = run_cores(*arguments, static, form="float")
+    np.testing.assert_array_equal(found, np.full((2, 2, 32), 5))
+    assert seen.pop("compute") == LOFI
+    assert seen.pop("arch") == jd.load_arch("wormhole_b0")
+    assert seen == {
+        "activation": None,
+        "output_dtype": "bfloat16",
+        "dtype": "bfloat16",
+        "weights_dtype": "bfloat16",
+        "form": "float",
+        "kernel": (3, 5),
+    }
+
+
+def test_only_the_float_form_is_a_pallas_kernel():
+    arguments, static = grid(backend="pallas")
+
+    def kernels(form: str) -> int:
+        run = jax.make_jaxpr(
+            lambda l1: run_cores(l1, *arguments[1:], static, form=form)
+        )
+        return str(run(arguments[0])).count("pallas_call")
+
+    assert (kernels("float"), kernels("integer"), kernels("by operands")) == (1, 0, 1)

@@ -1,0 +1,81 @@
+import jax.numpy as jnp
+import numpy as np
+import oracles_fpu
+import pytest
+
+import jaxdw as jd
+from jaxdw.machine.depthwise import compute_sticks
+
+MANTISSA_BITS = {"bfloat16": 8, "float32": 11, "bfloat8_b": 7, "bfloat4_b": 3}
+
+
+def values_of(dtype: str, *shape: int, seed: int) -> np.ndarray:
+    """Draws values that a format holds, exponents well spread."""
+    rng = np.random.default_rng(seed)
+    exponent = rng.integers(110, 140, shape)
+    bits = exponent << 23 | rng.integers(0, 2**23, shape)
+    bits &= -(1 << (24 - MANTISSA_BITS[dtype]))
+    bits |= rng.integers(0, 2, shape) << 31
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def sticks_of(windows, weights, bias, **options) -> np.ndarray:
+    fixed = {
+        "activation": None,
+        "output_dtype": "bfloat16",
+        "dtype": "bfloat16",
+        "weights_dtype": "bfloat16",
+        "compute": jd.ComputeConfig(),
+        "arch": jd.load_arch("wormhole_b0"),
+        "form": "float",
+    }
+    result = compute_sticks(
+        lambda k: jnp.asarray(windows[k]),
+        jnp.asarray(weights)[:, None],
+        None if bias is None else jnp.asarray(bias),
+        **(fixed | options),
+    )
+    return np.asarray(result).view(np.uint32)
+
+
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "bfloat8_b"])
+@pytest.mark.parametrize("weights_dtype", ["bfloat16", "float32", "bfloat4_b"])
+def test_both_forms_equal_the_scalar_oracle(dtype, weights_dtype, fidelity, fp32_dest):
+    """17 taps: more than one reduction. Fewer mantissa bits drop phases, not bits."""
+    windows = values_of(dtype, 17, 3, 16, seed=0)
+    weights = values_of(weights_dtype, 17, 16, seed=1)
+    bias = values_of(weights_dtype, 16, seed=2)
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    options = {"dtype": dtype, "weights_dtype": weights_dtype, "compute": compute}
+    got = sticks_of(windows, weights, bias, **options)
+    again = sticks_of(windows, weights, bias, form="integer", **options)
+    np.testing.assert_array_equal(got, again)
+    for stick in range(3):
+        want = oracles_fpu.core_stick(
+            windows[:, stick].view(np.uint32).tolist(),
+            weights.view(np.uint32).tolist(),
+            bias.view(np.uint32).tolist(),
+            fidelity,
+            fp32_dest,
+            "wormhole",
+        )
+        if fp32_dest:
+            want = [oracles_fpu.dst_to_bf16(bits) for bits in want]
+        assert got[stick].tolist() == want
+
+
+@pytest.mark.parametrize("form", ["float", "integer"])
+def test_float32_arithmetic_adds_in_kernel_position_order_and_rounds_once(form):
+    compute = jd.ComputeConfig(arithmetic="float32")
+    windows = np.array([2.0**25, 1.0, -(2.0**25)], np.float32).reshape(3, 1, 1)
+    weights, bias = np.ones((3, 1), np.float32), np.full(1, 2**-9, np.float32)
+    options = {"compute": compute, "form": form}
+    assert sticks_of(windows, weights, None, **options).view(np.float32) == 0
+    last = sticks_of(windows[[0, 2, 1]], weights, bias, **options)
+    assert last.view(np.float32) == 1  # 1 + 2**-9 is rounded to bf16, at the end
+    wide = sticks_of(
+        windows[[0, 2, 1]], weights, bias, output_dtype="float32", **options
+    )
+    assert wide.view(np.float32) == 1 + 2.0**-9
