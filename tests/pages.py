@@ -66,10 +66,10 @@ def commands(text: str) -> Iterator[list[str]]:
     variables = dict(_VARIABLE.findall(shell))
     for line in lines:
         if line.startswith("jaxdw "):
-            yield words(string.Template(line).substitute(variables))
+            yield shell_words(string.Template(line).substitute(variables))
 
 
-def words(line: str) -> list[str]:
+def shell_words(line: str) -> list[str]:
     """Returns the words of a shell command, up to what the shell itself takes."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=_SHELL)
     lexer.whitespace_split = True

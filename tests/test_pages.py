@@ -1,5 +1,6 @@
 """The pages of the repository: what they run, type, name and list is so."""
 
+import argparse
 import contextlib
 import io
 import pkgutil
@@ -17,9 +18,9 @@ from pages import (
     links,
     modules,
     paths,
+    shell_words,
     symbols_named,
     table,
-    words,
 )
 
 from jaxdw.cli import make_parser
@@ -34,10 +35,10 @@ every_page = pytest.mark.parametrize(
 )
 
 
-def verbs() -> set[str]:
-    """Returns the commands that the parser knows."""
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Returns the commands that the parser knows, with their own parsers."""
     (commands,) = (action for action in make_parser()._actions if action.choices)
-    return set(commands.choices)
+    return dict(commands.choices)
 
 
 @every_page
@@ -62,17 +63,19 @@ def test_the_first_example_prints_what_it_says(capsys):
 @every_page
 def test_every_command_is_one_that_the_parser_takes(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for command in commands(page.read_text("utf-8")):
-        assert command[1] in verbs(), command
-        if len(command) == 2:  # a verb by its name
+    for _, verb, *words in commands(page.read_text("utf-8")):
+        parser = verbs()[verb]
+        if not words:  # the verb by its name
             continue
-        for word in command:
+        for word in words:
+            if word.startswith("--"):  # a parser takes an option cut short, too
+                assert word in parser._option_string_actions, f"{verb} has no {word}"
             if Path(word).suffix in (".npy", ".json", ".toml", ".onnx"):
                 Path(word).touch()  # the reader's own file
         complaint = io.StringIO()
         with contextlib.redirect_stderr(complaint), contextlib.suppress(SystemExit):
-            make_parser().parse_args(command[1:])
-        assert not complaint.getvalue(), f"{' '.join(command)}\n{complaint.getvalue()}"
+            parser.parse_args(words)
+        assert not complaint.getvalue(), f"{words}\n{complaint.getvalue()}"
 
 
 @every_page
@@ -93,7 +96,7 @@ def test_everything_that_a_page_names_exists(page):
 def test_the_front_page_is_short_and_asks_for_every_verb():
     assert len(README.splitlines()) <= 90
     typed = {command[1] for command in commands(README) if len(command) > 2}
-    assert typed == verbs()
+    assert typed == set(verbs())
 
 
 def test_the_house_lists_every_room():
@@ -124,7 +127,9 @@ def test_every_known_defect_is_listed_and_no_other():
         for program in PROGRAMS.values()
         for defect in program.defects
     ]
-    assert listed == known
+    lines = [f"| {' | '.join(row)} | ... |" for row in known if row not in listed]
+    assert not lines, "\n".join(["add to the table of jaxdw/plan/README.md:", *lines])
+    assert listed == known, "the table of jaxdw/plan/README.md has lines too many"
 
 
 def test_every_program_is_listed_with_its_tree():
@@ -222,7 +227,8 @@ def test_marks_are_found_with_their_places(tmp_path):
 
 PAGE = """# Page
 See [it](a/b.md) or [that](https://c.d), `jaxdw plan
---json`, `jaxdw`, `x/y.py` and `jaxdw.arch.arch.NAMES`, `a/b.toml: t.k`, `n/a`.
+--json`, `jaxdw`, `x/y.py` and `jaxdw.arch.arch.NAMES`, `a/b.toml:
+t.k`, `n/a`.
 
 ```bash
 L="--size 8x8"
@@ -248,14 +254,14 @@ jaxdw query r "SELECT a > 1" > out.txt
 
 def test_pages_are_read_as_written():
     assert blocks(PAGE, "python") == []
-    assert [block.line for block in blocks(PAGE, "bash")] == [6]
+    assert [block.line for block in blocks(PAGE, "bash")] == [7]
     assert list(commands(PAGE)) == [
         ["jaxdw", "run", "--size", "8x8", "--bias"],
         ["jaxdw", "query", "r", "SELECT a > 1"],
         ["jaxdw", "plan", "--json"],
     ]
-    assert words("jaxdw a 'b # c' # d") == ["jaxdw", "a", "b # c"]
-    assert words("jaxdw a 2x2>b") == ["jaxdw", "a", "2x2"]
+    assert shell_words("jaxdw a 'b # c' # d") == ["jaxdw", "a", "b # c"]
+    assert shell_words("jaxdw a 2x2>b") == ["jaxdw", "a", "2x2"]
     with pytest.raises(KeyError, match="M"):
         list(commands("`jaxdw run $M`"))
     assert links(PAGE) == {"a/b.md"}
