@@ -76,7 +76,7 @@ def test_poison_follows_channels_and_windows_before_what_comes_then():
         static,
         channels_written=channels,
         windows_written=windows,
-        then=lambda rows: jnp.isnan(rows) * 1.0,
+        then=lambda rows: jnp.isnan(rows).astype(jnp.float32),
     )
     want = np.zeros((2, 2, 32), bool)
     want[:, :, 5] = want[0, 1] = True
