@@ -14,7 +14,7 @@ from jaxdw.cli.options import (
     configs,
     seed,
 )
-from jaxdw.plan import config
+from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
     from jaxdw.launch.emulator import Emulation
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     from jaxdw.maps.maps import make_maps
 
     rows, columns = plan.weight_tile_grid
-    page_bytes = config.TILE_BYTES[conv.weights_dtype]
+    page_bytes = TILE_BYTES[conv.weights_dtype]
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )

@@ -3,7 +3,7 @@
 A mistake often reads memory that this launch never wrote. Here that memory is laid out:
 behind the weights in DRAM lie those of an earlier launch, behind a core's input shard a
 stick of ones and the shard it held before, and so on. An intact launch reads none of
-it. A fault changes the maps, the plan, the host's conversion or the core's program.
+it. A fault changes the maps, the plan, the host's conversion or what the cores do.
 """
 
 import dataclasses

@@ -263,7 +263,8 @@ def held_in_l1(
     which = np.broadcast_to(which, (*pages.shape[:-1], which.shape[-1]))
     page = np.take_along_axis(pages, which, axis=-1)
     page = page.reshape(*pages.shape[:-1], *elements.index.shape[1:])
-    found = element_of(page, elements.index % TILE_ELEMS, tensor.deal.size, TILE_ELEMS)
+    inside = np.asarray(elements.index) % TILE_ELEMS
+    found = element_of(page, inside, tensor.deal.size, TILE_ELEMS)
     found = follow(follow(found, tensor.tilize, FACE), tensor.prepare)
     sources = IndexMap(found.astype(np.int32), tensor.prepare.size)
     return InL1(sources, page != tensor.deal.size + 1)
