@@ -1,7 +1,7 @@
-"""Points a second of a sweep: cold, with the compiled programs of before, plans only.
+"""Points a second of a sweep: cold, with what was compiled before, plans only.
 
 Each sweep is `run_sweep` on all cores from a process of its own: cold with an empty
-folder for compiled programs, warm with the one that the cold sweep left.
+folder for what is compiled, warm with the one that the cold sweep left.
 """
 
 import argparse

@@ -131,7 +131,7 @@ def misplaces(name: WeightLayoutName, plan: Plan) -> bool:
         np.where(real[:, None], index_of(maps.composed.weights), -1)
         for maps in (launch.maps, prepare_as(name, launch).maps)
     ]
-    return not np.array_equal(*met)
+    return not np.array_equal(met[0], met[1])
 
 
 def overrun(launch: Launch) -> Launch:

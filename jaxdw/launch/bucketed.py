@@ -115,7 +115,7 @@ def run_bucketed(
     sticks = np.asarray(x, np.float32).reshape(-1, plan.conv.channels)
     sticks = padded(sticks, (rows, weights.shape[-1]))
     inputs = [cast(piece, plan.conv.dtype) for piece in _slices(sticks)]
-    index = composed.sticks.index
+    index = np.asarray(composed.sticks.index)
     num_shards, taps, num_sticks = index.shape
     output = np.empty((num_shards, num_sticks, weights.shape[-1]), np.float32)
     chunk = min(MOST_STICKS, rows)
@@ -125,7 +125,9 @@ def run_bucketed(
         windows = index[shards].swapaxes(0, 1).reshape(taps, -1)
         found = np.empty((windows.shape[1], len(inputs) * SLICE), np.float32)
         form: AskedForm = "by operands"
-        if all(_is_ordinary(values) for values in (*inputs, *weight_slices)):
+        if plan.compute.arithmetic != "fpu" or all(
+            _is_ordinary(values) for values in (*inputs, *weight_slices)
+        ):
             form = "float"
         for first in range(0, windows.shape[1], chunk):
             piece = windows[:, first : first + chunk]

@@ -64,7 +64,7 @@ def run(
     mesh: Mesh | None = None,
     backend: Backend = "xla",
 ) -> Emulation:
-    """Emulates one launch: every byte through the maps, one core's program on each.
+    """Emulates one launch: every byte through the maps, every core.
 
     Without `keep` the maps of consecutive stages are run together; with it (and for
     maps traced by an outer jit) every memory is made. Both give the same bits.

@@ -1,6 +1,7 @@
 """What the host does, for NumPy and JAX arrays: casts, packs, pads and collects."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Float32, PyTree, Shaped
 
 from jaxdw.machine.cores import Static
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
+from jaxdw.maps.indexmap import Alike, IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps
 from jaxdw.numerics import formats
 
@@ -43,14 +44,14 @@ def host_tensor(
 
 
 def padded(
-    values: Shaped[HostOrDevice, "..."],
+    values: Shaped[Alike, "..."],
     shape: tuple[int, ...],
     fill: float | int | bool = 0,
-) -> Shaped[HostOrDevice, "..."]:
+) -> Shaped[Alike, "..."]:
     """Fills up trailing axes to `shape`."""
     shape = (*values.shape[: values.ndim - len(shape)], *shape)
     past = [(0, to - has) for to, has in zip(shape, values.shape, strict=True)]
-    xp = np if isinstance(values, np.ndarray) else jnp
+    xp: Any = np if isinstance(values, np.ndarray) else jnp
     return xp.pad(values, past, constant_values=fill)
 
 
@@ -63,9 +64,7 @@ def host_sticks(
     return formats.cast(sticks, static.dtype)
 
 
-def hold(
-    values: Float[HostOrDevice, "*shape"], dtype: str
-) -> Float32[HostOrDevice, "*shape"]:
+def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]:
     """Returns what values of weights or bias are after the host packed them.
 
     Host arrays are taken in pieces of one size, for which one computation is compiled.
@@ -81,16 +80,16 @@ def hold(
 
 
 def side_by_side(
-    weights: Float32[HostOrDevice, "*nhw channel_shards taps channels"],
-) -> Float32[HostOrDevice, "*nhw taps all_channels"]:
+    weights: Float32[Alike, "*nhw channel_shards taps channels"],
+) -> Float32[Alike, "*nhw taps all_channels"]:
     """Returns the weights of channel shards in a row."""
     by_tap = weights.swapaxes(-3, -2)
     return by_tap.reshape(*by_tap.shape[:-2], -1)
 
 
 def weights_in_lanes(
-    maps: ComposedMaps, w: Float[HostOrDevice, "c one kh kw"], dtype: str
-) -> Float32[HostOrDevice, "*nhw taps channels"]:
+    maps: ComposedMaps, w: Float[Alike, "c one kh kw"], dtype: str
+) -> Float32[Alike, "*nhw taps channels"]:
     """Returns the weight that each window element meets, channel shards in a row."""
     packed = maps.weights if maps.blocks is None else maps.blocks
     found = hold(gather(w.reshape(-1), packed), dtype)
@@ -100,8 +99,8 @@ def weights_in_lanes(
 
 
 def bias_in_lanes(
-    maps: ComposedMaps, bias: Float[HostOrDevice, " c"] | None, dtype: str
-) -> Float32[HostOrDevice, "*nhw channels"] | None:
+    maps: ComposedMaps, bias: Float[Alike, " c"] | None, dtype: str
+) -> Float32[Alike, "*nhw channels"] | None:
     """Returns the bias that each channel gets, channel shards in a row."""
     if bias is None or maps.bias is None:
         return None
@@ -110,10 +109,10 @@ def bias_in_lanes(
 
 
 def collected(
-    shards: Float32[HostOrDevice, "nhw outputs channels"],
+    shards: Float32[Alike, "nhw outputs channels"],
     collect: IndexMap | None,
     output_shape: tuple[int, ...],
-) -> Float32[HostOrDevice, "n ho wo c"]:
+) -> Float32[Alike, "n ho wo c"]:
     """Returns the output that the user sees from the rows of all shards.
 
     Args:

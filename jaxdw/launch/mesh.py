@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -165,7 +166,10 @@ def _run(
         return padded(values, (*shape[:-1], channels))
 
     weights, biases = computed_once(load_weights(maps, w, bias, static))
-    operands = {"sticks": sticks, "weights": over_mesh(weights, 3)}
+    operands: dict[str, Any] = {
+        "sticks": sticks,
+        "weights": over_mesh(weights, 3),
+    }
     specs = {
         "sticks": P(axes.nhw, axes.channels),
         "weights": P(*(axes.nhw,) * (weights.ndim - 2), None, axes.channels),
@@ -194,7 +198,7 @@ def _run(
 def _one_device(
     send: IndexMap,
     sticks: IndexMap,
-    operands: dict[str, Shaped[Array, "..."]],
+    operands: Mapping[str, Shaped[Array, "..."]],
     *,
     static: Static,
     axes: Axes,

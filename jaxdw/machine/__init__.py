@@ -1,1 +1,1 @@
-"""The emulated chip: memories, NoC, one core's program, the grid."""
+"""The emulated chip: memories, NoC, one core, the grid, arithmetic."""

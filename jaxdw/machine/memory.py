@@ -1,13 +1,14 @@
 """Memory of the emulated chip: data, and which of it was ever written."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Shaped
 
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, gather_written
+from jaxdw.maps.indexmap import Alike, HostOrDevice, IndexMap, gather, gather_written
 
 
 @jax.tree_util.register_dataclass
@@ -39,17 +40,17 @@ class Memory:
 
 
 def poisoned(
-    result: Float32[HostOrDevice, "nhw outputs channels"],
+    result: Float32[Alike, "nhw outputs channels"],
     channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None,
     windows_written: Bool[HostOrDevice, "nhw outputs"] | None,
-) -> Float32[HostOrDevice, "nhw outputs channels"]:
+) -> Float32[Alike, "nhw outputs channels"]:
     """Returns NaN for outputs of which a weight or a window element is poison.
 
     Args:
       channels_written, windows_written: whether all weights and all window elements of
         an output were ever written; None for all.
     """
-    xp = np if isinstance(result, np.ndarray) else jnp
+    xp: Any = np if isinstance(result, np.ndarray) else jnp
     nan = np.float32(np.nan)
     if channels_written is not None:
         written = channels_written.reshape(-1, 1, result.shape[-1])

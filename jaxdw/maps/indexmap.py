@@ -1,7 +1,7 @@
 """The index map: for each destination its one source, or nothing."""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Shaped
 
 HostOrDevice = np.ndarray | jax.Array  # maps are built as the one, run as the other
+Alike = TypeVar("Alike", np.ndarray, jax.Array)  # what comes in as the one leaves so
 
 
 @runtime_checkable
@@ -158,9 +159,7 @@ def offset_shards(index_map: IndexMap) -> IndexMap:
     return make_index_map(local + step, num_shards * index_map.size)
 
 
-def gather(
-    source: Shaped[HostOrDevice, "..."], index_map: IndexMap
-) -> Shaped[HostOrDevice, "..."]:
+def gather(source: Shaped[Alike, "..."], index_map: IndexMap) -> Shaped[Alike, "..."]:
     """Gathers along the leading axis: padding reads as 0, unwritten memory as poison.
 
     Poison is NaN in floats and the type's maximum in integers. Host arrays are gathered

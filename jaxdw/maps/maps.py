@@ -263,7 +263,8 @@ def held_in_l1(
     which = np.broadcast_to(which, (*pages.shape[:-1], which.shape[-1]))
     page = np.take_along_axis(pages, which, axis=-1)
     page = page.reshape(*pages.shape[:-1], *elements.index.shape[1:])
-    found = element_of(page, elements.index % TILE_ELEMS, tensor.deal.size, TILE_ELEMS)
+    inside = np.asarray(elements.index) % TILE_ELEMS
+    found = element_of(page, inside, tensor.deal.size, TILE_ELEMS)
     found = follow(follow(found, tensor.tilize, FACE), tensor.prepare)
     sources = IndexMap(found.astype(np.int32), tensor.prepare.size)
     return InL1(sources, page != tensor.deal.size + 1)
@@ -277,10 +278,7 @@ def _blocks(pairing: IndexMap, elems: int) -> tuple[IndexMap, IndexMap | None]:
       `[channel shards or 1, n, elems]` from the tiles' elements, and `[channel shards
       or 1, taps, channels]` from a core's `n * elems`.
     """
-    runs = pairing.index.reshape(-1, elems)
-    starts = runs[:, :1]
-    step = np.where(starts < pairing.size, np.arange(elems), 0)
-    if (starts[step[:, -1] > 0] % elems == 0).all() and (runs == starts + step).all():
+    if _are_whole_blocks(pairing, elems):
         return pairing, None
     rows = narrow(pairing, elems)
     found = [np.unique(row, return_inverse=True) for row in rows.index]
@@ -294,6 +292,17 @@ def _blocks(pairing: IndexMap, elems: int) -> tuple[IndexMap, IndexMap | None]:
         IndexMap(index.astype(np.int32), pairing.size),
         IndexMap(lanes.astype(np.int32), most * elems),
     )
+
+
+def _are_whole_blocks(pairing: IndexMap, elems: int) -> bool:
+    """Whether every run of `elems` channels is one block, or nothing throughout."""
+    if pairing.index.shape[-1] % elems:
+        return False
+    runs = pairing.index.reshape(-1, elems)
+    starts = runs[:, :1]
+    real = starts < pairing.size
+    aligned = ~real | (starts % elems == 0)
+    return bool(aligned.all() and (runs == starts + real * np.arange(elems)).all())
 
 
 def _weight_lanes(maps: Maps) -> tuple[InL1, IndexMap | None]:

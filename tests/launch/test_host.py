@@ -92,16 +92,13 @@ def test_lanes_hold_each_channels_weights_and_bias(dtype):
     w, bias = w.astype(np.float32), bias.astype(np.float32)
     padded = np.zeros((10, plan.num_channel_shards * plan.input_shard.channels))
     padded[:9, :90], padded[9, :90] = w.T, bias
-    for weights, biases in (
-        (host.weights_in_lanes(maps, w, dtype), host.bias_in_lanes(maps, bias, dtype)),
-        (
-            host.weights_in_lanes(maps, jnp.asarray(w), dtype),
-            host.bias_in_lanes(maps, jnp.asarray(bias), dtype),
-        ),
-    ):
-        found = np.concatenate([np.asarray(weights), np.asarray(biases)[None]])
-        want = np.asarray(formats.round_to(jnp.asarray(padded, jnp.float32), dtype))
-        np.testing.assert_array_equal(found, want)
+    want = np.asarray(formats.round_to(jnp.asarray(padded, jnp.float32), dtype))
+    for values, added in zip(both(w.reshape(90, 1, 3, 3)), both(bias), strict=True):
+        weights = host.weights_in_lanes(maps, values, dtype)
+        biases = host.bias_in_lanes(maps, added, dtype)
+        assert isinstance(weights, type(values))
+        np.testing.assert_array_equal(weights, want[:9])
+        np.testing.assert_array_equal(biases, want[9])
 
 
 def test_a_bias_that_is_not_there_has_no_lanes():

@@ -76,7 +76,7 @@ def test_poison_follows_channels_and_windows_before_what_comes_then():
         static,
         channels_written=channels,
         windows_written=windows,
-        then=lambda rows: jnp.isnan(rows) * 1.0,
+        then=lambda rows: jnp.isnan(rows).astype(jnp.float32),
     )
     want = np.zeros((2, 2, 32), bool)
     want[:, :, 5] = want[0, 1] = True
@@ -109,7 +109,14 @@ def test_a_device_program_is_one_line_of_a_table(monkeypatch):
 
     program = DeviceProgram(compute_sticks, lambda plan: {"kernel": plan.kernel})
     monkeypatch.setitem(cores.PROGRAMS, "depthwise", program)
-    conv = jd.ConvConfig(channels=32, height=8, width=8, kernel=(3, 5))
+    conv = jd.ConvConfig(
+        channels=32,
+        height=8,
+        width=8,
+        kernel=(3, 5),
+        dtype="float32",
+        weights_dtype="bfloat8_b",
+    )
     static = static_of(jd.make_plan(conv))
     hash(static)
     arguments, _ = grid()
@@ -120,20 +127,21 @@ def test_a_device_program_is_one_line_of_a_table(monkeypatch):
     assert seen == {
         "activation": None,
         "output_dtype": "bfloat16",
-        "dtype": "bfloat16",
-        "weights_dtype": "bfloat16",
+        "dtype": "float32",
+        "weights_dtype": "bfloat8_b",
         "form": "float",
         "kernel": (3, 5),
     }
 
 
 def test_only_the_float_form_is_a_pallas_kernel():
-    arguments, static = grid(backend="pallas")
-
-    def kernels(form: str) -> int:
+    def kernels(backend: str, form: str) -> int:
+        arguments, static = grid(backend=backend)
         run = jax.make_jaxpr(
             lambda l1: run_cores(l1, *arguments[1:], static, form=form)
         )
         return str(run(arguments[0])).count("pallas_call")
 
-    assert (kernels("float"), kernels("integer"), kernels("by operands")) == (1, 0, 1)
+    forms = ("float", "integer", "by operands")
+    assert [kernels("pallas", form) for form in forms] == [1, 0, 1]
+    assert [kernels("xla", form) for form in forms] == [0, 0, 0]

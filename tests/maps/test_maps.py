@@ -8,6 +8,7 @@ import pytest
 import jaxdw as jd
 from jaxdw.maps.indexmap import IndexMap, Sources, make_index_map
 from jaxdw.maps.maps import (
+    ComposedMaps,
     WayToL1,
     check_indices,
     compose_maps,
@@ -217,3 +218,52 @@ def test_all_maps_that_name_what_they_do_not_have_are_named_together():
         first
     )
     assert "`maps.top_left` (=-7) must hold" in second
+
+
+def paired(index: np.ndarray, channels: int, block_elems: int = 16) -> ComposedMaps:
+    """Returns the composed maps of 1 tap of so many channels, paired otherwise."""
+    _, maps = planned("height", channels=32, kernel=1, padding=0, height=4, width=4)
+    pairing = make_index_map(index.reshape(1, -1, channels), maps.pairing.size)
+    maps = dataclasses.replace(maps, pairing=pairing, block_elems=block_elems)
+    return compose_maps(maps)
+
+
+RUN, NOTHING = np.arange(16), 1024 + np.zeros(16, int)
+
+
+@pytest.mark.parametrize(
+    ("index", "channels", "blocks"),
+    [
+        (np.concatenate([RUN, RUN + 16]), 32, None),
+        (np.concatenate([RUN + 16, NOTHING]), 16, None),
+        (np.concatenate([RUN, RUN + 16])[::-1], 32, 2),  # backwards
+        (np.concatenate([RUN + 8, RUN + 16]), 32, 2),  # not where a block begins
+        (RUN, 8, 1),  # half a block to a tap
+        (np.arange(32) * 16, 32, 32),  # one lane of each
+        (np.concatenate([RUN, 0 * RUN + 7]), 32, 1),
+    ],
+)
+def test_runs_of_channels_that_are_blocks_need_no_blocks_beside(
+    index, channels, blocks
+):
+    composed = paired(index, channels)
+    if blocks is None:
+        assert composed.blocks is None
+    else:
+        assert composed.blocks.index.shape == (1, blocks, 16)
+        table = np.append(composed.blocks.index.ravel(), [32, 33])
+        found = table[composed.weights.index.ravel()]
+        alone = paired(index, channels, block_elems=1)
+        assert alone.blocks is None
+        np.testing.assert_array_equal(found, alone.weights.index.ravel())
+
+
+def test_channel_shards_each_have_their_blocks():
+    """The second meets 2 blocks where the first meets 1: one of padding fills up."""
+    _, maps = planned("width", channels=64, kernel=1, padding=0, height=4, width=4)
+    index = np.stack([[3] * 32, [3] * 16 + [19] * 16]).reshape(2, 1, 32)
+    pairing = make_index_map(index, 1024)
+    composed = compose_maps(dataclasses.replace(maps, pairing=pairing, block_elems=16))
+    assert composed.blocks.index.shape == (2, 2, 16)
+    assert composed.blocks.index[:, :, 3].tolist() == [[3, 64], [35, 51]]
+    assert composed.weights.index.reshape(4, 16)[:, 0].tolist() == [3, 3, 35, 51]
