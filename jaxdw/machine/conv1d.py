@@ -11,13 +11,12 @@ Blackhole (tests/golden/run_R_D_bf16.npz and its neighbours); tests/golden/arith
 import functools
 from collections.abc import Callable
 
-import jax
 from jaxtyping import Array, Float32
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
-from jaxdw.numerics.fpu import LANES, Dst, Tap
+from jaxdw.numerics.fpu import Dst, Tap
 from jaxdw.numerics.fpu_fast import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig
 
@@ -74,28 +73,31 @@ def compute_sticks(
         formats.pack_output, dtype=output_dtype, fp32_dest=fp32_dest
     )
 
-    def add_taps(first: Tap, taps: int, dst: Dst | None) -> Dst:
-        steps = [(phase, (n,)) for n in range(taps) for phase in phases]
-        windows = [tilised(tap(first + n)) for n in range(taps)]
-        own = [weights[first + n] for n in range(taps)]
-        return mvmul.add_steps(unit, steps, windows, own, dst)
+    def add_taps(first: Tap, taps: int, dst: Dst) -> Dst:
+        return mvmul.add_steps(
+            unit,
+            [mvmul.in_tap_order(taps, phases)],
+            [tilised(tap(first + n)) for n in range(taps)],
+            [weights[first + n] for n in range(taps)],
+            dst,
+        )
 
-    def add_to_partials(k: Tap, dst: Dst) -> Dst:
-        """Adds a tap to the sum before it; the product reaches SrcB as bf16."""
-        product = add_taps(k, 1, None)
-        if fp32_dest:
-            product = fpu.floats_of(fpu.bits_of(product) & -(1 << 16))
-        return unit.elwadd(packed(dst), product)
+    def add_to_partials(before: Tap, taps: int, dst: Dst) -> Dst:
+        """Adds taps, each to the sum packed before; products reach SrcB as bf16."""
+        for n in range(1, taps + 1):
+            product = add_taps(before + n, 1, empty)
+            if fp32_dest:
+                product = fpu.floats_of(fpu.bits_of(product) & -(1 << 16))
+            dst = unit.elwadd(packed(dst), product)
+        return dst
 
+    empty = mvmul.empty_dst(tap, weights)
     if coalesced:
-        dst = fpu.over_blocks(add_taps, len(weights))
+        dst = mvmul.over_taps(add_taps, len(weights), len(phases), empty)
     else:
-        dst = add_taps(0, 1, None)
-        if len(weights) > LANES:
-            dst = jax.lax.fori_loop(1, len(weights), add_to_partials, dst)
-        else:
-            for k in range(1, len(weights)):
-                dst = add_to_partials(k, dst)
+        dst = add_taps(0, 1, empty)
+        steps = len(phases) + 1
+        dst = mvmul.over_taps(add_to_partials, len(weights) - 1, steps, dst)
     return packed(sfpu.activate(dst, activation, fp32_dest=fp32_dest))
 
 

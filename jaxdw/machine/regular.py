@@ -14,6 +14,7 @@ Source: ttnn 0.81.1 conv_bmm_tilize.cpp, run on ttsim @56694c8a, Wormhole and Bl
 """
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -92,6 +93,11 @@ class _Core:
         )
 
     @property
+    def period(self) -> int:
+        """Taps after which lanes lie in tiles as before."""
+        return math.lcm(TILE_LANES, self.width) // self.width
+
+    @property
     def groups(self) -> int:
         """Kinds of channel, by group of 8 in turn, that have steps of their own.
 
@@ -103,6 +109,11 @@ class _Core:
     def keeps_dst(self) -> bool:
         """Whether packing Dst to the partials and reading it back changes nothing."""
         return not self.fp32_dest and self.partials_dtype != "bfloat8_b"
+
+    @property
+    def whole_lanes(self) -> bool:
+        """Whether no block of 16 lanes of activations holds two taps."""
+        return self.output_dtype != "bfloat8_b" or self.width % formats.BLOCK == 0
 
     @property
     def shares_blocks(self) -> bool:
@@ -125,7 +136,7 @@ class _Core:
         Source: ttnn 0.81.1 zeroes them if they share a block with others.
         """
         values = [self.tap(first + n) for n in range(taps)]
-        if self.output_dtype != "bfloat8_b" or self.width % formats.BLOCK == 0:
+        if self.whole_lanes:
             return [self._tilised(v) for v in values]
         result = []
         for n in range(0, taps, 2):
@@ -144,36 +155,35 @@ class _Core:
             arch=self.arch,
         )
 
-    def add_block(self, row: Tap, dst: Dst | None) -> Dst:
-        """Adds the taps of a row of K to Dst; None is an empty one."""
-        results = [self._add_group(row, group, dst) for group in range(self.groups)]
-        if self.groups == 1:
-            return results[0]
-        joined = jnp.stack(results, axis=2)
-        return joined.reshape(len(joined), self.shards * self.width)
+    def add_block(self, row: Tap, dst: Dst) -> Dst:
+        """Adds the taps of a row of K to Dst."""
 
-    def _add_group(self, row: Tap, group: int, dst: Dst | None) -> Dst:
-        """Adds the taps of a row to the channels of one kind."""
-        start = dst if dst is None else self._of_group(dst, group)
-
-        def add(first: Tap, taps: int, dst: Dst | None) -> Dst:
+        def add(first: Tap, taps: int, dst: Dst) -> Dst:
             first = row * self.row_taps + first
-            weights = [self.weights[first + n] for n in range(taps)]
             return mvmul.add_steps(
                 self.unit,
-                steps_of(self.width, taps, self.phases, group),
-                [self._of_group(w, group) for w in weights],
-                [self._of_group(v, group) for v in self.activations(first, taps)],
-                start if dst is None else dst,
+                [
+                    steps_of(self.width, taps, self.phases, group)
+                    for group in range(self.groups)
+                ],
+                [self.weights[first + n] for n in range(taps)],
+                self.activations(first, taps),
+                dst,
+                self._of_own_group,
             )
 
-        return fpu.over_blocks(add, self.row_taps)
+        steps = len(self.phases)
+        multiple = 1 if self.in_tap_order and self.whole_lanes else self.period
+        return mvmul.over_taps(add, self.row_taps, steps, dst, multiple=multiple)
 
-    def _of_group(self, values: Float32[Array, "..."], group: int) -> Dst:
-        if self.groups == 1:
-            return values
-        lanes = values.reshape(len(values), self.shards, self.groups, GROUP_LANES)
-        return lanes[:, :, group]
+    def _of_own_group(self, *of_groups: Array) -> Array:
+        """Returns of arrays, one for each kind of channel, its own channels."""
+        group = np.arange(self.shards * self.width) // GROUP_LANES % self.groups
+        result = of_groups[0]
+        for n, other in enumerate(of_groups[1:], 1):
+            if other is not result:
+                result = jnp.where(group[None] == n, other, result)
+        return result
 
     def packed(self, dst: Dst) -> Dst:
         """Returns the partials that Dst is packed to."""
@@ -185,6 +195,14 @@ class _Core:
             return partials
         return fpu.floats_of(fpu.bits_of(partials) & -(1 << 13))
 
+    def added_in_l1(self, total: Dst, dst: Dst) -> Dst:
+        """Returns partials after Dst was packed onto them; denormals are zero.
+
+        Source: tenstorrent/ttsim @56694c8a tensix.cpp, pack_l1_acc.
+        """
+        added = _flushed(_flushed(total) + _flushed(self.packed(dst)))
+        return formats.round_to(added, self.partials_dtype)
+
     def unless_last(self, dst: Dst, changed: Dst) -> Dst:
         """Returns what Dst becomes by the blocks of K that follow a channel's own.
 
@@ -194,54 +212,38 @@ class _Core:
             return dst
         return jnp.where(self.shard == self.shards - 1, dst, changed)
 
-    def over_rows(self, add: Callable[[Tap, Dst], Dst], end: int, dst: Dst) -> Dst:
-        """Goes through rows 1 to `end` - 1; a loop if there are many taps."""
-        if end * self.row_taps > LANES:
-            return jax.lax.fori_loop(1, end, add, dst)
-        for row in range(1, end):
+    def over_rows(self, add: Callable[[Tap, Dst], Dst], rows: int, dst: Dst) -> Dst:
+        """Goes through the first rows of K; in a loop if they take many steps."""
+        if rows * self.row_taps * len(self.phases) > mvmul.STEPS_AT_ONCE:
+            return jax.lax.fori_loop(0, rows, add, dst)
+        for row in range(rows):
             dst = add(row, dst)
         return dst
 
 
-def _through_dst(core: _Core) -> Dst:
+def _through_dst(core: _Core, empty: Dst) -> Dst:
     """Returns Dst after the last block, if each goes on from the partials."""
 
     def passed_on(dst: Dst) -> Dst:
         return dst if core.keeps_dst else core.reloaded(core.packed(dst))
 
-    def add_row(row: Tap, dst: Dst | None) -> Dst:
+    def add_row(row: Tap, dst: Dst) -> Dst:
+        dst = passed_on(dst)
         added = core.add_block(row, dst)
         if not core.shares_blocks:
             return added
         # Shards of even and of odd number share blocks of 16: the even one is packed
         # first, and packed again together with the odd one.
         is_odd = core.shard % 2 == 1
-        even = jnp.where(is_odd, jnp.float32(0) if dst is None else dst, added)
+        even = jnp.where(is_odd, dst, added)
         even = core.unless_last(even, passed_on(even))
         return jnp.where(is_odd, core.add_block(row, even), even)
 
-    def add_next(row: Tap, dst: Dst) -> Dst:
-        return add_row(row, passed_on(dst))
-
-    dst = core.over_rows(add_next, core.rows, add_row(0, None))
+    dst = core.over_rows(add_row, core.rows, empty)
     return core.unless_last(dst, passed_on(dst))
 
 
-def _added_in_l1(core: _Core, total: Dst, packed: Dst) -> Dst:
-    """Returns partials after the packer added to them; denormals are zero.
-
-    Source: tenstorrent/ttsim @56694c8a tensix.cpp, pack_l1_acc.
-    """
-    added = _flushed(_flushed(total) + _flushed(packed))
-    return formats.round_to(added, core.partials_dtype)
-
-
-def _flushed(values: Dst) -> Dst:
-    bits = fpu.bits_of(values)
-    return fpu.floats_of(jnp.where(bits & 0x7F800000 == 0, 0, bits))
-
-
-def _through_l1(core: _Core, *, to_the_end: bool) -> Dst:
+def _through_l1(core: _Core, empty: Dst, *, to_the_end: bool) -> Dst:
     """Returns Dst after the last block, if the packer adds up blocks in L1.
 
     The last block goes on from the sum, in Dst; `to_the_end` adds it in L1, too, and
@@ -249,25 +251,20 @@ def _through_l1(core: _Core, *, to_the_end: bool) -> Dst:
     """
 
     def add_row(row: Tap, total: Dst) -> Dst:
-        return _added_in_l1(core, total, core.packed(core.add_block(row, None)))
-
-    def first_rows(end: int) -> Dst:
-        return core.over_rows(add_row, end, core.packed(core.add_block(0, None)))
+        return core.added_in_l1(total, core.add_block(row, empty))
 
     if to_the_end:
-        return first_rows(core.rows)
+        return core.over_rows(add_row, core.rows, empty)
     last = core.rows - 1
-    if last == 0:
-        dst = core.add_block(0, None)
-        return core.unless_last(dst, core.reloaded(core.packed(dst)))
-    total = first_rows(last)
-    start = core.unless_last(core.reloaded(total), jnp.zeros_like(total))
+    total = core.over_rows(add_row, last, empty)
+    start = core.unless_last(core.reloaded(total), empty)
     dst = core.add_block(last, start)
-    if core.shards == 1:
-        return dst
-    return core.unless_last(
-        dst, core.reloaded(_added_in_l1(core, total, core.packed(dst)))
-    )
+    return core.unless_last(dst, core.reloaded(core.added_in_l1(total, dst)))
+
+
+def _flushed(values: Dst) -> Dst:
+    bits = fpu.bits_of(values)
+    return fpu.floats_of(jnp.where(bits & 0x7F800000 == 0, 0, bits))
 
 
 def compute_sticks(
@@ -345,9 +342,11 @@ def compute_sticks(
     )
     if core.keeps_dst and core.in_tap_order and not in_l1:
         core = dataclasses.replace(core, rows=1, row_taps=taps)
-    dst = (
-        _through_l1(core, to_the_end=bias is not None) if in_l1 else _through_dst(core)
-    )
+    empty = mvmul.empty_dst(tap, weights)
+    if in_l1:
+        dst = _through_l1(core, empty, to_the_end=bias is not None)
+    else:
+        dst = _through_dst(core, empty)
     if bias is not None:
         added = jnp.broadcast_to(bias[None], dst.shape)
         exact = mvmul.IntegerUnit(fp32_dest, arch)
