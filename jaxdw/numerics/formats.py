@@ -7,18 +7,20 @@ the first in the low nibble. A magnitude's leading bit is explicit.
 
 Source: tt-metal blockfloat_common.cpp @034fc8c7, compared with ttnn 0.81.1
 (tests/golden/bfp_host.npz, fp32_to_bf16.npz); the chip's packer with the library's
-kernels (tests/golden/device_pack.npz).
+kernels (tests/golden/device_pack.npz), and as its kernels set it up
+(tests/golden/run_bfp8_out.npz).
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, BFloat16, Float, Float32, Int32, Shaped, UInt8
 
+from jaxdw.errors import ConfigError
 from jaxdw.maps.indexmap import HostOrDevice
 
-Packer = Literal["host", "device"]
+Packer = Literal["host", "device", "kernel"]
 
 BF16_NAN = 0x7FC0
 BLOCK = 16  # elements that share an exponent
@@ -70,9 +72,9 @@ def cast(values: Float[Array, "*shape channels"], dtype: str) -> Float[Array, ".
         return values.astype(jnp.float32)
     if dtype == "bfloat16":
         return to_bf16(values)
+    bits = _magnitude_bits(dtype)
     blocks = values.astype(jnp.float32).reshape(-1, BLOCK)
-    exponent, codes = _host_codes(blocks, MAGNITUDE_BITS[dtype])
-    held = _decode(exponent, codes, MAGNITUDE_BITS[dtype])
+    held = _decode(*_host_codes(blocks, bits), bits)
     return to_bf16(held).reshape(values.shape)
 
 
@@ -84,19 +86,47 @@ def round_to(values: Float[Array, "*shape"], dtype: str) -> Float32[Array, "*sha
 def pack_output(
     dst: Float32[Array, "sticks channels"], dtype: str, *, fp32_dest: bool
 ) -> Float32[Array, "sticks channels"]:
-    """Returns the values the chip's packer makes of Dst.
+    """Returns the values that the packer of a kernel makes of Dst.
 
-    A 16-bit Dst is bf16 already. `bfloat8_b` passes through bf16 and shares exponents
-    among 16 channels of a stick. Source: tt-metal compute_pool_2d.cpp @002a3f41.
+    A 16-bit Dst is bf16 already. `bfloat8_b` takes the `kernel` rule: confirmed for
+    ttnn 0.81.1's own convolutions (tests/golden/run_bfp8_out.npz), derived for the
+    depthwise branch, whose formats the same library code generates.
     """
     if dtype == "float32":
         return dst
-    values = dst_to_bf16(dst) if fp32_dest else dst
     if dtype == "bfloat16":
-        return values
-    bits = MAGNITUDE_BITS[dtype]
-    exponent, codes = _device_codes(values.reshape(-1, BLOCK), bits)
-    return _decode(exponent, codes, bits).reshape(dst.shape)
+        return dst_to_bf16(dst) if fp32_dest else dst
+    return packed_values(dst, dtype, "kernel")
+
+
+def packed_values(
+    values: Float32[Array, "*shape channels"], dtype: str, packer: Packer
+) -> Float32[Array, "*shape channels"]:
+    """Returns what a block format keeps of values.
+
+    Blocks lie along the last axis; a last one that is not whole is filled up with
+    zeros.
+    """
+    bits, rule = _magnitude_bits(dtype), _rule(packer)
+    channels = values.shape[-1]
+    fill = [(0, 0)] * (values.ndim - 1) + [(0, -channels % BLOCK)]
+    filled = jnp.pad(values, fill)
+    held = _decode(*rule(filled.reshape(-1, BLOCK), bits), bits)
+    return held.reshape(filled.shape)[..., :channels]
+
+
+def _magnitude_bits(dtype: str) -> int:
+    """Returns the bits of a block format's magnitudes.
+
+    Raises:
+      ConfigError: `dtype` is not a block format.
+    """
+    if dtype not in MAGNITUDE_BITS:
+        raise ConfigError(
+            f"`dtype` (={dtype!r}) must be one of bfloat16, float32, bfloat8_b, "
+            "bfloat4_b; use one of these"
+        )
+    return MAGNITUDE_BITS[dtype]
 
 
 def _fields(values: Float32[Array, "*shape"]) -> tuple[Int32[Array, "*shape"], ...]:
@@ -133,25 +163,54 @@ def _host_codes(
 def _device_codes(
     blocks: Float32[Array, "b 16"], magnitude_bits: int
 ) -> tuple[Int32[Array, "b 1"], Int32[Array, "b 16"]]:
-    """Packs bf16 values by the chip's rule; ties go away from zero.
+    """Packs by the chip's rule for a bf16 source: aligned and rounded in one step.
 
-    bfloat4_b rounds each element to 7 bits first, aligns by truncation with one bit
-    kept, rounds to 7 bits and drops 4.
+    Ties go away from zero. bfloat4_b takes two steps whatever the source.
+    """
+    if magnitude_bits == 3:
+        return _kernel_codes(blocks, magnitude_bits)
+    sign, exponent, fraction = _fields(blocks)
+    mantissa = jnp.where(exponent == 0, 0, fraction >> 16 | 0x80)
+    shared = exponent.max(axis=1, keepdims=True)
+    shift = jnp.minimum(shared - exponent, 29)
+    rounded = (mantissa + jnp.left_shift(1, shift)) >> (shift + 1)
+    return shared, _code(sign, rounded, magnitude_bits)
+
+
+def _kernel_codes(
+    blocks: Float32[Array, "b 16"], magnitude_bits: int
+) -> tuple[Int32[Array, "b 1"], Int32[Array, "b 16"]]:
+    """Packs by the chip's rule for a block-format source, in two steps.
+
+    Each element is rounded to 7 bits, ties away from zero, at its own exponent; aligned
+    by truncation with one bit kept; rounded to 7 bits, ties away, and cut to the
+    format's. Source: the library's kernels (tests/golden/run_bfp8_out.npz,
+    device_pack.npz).
     """
     sign, exponent, fraction = _fields(blocks)
     mantissa = jnp.where(exponent == 0, 0, fraction >> 16 | 0x80)
-    if magnitude_bits == 3:
-        mantissa = (mantissa + 1) >> 1
-        carried = mantissa >> 7
-        mantissa, exponent = mantissa >> carried << 1, exponent + carried
-        shared = exponent.max(axis=1, keepdims=True)
-        mantissa = mantissa >> jnp.minimum(shared - exponent, 31)
-        rounded = jnp.minimum((mantissa + 1) >> 1, 127) >> 4
-    else:
-        shared = exponent.max(axis=1, keepdims=True)
-        shift = jnp.minimum(shared - exponent, 29)
-        rounded = (mantissa + jnp.left_shift(1, shift)) >> (shift + 1)
+    mantissa = (mantissa + 1) >> 1
+    carried = mantissa >> 7
+    mantissa, exponent = mantissa >> carried << 1, exponent + carried
+    shared = exponent.max(axis=1, keepdims=True)
+    mantissa = mantissa >> jnp.minimum(shared - exponent, 31)
+    rounded = jnp.minimum((mantissa + 1) >> 1, 127) >> (7 - magnitude_bits)
     return jnp.minimum(shared, 255), _code(sign, rounded, magnitude_bits)
+
+
+def _rule(packer: Packer):
+    """Returns a packer's rule, `(blocks, magnitude bits) -> (exponents, codes)`.
+
+    Raises:
+      ConfigError: no such packer.
+    """
+    rules = {"host": _host_codes, "device": _device_codes, "kernel": _kernel_codes}
+    if packer not in rules:
+        raise ConfigError(
+            f"`packer` (={packer!r}) must be one of {', '.join(get_args(Packer))}; "
+            "use one of these"
+        )
+    return rules[packer]
 
 
 def _decode(
@@ -183,16 +242,21 @@ def pack(
     Args:
       dtype: `bfloat16` (2,048 bytes to a tile), `float32` (4,096), `bfloat8_b` (1,088)
         or `bfloat4_b` (576).
-      packer: whose rule; `device` takes bf16 values (float32 loses its low 16 bits) and
-        is the chip's for block formats.
+      packer: whose rule for block formats. `kernel` is the chip's as the library's
+        kernels set it up, with the tensor's format as the packer's source; `device` the
+        chip's with a bf16 source. Both take bf16 values (float32 loses its low 16 bits)
+        and differ for `bfloat8_b` only.
+
+    Raises:
+      ConfigError: an unknown format or packer.
     """
     tiles = jnp.asarray(tiles)
+    rule = _rule(packer)
     if dtype not in MAGNITUDE_BITS:
         raw = jax.lax.bitcast_convert_type(cast(tiles, dtype), jnp.uint8)
         return raw.reshape(len(tiles), -1)
     bits = MAGNITUDE_BITS[dtype]
     blocks = tiles.astype(jnp.float32).reshape(-1, BLOCK)
-    rule = _host_codes if packer == "host" else _device_codes
     exponent, codes = rule(blocks, bits)
     exponent = exponent.reshape(len(tiles), -1).astype(jnp.uint8)
     codes = codes.reshape(len(tiles), -1).astype(jnp.uint8)
@@ -218,11 +282,11 @@ def unpack(
 ) -> Float32[Array, "tiles 1024"]:
     """Returns the values of packed tiles in memory order."""
     packed = jnp.asarray(packed)
-    if dtype not in MAGNITUDE_BITS:
-        target = jnp.bfloat16 if dtype == "bfloat16" else jnp.float32
-        raw = packed.reshape(len(packed), -1, jnp.dtype(target).itemsize)
+    if dtype in ("bfloat16", "float32"):
+        target = jnp.dtype(dtype)
+        raw = packed.reshape(len(packed), -1, target.itemsize)
         return jax.lax.bitcast_convert_type(raw, target).astype(jnp.float32)
-    bits = MAGNITUDE_BITS[dtype]
+    bits = _magnitude_bits(dtype)
     exponent, codes = packed[:, :64], packed[:, 64:]
     if dtype == "bfloat4_b":
         codes = jnp.stack([codes & 15, codes >> 4], axis=-1)

@@ -49,7 +49,7 @@ class Term(NamedTuple):
     magnitude: Int32[Array, "..."]
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """A SrcA or SrcB operand: 11-bit mantissa with its hidden bit, 0 for zero."""
 
     negative: Int32[Array, "..."]
@@ -65,12 +65,12 @@ def floats_of(bits: Int32[Array, "..."]) -> Float32[Array, "..."]:
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
-def _read_source(values: Float[Array, "..."]) -> _Source:
+def read_source(values: Float[Array, "..."]) -> Source:
     """Reads TF32: float32 loses 13 bits, denormals are zero, exponent 255 is one."""
     bits = bits_of(values)
     exponent = (bits >> 23) & 0xFF
     mantissa = jnp.where(exponent == 0, 0, (bits >> 13) & 0x3FF | 0x400)
-    return _Source((bits >> 31) & 1, exponent, mantissa)
+    return Source((bits >> 31) & 1, exponent, mantissa)
 
 
 def _half(shift: Int32[Array, "..."] | int) -> Int32[Array, "..."]:
@@ -78,7 +78,7 @@ def _half(shift: Int32[Array, "..."] | int) -> Int32[Array, "..."]:
     return jnp.left_shift(1, jnp.asarray(shift, jnp.int32)) >> 1
 
 
-def _product(a: _Source, b: _Source, phase: int) -> Term:
+def _product(a: Source, b: Source, phase: int) -> Term:
     """Multiplies the mantissa parts of one fidelity phase; 1.0 * 1.0 gives 1024."""
     a_part = (a.mantissa >> 1) & 31 if phase % 2 else a.mantissa >> 6
     b_part = (b.mantissa & 15) << 3 if phase >= 2 else b.mantissa >> 4
@@ -143,7 +143,8 @@ def add_to_dst(
     return jnp.where(vanishes, 0, result)
 
 
-def _elwmul_term(a: _Source, b: _Source, phase: int) -> Term:
+def elwmul_term(a: Source, b: Source, phase: int) -> Term:
+    """Returns the product of one fidelity phase as a term of Dst; underflow is zero."""
     negative, exponent, magnitude = _product(a, b, phase)
     flushed = exponent <= 0
     return Term(
@@ -169,7 +170,7 @@ def elwmul(
       dst: bf16 values for a 16-bit Dst, float32 for a 32-bit one.
       phase: 0 to 3. LoFi is phase 0, HiFi4 all four in order.
     """
-    term = _elwmul_term(_read_source(a), _read_source(b), phase)
+    term = elwmul_term(read_source(a), read_source(b), phase)
     chip = load_arch(arch)
     return floats_of(add_to_dst([term], bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
@@ -187,7 +188,7 @@ def _signed_term(total: Int32[Array, "..."], exponent: Int32[Array, "..."]) -> T
     return Term((total < 0).astype(jnp.int32), exponent, jnp.abs(total) << 13)
 
 
-def _gapool_terms(a: _Source, b: _Source, phase: int) -> list[Term]:
+def _gapool_terms(a: Source, b: Source, phase: int) -> list[Term]:
     """Returns the group terms of products on the leading axis, up to 16."""
     lanes = _product(a, b, phase)
     return [
@@ -214,7 +215,7 @@ def gapool(
       dst, phase: as for `elwmul`.
     """
     columns, rows = jnp.moveaxis(a, -1, 0), jnp.moveaxis(b, -1, 0)
-    terms = _gapool_terms(_read_source(columns), _read_source(rows), phase)
+    terms = _gapool_terms(read_source(columns), read_source(rows), phase)
     chip = load_arch(arch)
     return floats_of(add_to_dst(terms, bits_of(dst), fp32_dest=fp32_dest, arch=chip))
 
@@ -229,10 +230,10 @@ def elwadd(
     arch: str | Path | Arch = "wormhole_b0",
 ) -> Float32[Array, "*shape"]:
     """Returns a + b, plus Dst when accumulating; ELWADD has one phase only."""
-    x, y = _read_source(a), _read_source(b)
+    x, y = read_source(a), read_source(b)
     swap = (y.exponent << 11 | y.mantissa) > (x.exponent << 11 | x.mantissa)
-    large = _Source(*(jnp.where(swap, q, p) for p, q in zip(x, y, strict=True)))
-    small = _Source(*(jnp.where(swap, p, q) for p, q in zip(x, y, strict=True)))
+    large = Source(*(jnp.where(swap, q, p) for p, q in zip(x, y, strict=True)))
+    small = Source(*(jnp.where(swap, p, q) for p, q in zip(x, y, strict=True)))
     shift = large.exponent - small.exponent
     within = jnp.minimum(shift, 12)
     addend = jnp.where(shift < 12, (small.mantissa + _half(within)) >> within, 0)
@@ -265,8 +266,8 @@ def multiply_reduce(
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         windows = jnp.stack([a(first + lane) for lane in range(lanes)])
         weights = jnp.stack([b[first + lane] for lane in range(lanes)])
-        products = _read_source(_products(windows, weights, phases, fp32_dest, arch))
-        ones = _read_source(jnp.ones(()))
+        products = read_source(_products(windows, weights, phases, fp32_dest, arch))
+        ones = read_source(jnp.ones(()))
         bits = jnp.zeros((), jnp.int32) if dst is None else bits_of(dst)
         for phase in range(phases):
             terms = _gapool_terms(products, ones, phase)
@@ -297,10 +298,10 @@ def _products(
     fp32_dest: bool,
     arch: Arch,
 ) -> Float32[Array, "taps ..."]:
-    x, y = _read_source(a), _read_source(b)
+    x, y = read_source(a), read_source(b)
     dst = jnp.zeros((), jnp.int32)
     for phase in range(phases):
-        term = _elwmul_term(x, y, phase)
+        term = elwmul_term(x, y, phase)
         dst = add_to_dst([term], dst, fp32_dest=fp32_dest, arch=arch)
     products = floats_of(dst)
     return formats.dst_to_bf16(products) if fp32_dest else products

@@ -1,0 +1,233 @@
+"""Products added to Dst step by step: what MVMUL and ELWMUL make of a channel's taps.
+
+One step of the matrix unit adds, in one fidelity phase, the products of a few taps to
+Dst: ELWMUL one, MVMUL up to two that are not zero, if no group of 8 lanes holds more
+than one. Both then do the same: every product is brought to the largest exponent and
+rounded, they are added, and Dst is rounded to its format. A step without a product
+leaves Dst as it is.
+
+The unit has two forms that give the same bits. `IntegerUnit` takes any operands.
+`FloatUnit` takes ordinary ones (`fpu_fast.is_ordinary`) that bf16 holds, into a 16-bit
+Dst: every quantity fits float32, and a sum is rounded to a unit by adding a number so
+large that float32 keeps no smaller one.
+
+Source: tenstorrent/ttsim @56694c8a tensix.cpp (mvmul, elwmul, elwadd).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32
+
+from jaxdw.arch.arch import Arch
+from jaxdw.numerics import fpu
+from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
+from jaxdw.numerics.fpu_fast import effective_phases
+
+Form = Literal["integer", "float"]
+Step = tuple[
+    int, tuple[int, ...]
+]  # fidelity phase, and the taps whose products it adds
+
+# Steps compiled as one piece, and those of a piece in a loop: on CPU more take longer
+# to compile, and to run as well.
+STEPS_AT_ONCE, STEPS_IN_LOOP = 12, 8
+
+_EXPONENT = 0x7F800000
+# The unit of a 16-bit Dst is 2**-10 of an exponent; 1.5 * 2**23 units, as steps of bits
+# from the exponent's power of two.
+_ROUNDER = (13 << 23) + (1 << 22)
+# Smaller than any place of a product or of Dst, 2**-13 of a power of two: it decides
+# where ties go.
+_TIE, _TIE_BIT = 2.0**-13, 1 << 10
+
+
+class Unit(Protocol):
+    """The matrix unit in one of its forms, whose terms are pytrees of its own."""
+
+    def products(
+        self, a: Float32[Array, "..."], b: Float32[Array, "..."], phases: Sequence[int]
+    ) -> dict[int, Any]:
+        """Returns SrcA times SrcB of each phase, as terms."""
+        ...
+
+    def add(self, terms: Sequence[Any], dst: Dst) -> Dst:
+        """Adds terms to Dst; 0 is an empty one."""
+        ...
+
+    def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
+        """Returns a + b in an empty Dst."""
+        ...
+
+    def phases(self, fidelity: str, mantissa_bits: tuple[int, int]) -> tuple[int, ...]:
+        """Returns the phases to run where those of a product follow each other."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerUnit:
+    """Any operands, both widths of Dst."""
+
+    fp32_dest: bool
+    arch: Arch
+
+    def products(
+        self, a: Float32[Array, "..."], b: Float32[Array, "..."], phases: Sequence[int]
+    ) -> dict[int, fpu.Term]:
+        own, other = fpu.read_source(a), fpu.read_source(b)
+        return {phase: fpu.elwmul_term(own, other, phase) for phase in phases}
+
+    def add(self, terms: Sequence[fpu.Term], dst: Dst) -> Dst:
+        fixed = {"fp32_dest": self.fp32_dest, "arch": self.arch}
+        return floats_of(fpu.add_to_dst(terms, bits_of(dst), **fixed))
+
+    def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
+        return fpu.elwadd(
+            a,
+            b,
+            jnp.zeros_like(a),
+            accumulate=False,
+            fp32_dest=self.fp32_dest,
+            arch=self.arch,
+        )
+
+    def phases(self, fidelity: str, mantissa_bits: tuple[int, int]) -> tuple[int, ...]:
+        return tuple(range(fpu.PHASES[fidelity]))
+
+
+class _Addend(NamedTuple):
+    """A value that is rounded to a unit without ties, and its exponent's bits."""
+
+    value: Float32[Array, "..."]
+    exponent: Int32[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatUnit:
+    """Ordinary operands of at most 8 mantissa bits, 16-bit Dst."""
+
+    def products(
+        self, a: Float32[Array, "..."], b: Float32[Array, "..."], phases: Sequence[int]
+    ) -> dict[int, _Addend]:
+        """Multiplies as `Unit` says.
+
+        A product's exponent is the sum of its operands', whichever bits a phase reads,
+        and that of zero is 0. It has 12 bits, so that it is rounded once at any
+        distance; its ties go toward +infinity.
+        """
+        size = floats_of(bits_of(a) & _EXPONENT) * floats_of(bits_of(b) & _EXPONENT)
+        a_high, b_high = _cut(a, 5), _cut(b, 7)
+        terms = {}
+        for phase in phases:
+            of_a = a - a_high if phase % 2 else a_high
+            of_b = b - b_high if phase >= 2 else b_high
+            own = size * 2.0 ** PHASE_STEP[phase]
+            terms[phase] = _Addend(of_a * of_b + own * _TIE, bits_of(own))
+        return terms
+
+    def add(self, terms: Sequence[_Addend], dst: Dst) -> Dst:
+        return _rounded_sum([_ties_away(dst), *terms])
+
+    def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
+        """Adds as `Unit` says: the smaller is rounded, ties away from zero."""
+        return _rounded_sum([_ties_away(a), _ties_away(b)])
+
+    def phases(self, fidelity: str, mantissa_bits: tuple[int, int]) -> tuple[int, ...]:
+        """Leaves out phases that read no bits of operands as short as these.
+
+        Dst is then a multiple of the unit already, and stays what it is.
+        """
+        return tuple(effective_phases(fpu.PHASES[fidelity], True, mantissa_bits))
+
+
+def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
+    return floats_of(bits_of(values) & -(1 << (24 - bits)))
+
+
+def _ties_away(values: Float32[Array, "..."]) -> _Addend:
+    """Returns bf16 values as addends whose ties go away from zero."""
+    bits = bits_of(values)
+    return _Addend(floats_of(bits | _TIE_BIT), bits & _EXPONENT)
+
+
+def _rounded_sum(addends: Sequence[_Addend]) -> Dst:
+    """Rounds addends to the unit of the largest exponent, adds them, rounds to bf16.
+
+    A sum of zero is +0. The last rounding takes ties away from zero.
+    """
+    exponents = [addend.exponent for addend in addends]
+    rounder = floats_of(functools.reduce(jnp.maximum, exponents) + _ROUNDER)
+    first, *rest = (addend.value for addend in addends)
+    # two sums side by side, of which float32 rounds each to the unit
+    total = (first + rounder) + functools.reduce(jnp.add, rest, -rounder)
+    return floats_of((bits_of(total) + 0x8000) & -0x10000)
+
+
+def unit_of(form: Form, *, fp32_dest: bool, arch: Arch) -> Unit:
+    """Returns the unit in a form; a 32-bit Dst has the integer one only."""
+    if form == "float" and not fp32_dest:
+        return FloatUnit()
+    return IntegerUnit(fp32_dest, arch)
+
+
+def in_tap_order(taps: int, phases: Sequence[int]) -> tuple[Step, ...]:
+    """Returns the steps of all phases of a tap before the next tap."""
+    return tuple((phase, (tap,)) for tap in range(taps) for phase in phases)
+
+
+def add_steps(
+    unit: Unit,
+    steps: Sequence[Sequence[Step]],
+    a: Sequence[Float32[Array, "..."]],
+    b: Sequence[Float32[Array, "..."]],
+    dst: Dst,
+    choose: Callable[..., Array] | None = None,
+) -> Dst:
+    """Adds products to Dst, step after step.
+
+    Args:
+      steps: for each kind of channel; all kinds have as many products in each step.
+      a, b: SrcA and SrcB of each tap.
+      choose: takes an array for each kind and returns of each its own channels.
+    """
+    phases = sorted({phase for step in steps[0] for phase in step[:1]})
+    terms = [unit.products(*pair, phases) for pair in zip(a, b, strict=True)]
+    for kinds in zip(*steps, strict=True):
+        found = [[terms[tap][phase] for tap in taps] for phase, taps in kinds]
+        own = found[0]
+        if len(set(kinds)) > 1:
+            own = jax.tree.map(choose, *found)
+        dst = unit.add(own, dst)
+    return dst
+
+
+def empty_dst(tap: Callable[[Tap], Float32[Array, "..."]], weights: fpu.ByTap) -> Dst:
+    """Returns an empty Dst of the shape of a tap's products."""
+    windows = jax.eval_shape(lambda: tap(0))
+    return jnp.zeros(jnp.broadcast_shapes(windows.shape, weights[0].shape))
+
+
+def over_taps(
+    add: Callable[[Tap, int, Dst], Dst],
+    taps: int,
+    steps: int,
+    dst: Dst,
+    *,
+    multiple: int = 1,
+) -> Dst:
+    """Adds taps to Dst, `add(first tap, taps, Dst)`, in order; many in a loop.
+
+    Args:
+      steps: that a tap takes.
+      multiple: of which every first tap is.
+    """
+    most = max(STEPS_IN_LOOP // steps // multiple, 1) * multiple
+    whole, rest = divmod(taps, most)
+    if whole < 2 or taps * steps <= STEPS_AT_ONCE:
+        return add(0, taps, dst)
+    dst = jax.lax.fori_loop(0, whole, lambda n, dst: add(n * most, most, dst), dst)
+    return add(taps - rest, rest, dst) if rest else dst
