@@ -17,7 +17,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import Dst, Tap
-from jaxdw.numerics.fpu_fast import MANTISSA_BITS
+from jaxdw.numerics.fpu_float import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig
 
 Windows = Callable[[Tap], Float32[Array, "sticks channels"]]

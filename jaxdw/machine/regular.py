@@ -27,7 +27,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import refuse
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import GROUP_LANES, LANES, Dst, Tap
-from jaxdw.numerics.fpu_fast import MANTISSA_BITS
+from jaxdw.numerics.fpu_float import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig, Scheme
 
 Windows = Callable[[Tap], Float32[Array, "sticks channels"]]
@@ -298,7 +298,7 @@ def compute_sticks(
       packer_l1_acc: as asked for; in force with more than two blocks of K, or with more
         than one and a bias.
       dtype: of the activations before they are tilised.
-      form: `float` takes ordinary operands (`fpu_fast.is_ordinary`; any bias) and gives
+      form: `float` takes ordinary operands (`fpu_float.is_ordinary`, any bias): it gives
         the same bits. A 32-bit Dst has one form only.
 
     Returns:

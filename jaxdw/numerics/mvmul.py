@@ -7,7 +7,7 @@ rounded, they are added, and Dst is rounded to its format. A step without a prod
 leaves Dst as it is.
 
 The unit has two forms that give the same bits. `IntegerUnit` takes any operands.
-`FloatUnit` takes ordinary ones (`fpu_fast.is_ordinary`) that bf16 holds, into a 16-bit
+`FloatUnit` takes ordinary ones (`fpu_float.is_ordinary`) that bf16 holds, into a 16-bit
 Dst: every quantity fits float32, and a sum is rounded to a unit by adding a number so
 large that float32 keeps no smaller one.
 
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float32, Int32
 from jaxdw.arch.arch import Arch
 from jaxdw.numerics import fpu
 from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
-from jaxdw.numerics.fpu_fast import effective_phases
+from jaxdw.numerics.fpu_float import effective_phases
 
 Form = Literal["integer", "float"]
 Step = tuple[
