@@ -70,7 +70,7 @@ def undilated(launch: Launch) -> Launch:
 
 
 def swapped_shards(launch: Launch) -> Launch:
-    collect, rows = launch.maps.collect, launch.plan.output_shard.rows
+    collect, rows = launch.maps.collect, launch.plan.output_rows
     order = np.arange(collect.size).reshape(-1, rows)
     order[[0, 1]] = order[[1, 0]]
     swapped = compose(collect, make_index_map(order.ravel(), collect.size))

@@ -1,7 +1,8 @@
 """Runs plans of many shapes through a few compiled computations.
 
 The same maps and the same cores as `emulator.run`, and the same bits, but the work is
-cut into pieces of a few sizes: channels into slices of 128, output sticks into chunks,
+cut into pieces of a few sizes: channels into slices of 128 where they can be computed
+apart, output sticks into chunks,
 input sticks padded to a power of 4. What only moves is moved on the host. One
 computation is compiled for each number of kernel positions, size of input and way of
 computing, however many layers, schemes, grids and weight formats are run. The matrix
@@ -22,7 +23,15 @@ from jaxdw.launch.host import (
     padded,
     weights_in_lanes,
 )
-from jaxdw.machine.cores import AskedForm, Backend, Static, run_cores, static_of
+from jaxdw.machine import regular
+from jaxdw.machine.cores import (
+    AskedForm,
+    Backend,
+    Static,
+    channels_part,
+    run_cores,
+    static_of,
+)
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.maps import Maps, compose_maps
 from jaxdw.numerics import fpu_float
@@ -50,13 +59,21 @@ def compiled_key(plan: Plan) -> tuple:
 
 def _piece_static(plan: Plan, backend: Backend) -> Static:
     """Returns the static part of a piece: nothing of the plan's own sizes."""
+    static = static_of(plan, backend)
     weights_dtype = plan.conv.weights_dtype
     if weights_dtype != "float32":
         weights_dtype = "bfloat16"  # holds every value of a block format
+    figures, size = static.figures, SLICE
+    if not channels_part(static):
+        size = static.num_channel_shards * static.channels_per_core
+    elif static.program == "regular":
+        figures, size = regular.figures_of_slice(static.figures, SLICE)
     return dataclasses.replace(
-        static_of(plan, backend),
+        static,
+        figures=figures,
         num_channel_shards=1,
-        channels_per_core=SLICE,
+        num_output_shards=1,
+        channels_per_core=size,
         output_shape=(),
         weights_dtype=weights_dtype,
     )
@@ -78,11 +95,11 @@ _is_ordinary = jax.jit(fpu_float.is_ordinary)
 
 
 def _slices(
-    values: Float32[np.ndarray, "*rows channels"],
+    values: Float32[np.ndarray, "*rows channels"], size: int
 ) -> Float32[np.ndarray, "slices *rows slice"]:
-    """Cuts channels into slices, the last one filled up with zeros."""
-    whole = padded(values, (round_up(values.shape[-1], SLICE),))
-    return np.moveaxis(whole.reshape(*values.shape[:-1], -1, SLICE), -2, 0)
+    """Cuts channels into slices of `size`, the last one filled up with zeros."""
+    whole = padded(values, (round_up(values.shape[-1], size),))
+    return np.moveaxis(whole.reshape(*values.shape[:-1], -1, size), -2, 0)
 
 
 def run_bucketed(
@@ -108,22 +125,23 @@ def run_bucketed(
     """
     composed = compose_maps(maps)
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
+    size = static.channels_per_core
     weights = weights_in_lanes(composed, np.asarray(w, np.float32), dtype)
     host_bias = None if bias is None else np.asarray(bias, np.float32)
     biases = bias_in_lanes(composed, host_bias, dtype)
     rows = bucket_rows(plan.window.num_inputs)
     sticks = np.asarray(x, np.float32).reshape(-1, plan.conv.channels)
     sticks = padded(sticks, (rows, weights.shape[-1]))
-    inputs = [cast(piece, plan.conv.dtype) for piece in _slices(sticks)]
+    inputs = [cast(piece, plan.conv.dtype) for piece in _slices(sticks, size)]
     index = np.asarray(composed.sticks.index)
     num_shards, taps, num_sticks = index.shape
     output = np.empty((num_shards, num_sticks, weights.shape[-1]), np.float32)
     chunk = min(MOST_STICKS, rows)
     for shards in _alike(num_shards, weights, biases):
-        weight_slices = _slices(_of(weights, shards, 3))
-        bias_slices = None if biases is None else _slices(_of(biases, shards, 2))
+        weight_slices = _slices(_of(weights, shards, 3), size)
+        bias_slices = None if biases is None else _slices(_of(biases, shards, 2), size)
         windows = index[shards].swapaxes(0, 1).reshape(taps, -1)
-        found = np.empty((windows.shape[1], len(inputs) * SLICE), np.float32)
+        found = np.empty((windows.shape[1], len(inputs) * size), np.float32)
         form: AskedForm = "by operands"
         if plan.compute.arithmetic != "fpu" or all(
             _is_ordinary(values) for values in (*inputs, *weight_slices)
@@ -143,7 +161,7 @@ def run_bucketed(
                 for n, l1 in enumerate(inputs)
             ]
             for n, result in enumerate(results):
-                place = found[first : first + chunk, n * SLICE : (n + 1) * SLICE]
+                place = found[first : first + chunk, n * size : (n + 1) * size]
                 place[:] = np.asarray(result)[: piece.shape[1]]
         output[shards] = found[:, : output.shape[2]].reshape(-1, *output.shape[1:])
     output = poisoned(output, composed.channels_written, composed.windows_written)

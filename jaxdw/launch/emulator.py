@@ -19,11 +19,11 @@ from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.launch.composed import run_composed, trace_composed
 from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
+from jaxdw.launch.slices import run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, static_of
-from jaxdw.maps.depthwise import prepare_map
-from jaxdw.maps.indexmap import HostOrDevice, gather
-from jaxdw.maps.maps import Maps, check_indices, make_maps
+from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
+from jaxdw.maps.maps import PROGRAMS, Maps, check_indices, make_maps
 from jaxdw.numerics import fpu_float
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
@@ -102,6 +102,13 @@ def run(
     x, w = _real(x, "x"), _real(w, "w")
     bias = None if bias is None else _real(bias, "bias")
     refuse(_problems(plan, x, w, bias, keep, mesh, backend))
+    if plan.slices > 1:
+        raise UnsupportedError(
+            f"`plan` (={plan.slices} launches) must be of one launch; use "
+            "`emulate`, or run each of `plan.slice_plans` on its part of `x`"
+        )
+    if keep and not isinstance(maps.weights.prepare, IndexMap):
+        raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)
     memories = {}
     traced = any(isinstance(v, Tracer) for v in (maps.shard.index, x, w, bias))
@@ -162,6 +169,11 @@ def _problems(
         found.append(
             f"`bias` (={bias.shape}) must be planned for; use ConvConfig(bias=True)"
         )
+    if keep and plan.slices > 1:
+        found.append(
+            f"`keep` (={', '.join(keep)}) must be empty for {plan.slices} launches; "
+            "run one of `plan.slice_plans` to look at memories"
+        )
     unknown = [name for name in keep if name not in MEMORIES]
     absent = [name for name in keep if "bias" in name and not conv.bias]
     if isinstance(keep, str):
@@ -199,15 +211,29 @@ def emulate(
     *,
     compute: ComputeConfig | None = None,
     arch: str | Path | Arch = "wormhole_b0",
+    program: str = "depthwise",
     keep: Sequence[str] = (),
     backend: Backend = "xla",
 ) -> Emulation:
     """Plans, builds the maps and runs; `run` says what it takes and refuses.
 
-    A layer that does not fit L1 is emulated all the same; `plan.l1.fits` tells.
+    A layer that does not fit L1 is emulated all the same; `plan.l1.fits` tells. One
+    that runs in slices is run slice by slice.
+
+    Args:
+      program: as for `make_plan`.
     """
-    plan = make_plan(conv, shard, compute, arch, must_fit=False)
-    return run(plan, make_maps(plan), x, w, bias, keep=keep, backend=backend)
+    plan = make_plan(conv, shard, compute, arch, program=program, must_fit=False)
+    if plan.slices <= 1:
+        return run(plan, make_maps(plan), x, w, bias, keep=keep, backend=backend)
+    refuse(_problems(plan, np.asarray(x), np.asarray(w), bias, keep, None, backend))
+
+    def run_launch(launch: Plan, image):
+        maps = make_maps(launch)
+        return run(launch, maps, image, w, bias, backend=backend).output
+
+    output = run_slices(plan, x, run_launch)
+    return Emulation(plan=plan, output=output, memories=MappingProxyType({}))
 
 
 def prepare_weights(
@@ -217,13 +243,22 @@ def prepare_weights(
 
     Raises:
       ConfigError: weights of another shape than planned.
+      UnsupportedError: a matrix too large to build.
     """
     w = _real(w, "w")
     refuse(plan.conv.tensor_problems(None, w.shape, None))
-    prepare = prepare_map(
-        plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
-    )
+    prepare = PROGRAMS[plan.program].prepare(plan)
+    if not isinstance(prepare, IndexMap):
+        raise UnsupportedError(_too_large(plan))
     return _gather(host_tensor(w, static_of(plan)), prepare)
+
+
+def _too_large(plan: Plan) -> str:
+    rows, columns = plan.weight_matrix_shape
+    return (
+        f"the prepared weights (={rows} x {columns} elements) are known by formula "
+        "only; run without `keep`, or take fewer channels"
+    )
 
 
 _gather = jax.jit(gather)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, PyTree, Shaped
 
 from jaxdw.machine.cores import Static
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
-from jaxdw.maps.maps import ComposedMaps
+from jaxdw.maps.maps import ComposedMaps, fitted
 from jaxdw.numerics import formats
 
 _PIECE_ELEMS = 2**16  # that `hold` takes of a host array at a time
@@ -95,7 +95,7 @@ def weights_in_lanes(
     found = hold(gather(w.reshape(-1), packed), dtype)
     if maps.blocks is not None:
         found = gather(found.reshape(-1), maps.weights)
-    return side_by_side(found)
+    return fitted(side_by_side(found), maps.lanes)
 
 
 def bias_in_lanes(
@@ -105,7 +105,7 @@ def bias_in_lanes(
     if bias is None or maps.bias is None:
         return None
     found = hold(gather(bias, maps.bias), dtype)
-    return found.reshape(*found.shape[:-2], -1)
+    return fitted(found.reshape(*found.shape[:-2], -1), maps.lanes)
 
 
 def collected(

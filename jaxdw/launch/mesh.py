@@ -12,10 +12,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Shaped
 
+from jaxdw.errors import UnsupportedError
 from jaxdw.launch.composed import load_weights
 from jaxdw.launch.exchange import make_exchange
 from jaxdw.launch.host import cast, collected, computed_once, padded
-from jaxdw.machine.cores import Static, run_cores
+from jaxdw.machine.cores import Static, channels_part, run_cores
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps, Maps
 from jaxdw.plan.plan import Plan
@@ -129,6 +130,12 @@ def run_on_mesh(
     """
     mesh = Mesh(mesh.devices, mesh.axis_names)  # axes that the compiler may shard over
     axes = _axes(plan, mesh)
+    if _size(mesh, axes.channels) > 1 and not channels_part(static):
+        raise UnsupportedError(
+            f"`mesh` (={dict(mesh.shape)}) must not deal the channel shards of this "
+            f"{static.program} launch, whose blocks follow each other; use one axis, "
+            "for NHW shards"
+        )
     laid = mesh_maps(plan, maps, mesh)
     rows = laid.send.size * _size(mesh, axes.nhw)
     shape = rows, _channels(plan, mesh, axes)

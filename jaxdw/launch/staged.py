@@ -20,7 +20,7 @@ from jaxdw.machine.cores import Static, run_cores
 from jaxdw.machine.memory import Memory
 from jaxdw.maps.bias import bias_lanes
 from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
-from jaxdw.maps.maps import Maps, window_map
+from jaxdw.maps.maps import Maps, fitted, window_map
 from jaxdw.numerics import formats
 from jaxdw.plan.units import TILE_ELEMS
 
@@ -102,15 +102,16 @@ def run_staged(
     """Runs stage by stage; every memory is made."""
     x, w, bias = _refuse_derivatives(x, w, bias)
     num_nhw_shards = len(maps.shard.index)
-    num_channel_shards = static.num_channel_shards
-    grid = (num_nhw_shards, num_channel_shards)
+    grid = (num_nhw_shards, static.num_output_shards)
     dtype = static.weights_dtype
 
     def by_grid(values: Shaped[Array, "cores ..."]) -> Shaped[Array, "n s ..."]:
         return values.reshape(*grid, *values.shape[1:])
 
-    def by_core(shards: Float[Array, "n rows sc"]) -> Float[Array, "cores rows c"]:
-        split = shards.reshape(*shards.shape[:2], num_channel_shards, -1)
+    def by_core(
+        values: Float[Array, "n rows sc"], shards: int
+    ) -> Float[Array, "cores rows c"]:
+        split = values.reshape(*values.shape[:2], shards, -1)
         return split.swapaxes(1, 2).reshape(-1, split.shape[1], split.shape[3])
 
     uploaded = noc.upload(host_tensor(w, static), maps.weights, dtype)
@@ -139,7 +140,7 @@ def run_staged(
             gather_written, by_grid(l1_bias.written), narrow(lanes, TILE_ELEMS)
         )
         biases = of_each_core(gather, by_grid(bias_tiles), lanes)
-        biases = biases.reshape(num_nhw_shards, -1)
+        biases = fitted(biases.reshape(num_nhw_shards, -1), maps.lanes)
         memories |= {
             "bias": uploaded.matrix,
             "bias_tiles": uploaded.tiles,
@@ -152,21 +153,27 @@ def run_staged(
     haloed = shards.move(maps.halo)
     windows = window_map(maps.top_left, maps.taps)
     windows_written = jax.vmap(gather_written)(haloed.written, windows).all(axis=1)
-    weights = computed_once(weights_met(by_grid(weight_tiles), maps.pairing))
+    weights = computed_once(
+        fitted(weights_met(by_grid(weight_tiles), maps.pairing), maps.lanes)
+    )
+    channels_written = channels_written.reshape(num_nhw_shards, -1)
     outputs = run_cores(
         haloed.data,
         windows.index,
         weights,
         biases,
         static,
-        channels_written=channels_written.reshape(num_nhw_shards, -1),
+        channels_written=fitted(channels_written, maps.lanes, True),
         windows_written=windows_written,
         operands=(sticks, weights),
     )
     memories |= {
-        "input_shards": by_core(shards.data),
-        "haloed_shards": by_core(haloed.data),
-        "output_shards": by_core(outputs),
+        "input_shards": by_core(shards.data, static.num_channel_shards),
+        "haloed_shards": by_core(haloed.data, static.num_channel_shards),
+        "output_shards": by_core(
+            fitted(outputs, static.num_output_shards * maps.channels_per_core),
+            static.num_output_shards,
+        ),
     }
     output = collected(outputs, maps.collect, static.output_shape)
     return output, {name: memories[name] for name in keep}

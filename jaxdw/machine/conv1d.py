@@ -9,7 +9,7 @@ Blackhole (tests/golden/run_R_D_bf16.npz and its neighbours); tests/golden/arith
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from jaxtyping import Array, Float32
 
@@ -19,8 +19,14 @@ from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import Dst, Tap
 from jaxdw.numerics.fpu_float import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig
+from jaxdw.plan.plan import Plan
 
 Windows = Callable[[Tap], Float32[Array, "sticks channels"]]
+
+
+def figures(plan: Plan) -> dict[str, Hashable]:
+    """Returns what the arithmetic takes of a plan."""
+    return {"coalesced": plan.own_facts()["coalesced"]}
 
 
 def compute_sticks(

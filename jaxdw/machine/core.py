@@ -31,6 +31,26 @@ def finish(
     return formats.pack_output(dst, output_dtype, fp32_dest=compute.fp32_dest_acc)
 
 
+def float32_sticks(
+    tap: Windows,
+    weights: fpu.ByTap,
+    bias: Float32[Array, " channels"] | None,
+    *,
+    activation: str | None,
+    output_dtype: str,
+    compute: ComputeConfig,
+    **_,
+) -> Float32[Array, "sticks channels"]:
+    """Accumulates in float32 in kernel-position order and rounds once."""
+    total = jnp.zeros((), jnp.float32)
+    for k in range(len(weights)):
+        total = total + tap(k) * weights[k]
+    total = total if bias is None else total + bias[None]
+    return finish(
+        total, activation=activation, output_dtype=output_dtype, compute=compute
+    )
+
+
 def run_core(
     l1: Float[Array, "rows channels"],
     sticks: Int32[HostOrDevice, "taps outputs"],

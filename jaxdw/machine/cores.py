@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxdw.arch.arch import Arch
-from jaxdw.machine import depthwise
-from jaxdw.machine.core import Arithmetic
+from jaxdw.machine import conv1d, depthwise, regular
+from jaxdw.machine.core import Arithmetic, float32_sticks
 from jaxdw.machine.grid import map_grid
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.indexmap import HostOrDevice
@@ -36,7 +36,11 @@ class DeviceProgram(NamedTuple):
     figures: Callable[[Plan], Mapping[str, Hashable]] = lambda plan: {}
 
 
-PROGRAMS = {"depthwise": DeviceProgram(depthwise.compute_sticks)}
+PROGRAMS = {
+    "depthwise": DeviceProgram(depthwise.compute_sticks),
+    "regular": DeviceProgram(regular.compute_sticks, regular.figures),
+    "conv1d": DeviceProgram(conv1d.compute_sticks, conv1d.figures),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,13 +49,15 @@ class Static:
 
     Attributes:
       program: one of `PROGRAMS`; figures: what its arithmetic takes of its own.
-      channels_per_core: padded.
+      num_channel_shards, num_output_shards: of the input, of the output.
+      channels_per_core: padded, of the input.
       output_shape: `[N, Ho, Wo, C]`.
     """
 
     program: str
     figures: tuple[tuple[str, Hashable], ...]
     num_channel_shards: int
+    num_output_shards: int
     channels_per_core: int
     output_shape: tuple[int, ...]
     dtype: str
@@ -67,13 +73,27 @@ class Static:
         return self.output_shape[-1]
 
 
+def channels_part(static: Static) -> bool:
+    """Whether channel shards can be computed apart, and give the same bits.
+
+    Blocks of `regular` follow each other over the shards of the input, which shows in
+    partials that packing changes and in how many there are.
+    """
+    return static.program != "regular" or not (
+        static.compute.fp32_dest_acc
+        or static.compute.packer_l1_acc
+        or static.output_dtype == "bfloat8_b"
+    )
+
+
 def static_of(plan: Plan, backend: Backend = "xla") -> Static:
     """Returns the static part of a plan."""
-    conv, program = plan.conv, "depthwise"
+    conv, program = plan.conv, plan.program
     return Static(
         program=program,
         figures=tuple(PROGRAMS[program].figures(plan).items()),
         num_channel_shards=plan.num_channel_shards,
+        num_output_shards=plan.num_output_shards,
         channels_per_core=plan.input_shard.channels,
         output_shape=plan.output_shape,
         dtype=conv.dtype,
@@ -87,10 +107,16 @@ def static_of(plan: Plan, backend: Backend = "xla") -> Static:
 
 
 def arithmetic_of(static: Static, form: Form) -> Arithmetic:
-    """Returns the arithmetic of a device program in one form."""
+    """Returns the arithmetic of a device program in one form.
+
+    `arithmetic="float32"` is the same for all programs.
+    """
+    own = functools.partial(float32_sticks)
+    if static.compute.arithmetic == "fpu":
+        compute_sticks = PROGRAMS[static.program].compute_sticks
+        own = functools.partial(compute_sticks, **dict(static.figures))
     return functools.partial(
-        PROGRAMS[static.program].compute_sticks,
-        **dict(static.figures),
+        own,
         activation=static.activation,
         output_dtype=static.output_dtype,
         dtype=static.dtype,

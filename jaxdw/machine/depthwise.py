@@ -18,17 +18,6 @@ from jaxdw.numerics import fpu, fpu_float
 from jaxdw.plan.config import ComputeConfig
 
 
-def _float32_dst(
-    tap: Windows,
-    weights: fpu.ByTap,
-    bias: Float32[Array, " channels"] | None,
-) -> Float32[Array, "sticks channels"]:
-    total = jnp.zeros((), jnp.float32)
-    for k in range(len(weights)):
-        total = total + tap(k) * weights[k]
-    return total if bias is None else total + bias[None]
-
-
 def _fpu_dst(
     tap: Windows,
     weights: fpu.ByTap,
@@ -80,11 +69,8 @@ def compute_sticks(
       dtype: whose values the window elements are.
       form: `float` takes ordinary operands only (`fpu_float.is_ordinary`).
     """
-    if compute.arithmetic == "float32":
-        dst = _float32_dst(tap, weights, bias)
-    else:
-        mantissa_bits = fpu_float.mantissa_bits_of(dtype, weights_dtype)
-        dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, form)
+    mantissa_bits = fpu_float.mantissa_bits_of(dtype, weights_dtype)
+    dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, form)
     return finish(
         dst, activation=activation, output_dtype=output_dtype, compute=compute
     )

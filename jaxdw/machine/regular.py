@@ -16,7 +16,7 @@ Source: ttnn 0.81.1 conv_bmm_tilize.cpp, run on ttsim @56694c8a, Wormhole and Bl
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import GROUP_LANES, LANES, Dst, Tap
 from jaxdw.numerics.fpu_float import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig, Scheme
+from jaxdw.plan.plan import Plan
 
 Windows = Callable[[Tap], Float32[Array, "sticks channels"]]
 
@@ -267,6 +268,41 @@ def _flushed(values: Dst) -> Dst:
     return fpu.floats_of(jnp.where(bits & 0x7F800000 == 0, 0, bits))
 
 
+def figures(plan: Plan) -> dict[str, Hashable]:
+    """Returns what the arithmetic takes of a plan."""
+    return {
+        "scheme": plan.scheme,
+        "kernel": plan.kernel,
+        "width": plan.input_shard.channels,
+        "full_inner_dim": plan.shard.full_inner_dim,
+        "act_block_w_div": plan.shard.act_block_w_div,
+        "packer_l1_acc": plan.compute.packer_l1_acc,
+    }
+
+
+def figures_of_slice(
+    figures: tuple[tuple[str, Hashable], ...], most: int
+) -> tuple[tuple[tuple[str, Hashable], ...], int]:
+    """Returns the figures that give the same bits of some channels, and how many.
+
+    From 32 lanes on taps follow each other whatever the shard, so that all layers of
+    one kernel size are alike. Narrower shards stay whole.
+
+    Args:
+      figures: of a launch whose channels can be computed apart.
+      most: channels wanted; a multiple of 32.
+    """
+    own = dict(figures)
+    width, (kernel_h, kernel_w) = own["width"], own["kernel"]
+    if width >= TILE_LANES:
+        alike = {"scheme": "height", "kernel": (1, kernel_h * kernel_w), "width": most}
+        return tuple((own | _ONE_BLOCK | alike).items()), most
+    return tuple((own | {"scheme": "block"}).items()), most // width * width
+
+
+_ONE_BLOCK = {"full_inner_dim": False, "act_block_w_div": 1}
+
+
 def compute_sticks(
     tap: Windows,
     weights: fpu.ByTap,
@@ -298,8 +334,8 @@ def compute_sticks(
       packer_l1_acc: as asked for; in force with more than two blocks of K, or with more
         than one and a bias.
       dtype: of the activations before they are tilised.
-      form: `float` takes ordinary operands (`fpu_float.is_ordinary`, any bias): it gives
-        the same bits. A 32-bit Dst has one form only.
+      form: `float` takes ordinary operands (`fpu_float.is_ordinary`), any bias, and
+        gives the same bits. A 32-bit Dst has one form only.
 
     Returns:
       Values of `output_dtype`.

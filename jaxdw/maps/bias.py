@@ -13,7 +13,7 @@ def bias_prepare_map(plan: Plan) -> IndexMap:
     Source: tt-metal prepare_conv2d_weights.cpp @002a3f41, prepare_conv_bias_internal.
     """
     channels = plan.conv.channels
-    columns = plan.num_channel_shards * plan.input_shard.channels
+    columns = plan.bias_columns
     index = np.full((TILE, columns), channels, np.int32)
     index[0, :channels] = np.arange(channels)
     return make_index_map(index, channels)

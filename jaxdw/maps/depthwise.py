@@ -5,6 +5,7 @@ import numpy as np
 from jaxdw.maps.indexmap import IndexMap, make_index_map
 from jaxdw.maps.tiles import matrix_place
 from jaxdw.plan.depthwise.layout import WeightLayout
+from jaxdw.plan.depthwise.weights import weight_layout
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, TILE_ELEMS, round_up
 
@@ -34,6 +35,13 @@ def prepare_map(layout: WeightLayout, *, channels: int, taps: int) -> IndexMap:
         index[place[inside]] = source[inside]
         first += count
     return make_index_map(index.reshape(layout.rows, layout.columns), num_weights)
+
+
+def prepare_map_of(plan: Plan) -> IndexMap:
+    """Returns the map of a plan's weights, by its own revision of the preparation."""
+    return prepare_map(
+        weight_layout(plan), channels=plan.conv.channels, taps=plan.conv.taps
+    )
 
 
 def pairing_map(plan: Plan) -> IndexMap:

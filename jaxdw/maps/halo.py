@@ -43,7 +43,7 @@ def top_left_map(plan: Plan) -> IndexMap:
 
     Output rows past a core's sticks are never computed.
     """
-    shape = (plan.num_nhw_shards, plan.output_shard.rows)
+    shape = (plan.num_nhw_shards, plan.output_rows)
     index = np.full(shape, plan.halo_shard.rows + 1, np.int32)
     for shard in range(plan.num_nhw_shards):
         starts = plan.top_left(shard * plan.num_channel_shards)
@@ -56,5 +56,5 @@ def collect_map(plan: Plan) -> IndexMap:
     index = np.empty(plan.window.num_outputs, np.int32)
     for shard, part in enumerate(plan.shard_ranges):
         rows = np.arange(part.num_outputs)
-        index[part.first_output + rows] = shard * plan.output_shard.rows + rows
-    return make_index_map(index, plan.num_nhw_shards * plan.output_shard.rows)
+        index[part.first_output + rows] = shard * plan.output_rows + rows
+    return make_index_map(index, plan.num_nhw_shards * plan.output_rows)

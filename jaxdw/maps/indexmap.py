@@ -1,6 +1,7 @@
 """The index map: for each destination its one source, or nothing."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -66,6 +67,28 @@ class IndexMap:
     def reshape(self, *shape: int) -> "IndexMap":
         """Returns the same map with its destinations in another shape."""
         return IndexMap(self.index.reshape(*shape), self.size)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FormulaMap:
+    """A gather too large for a table: destination `i` takes source `rule(i)`.
+
+    It answers single places on the host; no array of all is ever made.
+    """
+
+    rule: Callable[[np.ndarray], np.ndarray] = dataclasses.field(
+        metadata={"static": True}
+    )
+    size: int = dataclasses.field(metadata={"static": True})
+    destinations: int = dataclasses.field(metadata={"static": True})
+
+    def at(self, places: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """Returns the sources of destinations, as `Sources.at`."""
+        places = np.asarray(places, np.int64)
+        inside = places < self.destinations
+        found = self.rule(np.where(inside, places, 0))
+        return np.where(inside, found, self.size + places - self.destinations)
 
 
 def make_index_map(index: np.ndarray, size: int) -> IndexMap:

@@ -2,18 +2,20 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Shaped
 
 from jaxdw.errors import refuse
+from jaxdw.maps import depthwise, regular
 from jaxdw.maps.banks import bank_table, deal_map, read_map
 from jaxdw.maps.bias import bias_lanes, bias_prepare_map
-from jaxdw.maps.depthwise import pairing_map, prepare_map
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
 from jaxdw.maps.indexmap import (
+    FormulaMap,
     HostOrDevice,
     IndexMap,
     Sources,
@@ -24,9 +26,28 @@ from jaxdw.maps.indexmap import (
     offset_shards,
 )
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
-from jaxdw.maps.tiles import tilize_map
+from jaxdw.maps.tiles import tilize_formula, tilize_map
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
+from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES, TILE_ELEMS
+
+
+class ProgramMaps(NamedTuple):
+    """What a device program says of its weights.
+
+    Attributes:
+      prepare: the map from OIHW weights to the prepared matrix.
+      pairing: as `Maps.pairing`.
+    """
+
+    prepare: Callable[[Plan], Sources]
+    pairing: Callable[[Plan], IndexMap]
+
+
+PROGRAMS = {
+    "depthwise": ProgramMaps(depthwise.prepare_map_of, depthwise.pairing_map),
+    "regular": ProgramMaps(regular.prepare_map, regular.pairing_map),
+    "conv1d": ProgramMaps(regular.prepare_map, regular.pairing_map),
+}
 
 NO_READ = -1  # in place of a page id: this core reads nothing
 
@@ -38,13 +59,14 @@ class DramMaps:
 
     Attributes:
       prepare: `[rows, columns]` of the row-major matrix, from the host tensor.
-      tilize: `[tiles, 64]` rows of 16 elements, from those of the matrix.
+      tilize: `[tiles, 64]` rows of 16 elements, from those of the matrix. Both are
+        formulas where the matrix is too large for a table.
       deal: `[banks, slots]` of DRAM, from tiles.
       read: `[cores, tiles]` in L1 of the cores that read, from places in DRAM.
     """
 
-    prepare: IndexMap
-    tilize: IndexMap
+    prepare: IndexMap | FormulaMap
+    tilize: IndexMap | FormulaMap
     deal: IndexMap
     read: IndexMap
 
@@ -63,7 +85,8 @@ class Maps:
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
       taps: `[taps]`, rows from a window's start to each kernel position.
       collect: `[outputs]` from output shard rows, shards in a row.
-      channels_per_core: padded channels of one core.
+      channels_per_core: padded output channels of one core.
+      lanes: padded input channels of all cores, which windows have.
       block_elems: elements of a tile's face row that are packed together, 16 if they
         share an exponent.
     """
@@ -78,6 +101,7 @@ class Maps:
     taps: Int32[HostOrDevice, " taps"]
     collect: IndexMap
     channels_per_core: int = dataclasses.field(metadata={"static": True})
+    lanes: int = dataclasses.field(metadata={"static": True})
     block_elems: int = dataclasses.field(metadata={"static": True})
 
     @functools.cached_property
@@ -112,6 +136,7 @@ class ComposedMaps:
       windows_written: `[shards, output rows]`, the same of a window's elements; None if
         that holds for every output the user sees.
       collect: as in `Maps`, or None if shards in a row begin with the output.
+      lanes: as in `Maps`; weights and bias are cut or filled up to them.
     """
 
     weights: IndexMap
@@ -122,6 +147,7 @@ class ComposedMaps:
     windows_written: Bool[HostOrDevice, "shards rows"] | None
     collect: IndexMap | None
     no_poison: bool = dataclasses.field(metadata={"static": True})
+    lanes: int = dataclasses.field(metadata={"static": True})
 
 
 def make_maps(plan: Plan) -> Maps:
@@ -130,22 +156,25 @@ def make_maps(plan: Plan) -> Maps:
         weights=_weight_maps(plan),
         bias=_bias_maps(plan) if plan.conv.bias else None,
         multicast=make_multicast(plan),
-        pairing=pairing_map(plan),
+        pairing=PROGRAMS[plan.program].pairing(plan),
         shard=shard_map(plan),
         halo=halo_map(plan),
         top_left=top_left_map(plan),
         taps=np.array(plan.window.tap_offsets(), np.int32),
         collect=collect_map(plan),
-        channels_per_core=plan.input_shard.channels,
+        channels_per_core=plan.output_shard.channels,
+        lanes=plan.num_channel_shards * plan.input_shard.channels,
         block_elems=1 if plan.conv.weights_dtype in ("bfloat16", "float32") else FACE,
     )
 
 
-def _dram_maps(plan: Plan, prepare: IndexMap, page_ids: np.ndarray) -> DramMaps:
-    rows, columns = prepare.index.shape
-    tilize = tilize_map(rows, columns)
+def _dram_maps(
+    plan: Plan, prepare: Sources, shape: tuple[int, int], page_ids: np.ndarray
+) -> DramMaps:
+    is_table = isinstance(prepare, IndexMap)
+    tilize = tilize_map(*shape) if is_table else tilize_formula(*shape)
     page_bytes = TILE_BYTES[plan.conv.weights_dtype]
-    table = bank_table(len(tilize.index), page_bytes, 0, plan.arch)
+    table = bank_table(tilize.destinations // FACE_ROWS, page_bytes, 0, plan.arch)
     return DramMaps(
         prepare=prepare,
         tilize=tilize,
@@ -155,18 +184,18 @@ def _dram_maps(plan: Plan, prepare: IndexMap, page_ids: np.ndarray) -> DramMaps:
 
 
 def _weight_maps(plan: Plan) -> DramMaps:
-    page_ids = np.full((plan.num_cores, plan.weight_tiles_per_core), NO_READ)
+    page_ids = np.full((plan.num_output_cores, plan.weight_tiles_per_core), NO_READ)
     for core in plan.weight_readers:
         page_ids[core] = plan.weight_tile_ids(core)
-    prepare = prepare_map(
-        plan.weight_layout, channels=plan.conv.channels, taps=plan.conv.taps
-    )
-    return _dram_maps(plan, prepare, page_ids)
+    prepare = PROGRAMS[plan.program].prepare(plan)
+    return _dram_maps(plan, prepare, plan.weight_matrix_shape, page_ids)
 
 
 def _bias_maps(plan: Plan) -> DramMaps:
-    page_ids = np.array([plan.bias_tile_ids(core) for core in range(plan.num_cores)])
-    return _dram_maps(plan, bias_prepare_map(plan), page_ids)
+    cores = range(plan.num_output_cores)
+    page_ids = np.array([plan.bias_tile_ids(core) for core in cores])
+    prepare = bias_prepare_map(plan)
+    return _dram_maps(plan, prepare, (TILE, plan.bias_columns), page_ids)
 
 
 def window_map(top_left: IndexMap, taps: Int32[HostOrDevice, " taps"]) -> IndexMap:
@@ -270,6 +299,16 @@ def held_in_l1(
     return InL1(sources, page != tensor.deal.size + 1)
 
 
+def fitted(
+    values: Shaped[HostOrDevice, "*rows channels"], lanes: int, fill: float | bool = 0
+) -> Shaped[HostOrDevice, "*rows lanes"]:
+    """Returns channels cut or filled up to `lanes`: cores hold whole tiles of outputs,
+    and may hold fewer or more channels of windows."""
+    xp = np if isinstance(values, np.ndarray) else jax.numpy
+    past = [(0, 0)] * (values.ndim - 1) + [(0, max(0, lanes - values.shape[-1]))]
+    return xp.pad(values[..., :lanes], past, constant_values=fill)
+
+
 def _blocks(pairing: IndexMap, elems: int) -> tuple[IndexMap, IndexMap | None]:
     """Returns the elements to pack, in whole blocks, and the lanes among them.
 
@@ -336,6 +375,7 @@ def compose_maps(maps: Maps) -> ComposedMaps:
         bias = held_in_l1(maps.bias, None, lanes, len(maps.shard.index))
         channels_written = channels_written & bias.written
     channels_written = channels_written.reshape(*channels_written.shape[:-2], -1)
+    channels_written = fitted(channels_written, maps.lanes, True)
     windows = offset_shards(window_map(maps.top_left, maps.taps))
     sticks = compose(windows, compose(maps.halo, maps.shard))
     windows_written = (sticks.index != sticks.poison).all(axis=1)
@@ -353,4 +393,5 @@ def compose_maps(maps: Maps) -> ComposedMaps:
         else windows_written,
         collect=None if in_order else maps.collect,
         no_poison=bool((packed.index != packed.poison).all()),
+        lanes=maps.lanes,
     )

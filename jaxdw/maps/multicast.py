@@ -55,7 +55,7 @@ class Delivery:
 
 def make_multicast(plan: Plan) -> Multicast:
     """Returns the multicast arguments of every core of a plan."""
-    num_cores = plan.num_cores
+    num_cores = plan.num_output_cores
     is_sender = np.zeros(num_cores, bool)
     is_sender[list(plan.weight_readers)] = True
     names = np.full(num_cores, NO_CORE, np.int32)
@@ -66,8 +66,8 @@ def make_multicast(plan: Plan) -> Multicast:
         rect[broadcast.sender] = box.x0, box.y0, box.x1, box.y1
         num_dests[broadcast.sender] = broadcast.num_dests
     for core in np.flatnonzero(~is_sender):
-        names[core] = core % plan.num_channel_shards
-    xy = np.array([plan.core_grid.xy(core) for core in range(num_cores)], np.int32)
+        names[core] = core % plan.num_output_shards
+    xy = np.array([plan.output_grid.xy(core) for core in range(num_cores)], np.int32)
     return Multicast(
         xy=xy, is_sender=is_sender, names=names, rect=rect, num_dests=num_dests
     )

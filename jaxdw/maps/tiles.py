@@ -12,7 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int64, Shaped
 
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, make_index_map
+from jaxdw.maps.indexmap import (
+    FormulaMap,
+    HostOrDevice,
+    IndexMap,
+    gather,
+    make_index_map,
+)
 from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_ELEMS, round_up, tile_place
 
 
@@ -42,6 +48,16 @@ def tilize_map(rows: int, columns: int) -> IndexMap:
     first = np.arange(rows * columns // FACE) * FACE
     index = matrix_place(first, columns, columns // TILE) // FACE
     return make_index_map(index.reshape(-1, FACE_ROWS), rows * columns // FACE)
+
+
+def tilize_formula(rows: int, columns: int) -> FormulaMap:
+    """Returns the same map as a formula, for matrices too large for a table."""
+
+    def sources(places: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+        return matrix_place(places * FACE, columns, columns // TILE) // FACE
+
+    face_rows = rows * columns // FACE
+    return FormulaMap(sources, face_rows, face_rows)
 
 
 @functools.lru_cache(maxsize=256)

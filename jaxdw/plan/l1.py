@@ -153,6 +153,9 @@ class L1Use:
         ]
 
 
+LIBRARY = "in tt-metal's own words"
+
+
 class L1OutOfMemory(ConfigError):
     """A plan whose buffers do not fit one core's L1.
 
@@ -170,7 +173,8 @@ class L1OutOfMemory(ConfigError):
             if suggestion is None
             else f"use {shown(suggestion)}"
         )
-        super().__init__("\n".join([*problems, *l1.lines(), way_out]))
+        said = [f"{LIBRARY}: {l1.message}"] if l1.message else []
+        super().__init__("\n".join([*problems, *said, *l1.lines(), way_out]))
 
 
 def shown(shard: ShardConfig) -> str:

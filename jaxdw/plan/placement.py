@@ -11,7 +11,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.grid import CoreGrid, Shard
-from jaxdw.plan.units import TILE
+from jaxdw.plan.units import TILE, round_up
 from jaxdw.plan.window import (
     ShardRange,
     Window,
@@ -94,6 +94,11 @@ class Placement:
     def channel_tiles(self) -> int:
         """Tiles that one core's output channels span (`in_ntiles_c`)."""
         return self.output_shard.channels // TILE
+
+    @property
+    def output_rows(self) -> int:
+        """Rows of one core's output, in whole tiles."""
+        return round_up(self.output_shard.rows, TILE)
 
     def start_tile(self, core: int) -> int:
         """Returns the first tile id (column of tile row 0) that `core` needs.

@@ -13,7 +13,7 @@ from jaxdw.plan.findings import Defect, Finding, find
 from jaxdw.plan.grid import Broadcast, CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use, l1_use
 from jaxdw.plan.placement import Placement
-from jaxdw.plan.program import KernelArguments, ProgramName, WeightPages
+from jaxdw.plan.program import KernelArguments, Part, ProgramName, WeightPages
 from jaxdw.plan.traffic import Traffic, count_traffic
 
 
@@ -27,11 +27,14 @@ class Plan(Placement, abc.ABC):
     Attributes:
       program: its name; tree: what its figures are of.
       defects: what is known to be wrong with it.
+      chooses_scheme: whether `scheme="auto"` is the tree's own choice, made by `place`;
+        jaxdw ranks plans if not.
     """
 
     program: ClassVar[ProgramName]
     tree: ClassVar[str]
     defects: ClassVar[tuple[Defect, ...]]
+    chooses_scheme: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod
@@ -121,6 +124,26 @@ class Plan(Placement, abc.ABC):
         A multicast receiver's are those of its sender.
         """
         return self.weights.tile_ids(self.start_tile(core))
+
+    @property
+    def slices(self) -> int:
+        """Launches that the layer takes."""
+        return 1
+
+    @property
+    def slice_parts(self) -> tuple[Part, ...]:
+        """What of the image each launch reads and computes; empty if there is one."""
+        return ()
+
+    @property
+    def slice_plans(self) -> "tuple[Plan, ...]":
+        """The plan of each launch; this plan alone if there is one."""
+        return (self,)
+
+    @property
+    def bias_columns(self) -> int:
+        """Columns of the prepared bias, whose row 0 holds it."""
+        return self.num_output_shards * self.output_shard.channels
 
     @functools.cached_property
     def broadcasts(self) -> tuple[Broadcast, ...]:

@@ -20,6 +20,8 @@ from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.regular.plan import RegularPlan
 
+TTNN = "ttnn"  # no program of its own
+
 # Every device program that plans can be made for.
 PROGRAMS: dict[str, type[Plan]] = {
     kind.program: kind for kind in (DepthwisePlan, RegularPlan, Conv1dPlan)
@@ -42,7 +44,8 @@ def make_plan(
         of `rank_plans`.
       compute: `ComputeConfig()` if None.
       arch: a chip's name, a path to a TOML like those in `jaxdw/arch`, or an `Arch`.
-      program: the device program, one of `PROGRAMS`.
+      program: the device program, one of `PROGRAMS`, or `ttnn` for whichever of
+        `regular` and `conv1d` ttnn 0.81.1 takes; `scheme="auto"` is then ttnn's choice.
       must_fit: refuse what does not fit L1; False plans it all the same, to look at or
         to emulate a layer that the real system would slice first. `auto` then takes,
         if nothing fits, the plan that lacks least.
@@ -55,16 +58,15 @@ def make_plan(
       L1OutOfMemory: buffers that do not fit one core, with a sharding that does.
     """
     shard, compute = shard or ShardConfig(), compute or ComputeConfig()
-    arch, kind = load_arch(arch), _kind(program)
+    arch, kind = load_arch(arch), _kind(program, conv)
     refuse(_problems(kind, conv, shard, compute, arch))
-    if shard.scheme == "auto":
+    if shard.scheme == "auto" and not kind.chooses_scheme:
         return _rank(kind, conv, shard, compute, arch, must_fit)[0]
     plan = kind.place(
         conv, shard, compute, arch, kind.find_core_grid(conv, shard, arch)
     )
-    problems = plan.l1.problems()
-    if problems and must_fit:
-        raise L1OutOfMemory(problems, plan.l1, _suggestion(plan))
+    if must_fit and not plan.l1.fits:
+        raise L1OutOfMemory(plan.l1.problems(), plan.l1, _suggestion(plan))
     return plan
 
 
@@ -94,15 +96,20 @@ def rank_plans(
       L1OutOfMemory: no plan fits; the breakdown is that of the one that lacks least.
     """
     shard, compute = shard or ShardConfig(scheme="auto"), compute or ComputeConfig()
-    arch, kind = load_arch(arch), _kind(program)
+    arch, kind = load_arch(arch), _kind(program, conv)
     refuse(_problems(kind, conv, shard, compute, arch))
     return _rank(kind, conv, shard, compute, arch, must_fit=True)
 
 
-def _kind(program: str) -> type[Plan]:
+def _kind(program: str, conv: ConvConfig) -> type[Plan]:
+    """Returns the program of that name; `ttnn` is whichever ttnn 0.81.1 takes."""
+    if program == TTNN and not conv.problems():
+        program = RegularPlan.chosen(conv)
     if program not in PROGRAMS:
+        if program == TTNN:
+            refuse(conv.problems())
         raise ConfigError(
-            f"`program` (={program!r}) must be one of {', '.join(PROGRAMS)}"
+            f"`program` (={program!r}) must be one of {', '.join((*PROGRAMS, TTNN))}"
         )
     return PROGRAMS[program]
 

@@ -38,6 +38,20 @@ class KernelArguments:
     runtime: dict[str, tuple[Arguments, ...]]
 
 
+Axis = Literal["height", "width"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one slice computes, and of which rows or columns of the image."""
+
+    axis: Axis
+    first_output: int
+    num_outputs: int
+    first_input: int
+    num_inputs: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WeightPages:
     """The prepared weights in DRAM, and the tiles that cores read of them.

@@ -137,7 +137,7 @@ class Provenance:
     @functools.cached_property
     def outputs(self) -> Int[np.ndarray, "shards rows"]:
         """The NHW output in each row of each output shard."""
-        shape = (self.plan.num_nhw_shards, self.plan.output_shard.rows)
+        shape = (self.plan.num_nhw_shards, self.plan.output_rows)
         return _invert(self.maps.collect.index, int(np.prod(shape))).reshape(shape)
 
     @functools.cached_property

@@ -289,7 +289,7 @@ def _product(
     plan, conv = provenance.plan, provenance.plan.conv
     flat = int(np.ravel_multi_index(output, plan.output_shape[:3]))
     place = int(provenance.maps.collect.index[flat])
-    shard, row = divmod(place, plan.output_shard.rows)
+    shard, row = divmod(place, plan.output_rows)
     here = [p for p in pairings if p.core // plan.num_channel_shards == shard]
     if not here:
         return None

@@ -13,13 +13,14 @@ from jaxdw.plan.findings import Finding
 from jaxdw.plan.grid import CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.program import ProgramName, WeightPages
+from jaxdw.plan.program import Part, ProgramName, WeightPages
 from jaxdw.plan.ttnn import planner
 from jaxdw.plan.ttnn.findings import elsewhere
 from jaxdw.plan.ttnn.operations import operations
 from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.route import takes_conv1d
-from jaxdw.plan.ttnn.slices import Part, parts
+from jaxdw.plan.ttnn.slices import parts
+from jaxdw.plan.units import TILE, round_up
 from jaxdw.plan.window import Window
 
 TREE = "ttnn 0.81.1"
@@ -39,6 +40,7 @@ class TtnnPlan(Plan, abc.ABC):
     """
 
     tree: ClassVar[str] = TREE
+    chooses_scheme: ClassVar[bool] = True
     outcome: Outcome = dataclasses.field(repr=False, compare=False)
     launch: Launch = dataclasses.field(repr=False, compare=False)
 
@@ -159,6 +161,11 @@ class TtnnPlan(Plan, abc.ABC):
             launch=launch,
         )
 
+    @property
+    def bias_columns(self) -> int:
+        """Source: tt-metal prepare_conv2d_weights.cpp @c2aaf71d."""
+        return round_up(super().bias_columns, TILE * self.subblock[1])
+
     def _decide_weights(self) -> WeightPages:
         return self.launch.weight_pages
 
@@ -191,6 +198,7 @@ class TtnnPlan(Plan, abc.ABC):
             "act_block": list(self.act_block),
             "subblock": list(self.subblock),
             "split_reader": blocks.split_reader,
+            "coalesced": blocks.coalesced,
             "slices": self.slices,
             "slice_type": self.slice_type,
             "operations": list(operations(self.outcome)),

@@ -8,15 +8,14 @@ later revision than ttnn 0.81.1 (Conv2dSliceAttr); the launches counted agree wi
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Literal
 
 from jaxdw.plan.config import ConvConfig, Scheme
+from jaxdw.plan.program import Axis, Part
 from jaxdw.plan.ttnn.auto import auto_scheme, estimate
 from jaxdw.plan.ttnn.program import Asked
 from jaxdw.plan.units import TILE, round_up
 from jaxdw.plan.window import Window
 
-Axis = Literal["height", "width"]
 _NARROW = 200  # columns; below them tiled outputs are sliced by rows
 _TALL = 3  # heights to a width; above it ROW_MAJOR outputs are sliced by rows
 
@@ -36,17 +35,6 @@ class Slicing:
     first: ConvConfig
     scheme: Scheme | None
     message: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What one slice computes, and of which rows or columns of the image."""
-
-    axis: Axis
-    first_output: int
-    num_outputs: int
-    first_input: int
-    num_inputs: int
 
 
 def slice_layer(asked: Asked) -> Slicing:
