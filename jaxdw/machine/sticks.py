@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,15 @@ from jaxtyping import Array, Float32, Shaped
 
 from jaxdw.arch.arch import Arch, load_arch
 from jaxdw.errors import refuse
-from jaxdw.machine.cores import in_form
-from jaxdw.machine.depthwise import compute_sticks
+from jaxdw.machine.core import float32_sticks
+from jaxdw.machine.cores import PROGRAMS, in_form
 from jaxdw.maps.indexmap import HostOrDevice
-from jaxdw.plan.config import ComputeConfig, OutputDtype, output_problems
+from jaxdw.plan.config import (
+    ActivationDtype,
+    ComputeConfig,
+    OutputDtype,
+    output_problems,
+)
 
 
 def core_sticks(
@@ -24,34 +30,66 @@ def core_sticks(
     activation: str | None = None,
     output_dtype: OutputDtype = "bfloat16",
     arch: str | Path | Arch = "wormhole_b0",
+    program: str = "depthwise",
+    scheme: str | None = None,
+    kernel: tuple[int, int] | None = None,
+    full_inner_dim: bool | None = None,
+    coalesced: bool | None = None,
+    dtype: ActivationDtype = "bfloat16",
 ) -> Float32[Array, "sticks channels"]:
     """Computes output sticks from ready windows, as one core of the grid does.
 
-    For each tap ELWMUL over the fidelity's phases into an empty Dst, packed to bf16;
-    GAPOOL with 1.0 over 16 taps at a time; the bias by ELWADD onto Dst; the activation;
-    the packer. Any number of taps and channels.
+    `depthwise`: for each tap ELWMUL over the fidelity's phases into an empty Dst,
+    packed to bf16; GAPOOL with 1.0 over 16 taps at a time; the bias by ELWADD onto Dst;
+    the activation; the packer. Any number of taps and channels. `regular` and `conv1d`
+    as `machine.regular` and `machine.conv1d` say.
 
     Args:
       windows, weights, bias: values as the unpacker reads them: bf16, or float32 of
         which the matrix unit reads TF32.
       output_dtype: `bfloat16`, `float32` (32-bit Dst only) or `bfloat8_b` (channels in
         whole groups of 16, which share an exponent).
+      program: the device program.
+      scheme, kernel, full_inner_dim: of `regular`, whose order of steps they decide;
+        channels are the width of one input shard.
+      coalesced: of `conv1d`: whether all taps add up in Dst.
+      dtype: of the activations before `regular` and `conv1d` tilise them.
 
     Returns:
       float32, values of `output_dtype`. Derivatives go straight through roundings.
 
     Raises:
-      ConfigError: a compute config or an output that the chip does not have.
+      ConfigError: a compute config or an output that the chip does not have, an unknown
+        program, an option that the program does not have or lacks.
+      UnsupportedError: formats whose rule is not known.
 
     Source: tt-metal compute_pool_2d.cpp @002a3f41; tests/golden/core_kernels.npz.
     """
-    refuse(compute.problems() + output_problems(output_dtype, compute))
+    options = {
+        "scheme": scheme,
+        "kernel": kernel,
+        "full_inner_dim": full_inner_dim,
+        "coalesced": coalesced,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    refuse(
+        compute.problems()
+        + output_problems(output_dtype, compute)
+        + _option_problems(program, given)
+    )
+    if program == "regular":
+        given["width"] = windows.shape[-1]
+        given["packer_l1_acc"] = compute.packer_l1_acc
+    # values of float32 have every mantissa bit that the unit reads
+    held = "float32" if program == "depthwise" else dtype
     arithmetic = functools.partial(
-        compute_sticks,
+        float32_sticks
+        if compute.arithmetic == "float32"
+        else functools.partial(PROGRAMS[program].compute_sticks, **given),
         activation=activation,
         output_dtype=output_dtype,
-        dtype="float32",
-        weights_dtype="float32",
+        dtype=held,
+        weights_dtype=held,
         compute=compute,
         arch=load_arch(arch),
     )
@@ -60,27 +98,60 @@ def core_sticks(
         jnp.asarray(weights).astype(jnp.float32),
         None if bias is None else jnp.asarray(bias).astype(jnp.float32),
         arithmetic,
+        functools.partial(
+            float32_sticks,
+            activation=activation,
+            output_dtype="float32",
+            compute=ComputeConfig(arithmetic="float32"),
+        ),
     )
 
 
-def _through(windows, weights, bias, arithmetic):
+# What each program must be told, and what it may be told.
+_OPTIONS: dict[str, tuple[set[str], set[str]]] = {
+    "depthwise": (set(), set()),
+    "regular": ({"scheme", "kernel"}, {"full_inner_dim"}),
+    "conv1d": ({"coalesced"}, set()),
+}
+
+
+def _option_problems(program: str, given: dict[str, Any]) -> list[str]:
+    if program not in PROGRAMS:
+        return [f"`program` (={program!r}) must be one of {', '.join(PROGRAMS)}"]
+    needed, allowed = _OPTIONS.get(program, (set(), set()))
+    lacking = [
+        f"`{name}` (=None) must be given for program={program!r}"
+        for name in sorted(needed - given.keys())
+    ]
+    unknown = [
+        f"`{name}` (={given[name]!r}) must be left out with program={program!r}, which "
+        "has no such option"
+        for name in sorted(given.keys() - needed - allowed)
+    ]
+    return lacking + unknown
+
+
+def _through(windows, weights, bias, arithmetic, compute):
     taps = weights.swapaxes(0, 1)
     return in_form(
         "by operands",
         lambda form: arithmetic(lambda k: windows[:, k], taps, bias, form=form),
         windows,
         weights,
-        compute=arithmetic.keywords["compute"],
+        compute=compute,
     )
 
 
-_ready_sticks = jax.custom_jvp(_through, nondiff_argnums=(3,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _ready_sticks(windows, weights, bias, arithmetic, smooth):
+    compute = arithmetic.keywords["compute"]
+    return _through(windows, weights, bias, arithmetic, compute)
 
 
 @_ready_sticks.defjvp
-def _ready_sticks_jvp(arithmetic, primals, tangents):
-    smooth = functools.partial(
-        arithmetic, output_dtype="float32", compute=ComputeConfig(arithmetic="float32")
-    )
-    _, tangent = jax.jvp(lambda x, w, b: _through(x, w, b, smooth), primals, tangents)
-    return _ready_sticks(*primals, arithmetic), tangent
+def _ready_sticks_jvp(arithmetic, smooth, primals, tangents):
+    def smoothly(x, w, b):
+        return _through(x, w, b, smooth, smooth.keywords["compute"])
+
+    _, tangent = jax.jvp(smoothly, primals, tangents)
+    return _ready_sticks(*primals, arithmetic, smooth), tangent

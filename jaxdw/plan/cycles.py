@@ -18,7 +18,8 @@ class CycleBounds:
 
     Attributes:
       halo: the longest haloed shard, each of its sticks written once.
-      dram: the fullest bank's tiles of weights and bias.
+      dram: the fullest bank's tiles of weights and bias, or those of the busiest
+        reader on its own link to the NoC, whichever takes longer.
       multicast: one sender's weights onto its link.
       l1_reads: the busiest core's windows, read from its own L1 over one NoC.
       matrix_unit: the busiest core's products, sums over taps, and bias.

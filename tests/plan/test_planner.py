@@ -173,19 +173,21 @@ def test_block_formats_have_no_row_major_output():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "height", "program"),
+    ("changes", "program"),
     [
-        ((1, 1), 8, "regular"),
-        ((1, 3), 1, "conv1d"),
-        ((1, 3), 8, "depthwise"),
-        ((3, 1), 8, "depthwise"),
+        ({"kernel": (1, 1)}, "regular"),
+        ({"kernel": (1, 3), "height": 1}, "conv1d"),
+        ({"kernel": (1, 3), "height": 1, "bias": True}, "regular"),
+        ({"kernel": (3, 1), "width": 1}, "regular"),
+        ({"kernel": (3, 1), "width": 1, "bias": True}, "regular"),
+        ({"kernel": (1, 3)}, "depthwise"),
+        ({"kernel": (3, 1)}, "depthwise"),
+        ({"kernel": (3, 3), "padding": 1, "height": 1}, "depthwise"),
     ],
 )
-def test_the_program_that_upstream_takes_is_told(kernel, height, program):
-    conv = dataclasses.replace(EXAMPLE, kernel=kernel, height=height)
+def test_the_program_that_upstream_takes_is_told(changes, program):
+    conv = dataclasses.replace(EXAMPLE, **changes)
     assert plan_of(conv).upstream_program == program
-    turned = dataclasses.replace(EXAMPLE, kernel=kernel[::-1], width=height, height=8)
-    assert plan_of(turned).upstream_program == program
 
 
 @given(strategies.convs(), strategies.any_shards())

@@ -39,10 +39,14 @@ def cycle_bounds(
     window_bytes = conv.taps * channels * stick_elem_bytes(conv.dtype)
     tile_bytes = TILE_BYTES[conv.weights_dtype]
     bank_bytes = max(tiles_per_bank) * tile_bytes
+    reader_tiles = weight_tiles + at.channel_tiles * conv.bias
     sent_tiles = weight_tiles * bool(at.output_grid.broadcasts())
     return CycleBounds(
         halo=-(-halo_bytes // (_HALO_NOCS * link)),
-        dram=-(-bank_bytes * arch.clock_hz // arch.bank_bytes_per_second),
+        dram=max(
+            -(-bank_bytes * arch.clock_hz // arch.bank_bytes_per_second),
+            -(-reader_tiles * tile_bytes // link),
+        ),
         multicast=-(-sent_tiles * tile_bytes // link),
         l1_reads=-(-sticks * window_bytes // link),
         matrix_unit=sticks * (phases * (elwmul + gapool) + elwadd),

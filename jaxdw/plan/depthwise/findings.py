@@ -297,9 +297,11 @@ def _column_major_oblong(at: Placement) -> str | None:
     elsewhere=True,
 )
 def _other_program(at: Placement) -> str | None:
+    program = upstream_program(at.conv)
+    unsettled = ", or, by a commit of the branch's time, with regular"
     return (
-        f"tt-metal runs this layer with its {upstream_program(at.conv)} program, which "
-        "is not the one planned here"
+        f"tt-metal runs this layer with its {program} program"
+        f"{unsettled * (program == 'conv1d')}, not with depthwise, as planned here"
     )
 
 

@@ -18,13 +18,20 @@ _TAPS_PER_REDUCTION = 32
 def upstream_program(conv: ConvConfig) -> Literal["depthwise", "conv1d", "regular"]:
     """Returns the program that the branch itself takes for a layer.
 
-    Source: tt-metal conv2d_utils.cpp @002a3f41, detection of depthwise convs.
+    It leaves a kernel of one position, and a layer of one row or one column, to the
+    other programs. Of those its 1D program looks at the height alone, and takes no
+    bias. Whether it takes any is not settled: a commit of the branch's time
+    (`dadf6a7b`) asks for a kernel width of 1 too, which gives all of them to `regular`;
+    before and after it, and in ttnn 0.81.1, the rule is the one here.
+    Source: tt-metal conv2d_utils.cpp @002a3f41, detection of depthwise convs; PR
+    #44490.
     """
     kernel_h, kernel_w = conv.kernel
     if (kernel_h, kernel_w) == (1, 1):
         return "regular"
-    is_1d = kernel_h == conv.height == 1 or kernel_w == conv.width == 1
-    return "conv1d" if is_1d else "depthwise"
+    if kernel_h == conv.height == 1:
+        return "regular" if conv.bias else "conv1d"
+    return "regular" if kernel_w == conv.width == 1 else "depthwise"
 
 
 def weight_layout(at: Placement) -> WeightLayout:
