@@ -157,23 +157,41 @@ LIBRARY = "in tt-metal's own words"
 
 
 class L1OutOfMemory(ConfigError):
-    """A plan whose buffers do not fit one core's L1.
+    """A plan whose buffers do not fit one core's L1, or that the library refuses.
 
     Attributes:
       l1: the breakdown.
       suggestion: a sharding of the same layer that does fit; None if none does.
     """
 
-    def __init__(self, problems: list[str], l1: L1Use, suggestion: ShardConfig | None):
+    def __init__(
+        self,
+        problems: list[str],
+        l1: L1Use,
+        suggestion: ShardConfig | None,
+        launches: int = 1,
+        program: str = "",
+    ):
+        """Makes the refusal.
+
+        Args:
+          launches: that the suggestion takes.
+          program: that the figures are of, and its tree.
+        """
         self.l1 = l1
         self.suggestion = suggestion
-        way_out = (
-            "no sharding of this layer fits the chip; use fewer images, rows or "
-            "channels at a time"
-            if suggestion is None
-            else f"use {shown(suggestion)}"
-        )
+        if suggestion is not None:
+            way_out = f"use {shown(suggestion)}"
+            way_out += f", which takes {launches} launches" if launches > 1 else ""
+        elif problems:
+            way_out = (
+                "no sharding of this layer fits the chip; use fewer images, rows or "
+                "channels at a time"
+            )
+        else:
+            way_out = "no sharding tried is accepted; use another program or layer"
         said = [f"{LIBRARY}: {l1.message}"] if l1.message else []
+        said += [f"planned by {program}"] if program else []
         super().__init__("\n".join([*problems, *said, *l1.lines(), way_out]))
 
 
