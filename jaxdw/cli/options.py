@@ -145,7 +145,9 @@ def add_layer_options(
         ttnn.add_argument(option, action="store_true", help=text)
     compute = parser.add_argument_group("compute")
     compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
-    compute.add_argument("--math-fidelity", default="LoFi", help="LoFi to HiFi4")
+    compute.add_argument(
+        "--math-fidelity", default="LoFi", help="LoFi to HiFi4, which ttnn defaults to"
+    )
     compute.add_argument("--fp32-dest-acc", action="store_true")
 
 

@@ -23,11 +23,11 @@ class Known(NamedTuple):
 
 _TTNN: dict[Quantity, Known] = {
     "choice": Known("real planner", "the library's rule, disassembled and run"),
-    "layout": Known("real planner", "1,493 of 1,493 plans; auto 160 of 160"),
-    "L1": Known("real planner", "1,582 of 1,582 outcomes, message and addresses"),
-    "slices": Known("real planner", "324 of 324 layers, 0 to 15 launches"),
-    "weights": Known("real planner", "35 of 35 prepared tensors"),
-    "moves": Known("real planner", "rows after halo, 1,495 of 1,495; reads by source"),
+    "layout": Known("real planner", "1,065 stored plans, every one equal"),
+    "L1": Known("real planner", "buffers, addresses and messages of the same plans"),
+    "slices": Known("real planner", "launches of the same plans, 0 to 15"),
+    "weights": Known("real planner", "20 stored tensors, every element"),
+    "moves": Known("real planner", "rows after halo; which rows are read, by source"),
 }
 _BOUNDS = Known("source", "lower bounds, work over peak rate: no prediction")
 

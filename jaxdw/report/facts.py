@@ -15,7 +15,7 @@ BOUNDS_MISLEAD = (
     "about 4 times slower overall than regular, for what it does stick by stick is "
     "outside the bounds."
 )
-_BY_NO_PROGRAM = ("JDW035", "JDW036")  # findings: the matmul has the layer
+BY_MATMUL = "JDW036"  # the finding that none of the programs runs the layer
 
 
 def program_facts(plan: Plan) -> dict[str, object]:
@@ -36,7 +36,7 @@ def elsewhere(plan: Plan) -> str | None:
             f"{plan.upstream_program} program; figures are of {plan.program}."
         )
     for finding in plan.findings:
-        if finding.code in _BY_NO_PROGRAM:
+        if finding.code == BY_MATMUL:
             return f"NOT THE PROGRAM THAT RUNS: {finding.text}."
     return None
 

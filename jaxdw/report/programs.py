@@ -69,6 +69,7 @@ def _column(plan: Plan, pcc: Callable[[Plan], float] | None) -> Column:
         "tree": plan.tree,
         "outcome": outcome,
         "runs": "yes" if elsewhere(plan) is None else "no, " + _who_runs(plan),
+        "math_fidelity": plan.compute.math_fidelity,
         "scheme": plan.scheme,
         "input_grid": f"{plan.core_grid.x}x{plan.core_grid.y}",
         "output_grid": f"{plan.output_grid.x}x{plan.output_grid.y}",
