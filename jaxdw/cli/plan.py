@@ -132,7 +132,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _pcc(plan: "Plan") -> float:
     """Returns the PCC of a plan's emulation, with the tensors of `jaxdw run`."""
-    from jaxdw.judge.compare import pcc
+    from jaxdw.judge.compare import judge
     from jaxdw.judge.draws import draw
     from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import run
@@ -140,7 +140,8 @@ def _pcc(plan: "Plan") -> float:
 
     x, w, bias = draw(plan.conv, "random", 0)
     output = run(plan, make_maps(plan), x, w, bias).output
-    return pcc(output, reference(plan.conv, x, w, bias))
+    want = reference(plan.conv, x, w, bias)
+    return judge(output, want, plan.conv, plan.compute).pcc
 
 
 def _print_table(plans: tuple["Plan", ...]) -> None:

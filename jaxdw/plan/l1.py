@@ -263,9 +263,11 @@ def l1_use(
 def _message(arch: Arch, cores: tuple[int, int], end: int, lowest: int) -> str | None:
     """Returns what the library says of circular buffers that end at `end`.
 
-    The number of its program reads #. Source: ttnn 0.81.1 on a mock device.
+    The number of its program reads #. None, too, if the tensors alone do not fit: it
+    refuses them before. Source: ttnn 0.81.1 on a mock device.
     """
-    if end <= min(arch.l1_size_bytes, lowest):
+    tensors_fit = lowest >= arch.l1_unreserved_base_bytes
+    if end <= min(arch.l1_size_bytes, lowest) or not tensors_fit:
         return None
     where = f"core range [0-0 - {cores[0] - 1}-{cores[1] - 1}]"
     if end > arch.l1_size_bytes:

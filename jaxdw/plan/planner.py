@@ -66,7 +66,9 @@ def make_plan(
     )
     if must_fit and not plan.l1.fits:
         named = f"the program {plan.program} of {plan.tree}"
-        raise L1OutOfMemory(plan.l1.problems(), plan.l1, *_suggestion(plan), named)
+        raise L1OutOfMemory(
+            plan.l1.problems(), plan.l1, *_suggestion(plan, shard), named
+        )
     return plan
 
 
@@ -181,13 +183,13 @@ def _rank(
     )
 
 
-def _suggestion(plan: Plan) -> tuple[ShardConfig | None, int]:
+def _suggestion(plan: Plan, asked: ShardConfig) -> tuple[ShardConfig | None, int]:
     """Returns a sharding that fits by the same program, and its launches.
 
     It is of the plan's own scheme if one fits.
     """
     free = dataclasses.replace(
-        plan.shard, grid=None, cores=None, input_shard=None, act_block_h_override=0
+        asked, grid=None, cores=None, input_shard=None, act_block_h_override=0
     )
     if plan.chooses_scheme:
         return _tree_suggestion(plan, free)

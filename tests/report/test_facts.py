@@ -1,6 +1,14 @@
 import jaxdw as jd
 from jaxdw.judge.compare import Verdict
-from jaxdw.report.facts import l1_rows, plan_facts, plan_row, verdict_facts
+from jaxdw.plan.known import known
+from jaxdw.report.facts import (
+    elsewhere,
+    l1_rows,
+    plan_facts,
+    plan_row,
+    program_facts,
+    verdict_facts,
+)
 
 
 def test_plan_facts_are_those_of_the_plan():
@@ -57,3 +65,34 @@ def test_a_plan_is_one_row_and_its_buffers_are_numbered_from_0():
         "findings": "JDW016 JDW017",
     }
     assert [row["cb"] for row in l1_rows(plan)] == [0, 1, 2, 4, 5, 7, 8, 3, 6]
+
+
+def test_facts_name_the_program_its_tree_and_how_well_it_is_known():
+    conv = jd.ConvConfig(channels=32, height=1, width=20, kernel=(1, 3))
+    plan = jd.make_plan(conv, program="regular")
+    assert program_facts(plan) == {
+        "program": "regular",
+        "tree": "ttnn 0.81.1",
+        "upstream_program": "conv1d",
+        "known": {
+            "choice": "real planner",
+            "layout": "real planner",
+            "L1": "real planner",
+            "slices": "real planner",
+            "weights": "real planner",
+            "moves": "real planner",
+            "arithmetic": "real kernels",
+            "cycles": "source",
+        },
+    }
+    assert plan_facts(plan).items() >= program_facts(plan).items()
+    assert elsewhere(plan) == (
+        "NOT THE PROGRAM THAT RUNS: ttnn 0.81.1 gives this layer to its conv1d program; "
+        "figures are of regular."
+    )
+    assert elsewhere(jd.make_plan(conv, program="conv1d")) is None
+
+
+def test_a_program_that_no_table_lists_is_assumed():
+    assert {known("winograd")[name].by for name in known("regular")} == {"assumed"}
+    assert known("depthwise")["moves"].by == "silicon"
