@@ -129,7 +129,9 @@ def test_every_flag_reaches_its_config():
         "--output-layout row_major --enable-act-double-buffer "
         "--enable-weights-double-buffer --program-cache "
         "--arithmetic float32 --math-fidelity HiFi4 --fp32-dest-acc "
-        "--arch n150 --program depthwise"
+        "--arch n150 --program ttnn --input-layout tile --memory dram "
+        "--act-block-w-div 2 --config-tensors-in-dram --full-inner-dim "
+        "--force-split-reader --enable-activation-reuse --packer-l1-acc"
     )
     args = cli.make_parser().parse_args(line.split())
     conv = jd.ConvConfig(
@@ -160,14 +162,22 @@ def test_every_flag_reaches_its_config():
         enable_weights_double_buffer=True,
         program_cache=True,
         weight_layout="tile_chunks",
+        input_layout="tile",
+        memory="dram",
+        act_block_w_div=2,
+        config_tensors_in_dram=True,
+        full_inner_dim=True,
+        force_split_reader=True,
+        enable_activation_reuse=True,
     )
     compute = jd.ComputeConfig(
-        arithmetic="float32", math_fidelity="HiFi4", fp32_dest_acc=True
+        arithmetic="float32",
+        math_fidelity="HiFi4",
+        fp32_dest_acc=True,
+        packer_l1_acc=True,
     )
     assert options.configs(args) == (conv, shard, compute)
-    assert (args.arch, args.program) == ("n150", "depthwise")
-    with pytest.raises(SystemExit, match="2"):
-        cli.make_parser().parse_args([*line.split()[:-1], "regular"])
+    assert (args.arch, args.program) == ("n150", "ttnn")
 
 
 def report_of(capsys, line: str) -> dict:
@@ -243,7 +253,9 @@ def test_a_plan_as_json_holds_everything(capsys):
 def test_a_table_has_a_row_for_each_plan_that_fits(capsys):
     assert cli.main([*PLAN, "--scheme", "block", "--table"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith("| 1x64x8x8 k3 s1 | block | 2x2 | 4 | 32x32 | 60x32 |")
+    assert lines[2].startswith(
+        "| 1x64x8x8 k3 s1 | depthwise | block | 2x2 | 4 | 32x32 | 60x32 |"
+    )
     assert len(lines) == 3
     assert cli.main([*PLAN, "--scheme", "auto", "--table"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(
@@ -297,6 +309,8 @@ def test_l1_and_time_are_those_of_the_chip(capsys):
     assert report["l1"] == {
         "circular_buffers": plan.l1.static_bytes,
         "l1_buffers": plan.l1.buffer_bytes,
+        "region_end": plan.l1.region_end,
+        "lowest_buffer": plan.l1.lowest_buffer,
         "capacity": 1_428_352,
         "free": plan.l1.free_bytes,
         "fits": True,

@@ -6,6 +6,7 @@ import io
 import pkgutil
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from assumptions import assumptions, python_symbol, symbols, toml_symbol
@@ -24,7 +25,10 @@ from pages import (
 )
 
 from jaxdw.cli import make_parser
+from jaxdw.plan.known import KNOWN, Quantity
 from jaxdw.plan.planner import PROGRAMS
+from jaxdw.plan.ttnn import findings as ttnn
+from jaxdw.report.text import markdown
 
 README = (ROOT / "README.md").read_text("utf-8")
 HOUSE = (ROOT / "jaxdw" / "README.md").read_text("utf-8")
@@ -127,6 +131,12 @@ def test_every_known_defect_is_listed_and_no_other():
         for program in PROGRAMS.values()
         for defect in program.defects
     ]
+    found = (
+        ttnn.elsewhere("regular", "conv1d"), ttnn.sliced(2), ttnn.refused("no", 0),
+        ttnn.unprepared(8), ttnn.by_matmul(),
+    )  # fmt: skip
+    known += [(f.code, f.severity, f.basis) for f in found]
+    known.sort(key=lambda row: row[0])
     lines = [f"| {' | '.join(row)} | ... |" for row in known if row not in listed]
     assert not lines, "\n".join(["add to the table of jaxdw/plan/README.md:", *lines])
     assert listed == known, "the table of jaxdw/plan/README.md has lines too many"
@@ -138,6 +148,21 @@ def test_every_program_is_listed_with_its_tree():
         for row in table(PLAN, "What is emulated, and how far to trust it")
     }
     assert listed == {(f"`{p.program}`", p.tree) for p in PROGRAMS.values()}
+
+
+def test_how_well_each_program_is_known_is_listed_as_it_is():
+    assert {*KNOWN} == {*PROGRAMS}
+    rows = [
+        {"quantity": quantity}
+        | {
+            f"`{name}`": f"*{of[quantity].by}*: {of[quantity].what}"
+            for name, of in KNOWN.items()
+        }
+        for quantity in KNOWN["depthwise"]
+    ]
+    assert "\n".join(markdown(rows)) + "\n" in PLAN
+    listed = table(PLAN, "How well is it known")
+    assert [row[0] for row in listed] == [*get_args(Quantity)]
 
 
 PYTHON = '''"""Assumed: a."""

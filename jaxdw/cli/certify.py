@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, get_args
 
 from jaxdw.cli.options import (
     add_layer_options,
-    configs,
+    announce,
     file_to_read,
     file_to_write,
+    planned,
 )
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import Scheme
@@ -55,9 +56,12 @@ def add(commands) -> None:
 def _certify(args: argparse.Namespace) -> int:
     from jaxdw.layouts.certificate import certify
     from jaxdw.layouts.lock import check_lock, write_lock
+    from jaxdw.report.facts import program_facts
     from jaxdw.schedule.verdict import judge_schedule
 
     plans = _plans(args)
+    if args.models is None and not args.json:
+        announce(plans[0])
     locked, failed = {}, 0
     for number, plan in enumerate(plans, 1):
         certificate = certify(plan)
@@ -68,6 +72,7 @@ def _certify(args: argparse.Namespace) -> int:
         failed += bool(problems)
         if args.json:
             record = {"key": certificate.key, "holds": certificate.holds}
+            record |= program_facts(plan)
             record |= {"facts": certificate.facts, "counts": certificate.counts}
             print(
                 json.dumps(
@@ -103,9 +108,12 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
                 "a layer (--channels, --size) or --models must be given; try "
                 "--models mobilenet_v2"
             )
-        from jaxdw.plan.planner import make_plan
-
-        return [make_plan(*configs(args), args.arch, must_fit=False)]
+        return [planned(args)]
+    if args.program != "depthwise":
+        raise ConfigError(
+            f"`--program` (={args.program!r}) must be depthwise with --models; name a "
+            "layer by --channels and --size"
+        )
     from jaxdw.layouts.certificate import layout_plans
     from jaxdw.models import zoo
 

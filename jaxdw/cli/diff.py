@@ -3,7 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from jaxdw.cli.options import add_layer_options, configs, load_array, sizes
+from jaxdw.cli.options import (
+    add_layer_options,
+    announce,
+    load_array,
+    planned,
+    sizes,
+)
 from jaxdw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,13 +45,10 @@ def add(commands) -> None:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from jaxdw.plan.planner import make_plan
-
-    plan = make_plan(*configs(args), args.arch, must_fit=False)
-    if args.prepared is not None:
-        return _identify(plan, args)
-    if args.read_scheme is not None:
-        return _misread(plan, args)
+    if args.prepared is not None or args.read_scheme is not None:
+        plan = planned(args)
+        announce(plan)
+        return (_identify if args.prepared is not None else _misread)(plan, args)
     raise ConfigError(
         "--prepared (with --weights) or --read-scheme must be given; try "
         "--read-scheme width"
@@ -79,7 +82,14 @@ def _misread(plan: "Plan", args: argparse.Namespace) -> int:
     shard = dataclasses.replace(
         plan.shard, scheme=args.read_scheme, grid=args.read_grid, cores=None
     )
-    reader = make_plan(plan.conv, shard, plan.compute, plan.arch, must_fit=False)
+    reader = make_plan(
+        plan.conv,
+        shard,
+        plan.compute,
+        plan.arch,
+        program=plan.program,
+        must_fit=False,
+    )
     found = misread(plan, reader)
     print(found.verdict)
     print(*(f"  {place}" for place in found.places), sep="\n")

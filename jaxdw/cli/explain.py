@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli.options import (
     add_layer_options,
+    announce,
     base_address,
-    configs,
     file_to_write,
+    planned,
 )
 from jaxdw.errors import ConfigError, needing, refuse
 from jaxdw.files import whole_file
@@ -94,25 +95,23 @@ def add(commands) -> None:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    conv, shard, compute = configs(args)
     for option, needed in (("address", "core"), ("output", "weight")):
         if getattr(args, option) is not None and getattr(args, needed) is None:
             raise ConfigError(
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
-    from jaxdw.plan.planner import make_plan
-
-    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
+    plan = planned(args)
     base = base_address(args, plan.arch.dram_align_bytes)
     answers = _answers(args, plan, base)
     if args.html is not None:
         _write_page(args, plan, base, answers)
     if args.json:
-        from jaxdw.report.text import plan_facts
+        from jaxdw.report.facts import plan_facts
 
         found = {answer.name: answer.json for answer in answers}
         print(json.dumps({"plan": plan_facts(plan), **found}))
     else:
+        announce(plan)
         _print_tables(answers)
     return OK
 
@@ -216,7 +215,7 @@ def _misread(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
 
 def _overview(plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
-    from jaxdw.report.text import plan_facts
+    from jaxdw.report.facts import plan_facts
 
     rows, columns = plan.weight_tile_grid
     tiles = traces.tile_rows(plan, range(rows * columns), base)

@@ -7,8 +7,11 @@ import sys
 
 from jaxdw.cli.options import (
     add_layer_options,
+    announce,
     configs,
     load_array,
+    planned,
+    refuse_other_programs,
     refuse_pallas,
     seed,
 )
@@ -66,11 +69,14 @@ def _faults(args: argparse.Namespace) -> int:
     from jaxdw.faults.laboratory import laboratory
     from jaxdw.report.text import rows_table
 
+    plan = planned(args)
+    refuse_other_programs(plan, "faults")
     rows = laboratory(*configs(args), args.arch, args.seed)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
         return OK
+    announce(plan)
     table: list[dict[str, object]] = [
         {
             "fault": row.fault,
@@ -96,11 +102,11 @@ def _diagnose(args: argparse.Namespace) -> int:
     refuse_pallas("diagnose")
     from jaxdw.faults.diagnose import diagnose
     from jaxdw.judge.draws import draw
-    from jaxdw.plan.planner import make_plan
 
-    conv, shard, compute = configs(args)
-    plan = make_plan(conv, shard, compute, args.arch, must_fit=False)
-    x, w, bias = draw(conv, "random", args.seed)
+    plan = planned(args)
+    refuse_other_programs(plan, "diagnose")
+    announce(plan)
+    x, w, bias = draw(plan.conv, "random", args.seed)
     x = x if args.x is None else load_array("--x", args.x)
     w = w if args.w is None else load_array("--w", args.w)
     if args.bias_values is not None:

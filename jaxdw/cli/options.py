@@ -4,11 +4,14 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.plan import config
 from jaxdw.sweep.axes import DTYPES, PROGRAMS, parted
+
+if TYPE_CHECKING:
+    from jaxdw.plan.plan import Plan
 
 # Source: DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191, its own run's weights.
 PLANS_BASE_ADDRESS = 0x1D4DA0
@@ -115,16 +118,36 @@ def add_layer_options(
     chip.add_argument("--weight-layout", default="final")
     chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
     chip.add_argument(
-        "--program", choices=PROGRAMS, default=PROGRAMS[0], help="device program"
-    )
+        "--program", default="depthwise",
+        help=f"device program: {', '.join(PROGRAMS)}, or ttnn: the one of the last two "
+        "that ttnn 0.81.1 takes",
+    )  # fmt: skip
     chip.add_argument(
         "--base-address", type=lambda text: int(text, 0),
         help="of the weights in every DRAM bank, for the addresses shown; default: "
         f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
     )  # fmt: skip
+    ttnn = parser.add_argument_group("options of ttnn 0.81.1's programs only")
+    ttnn.add_argument("--input-layout", default="row_major", help="or tile")
+    ttnn.add_argument(
+        "--memory", default="l1", help="or dram: in slices until a launch fits"
+    )
+    ttnn.add_argument(
+        "--act-block-w-div", type=int, default=1, help="blocks of a core (WIDTH)"
+    )
+    for option, text in (
+        ("--config-tensors-in-dram", "the reader's indices come from DRAM"),
+        ("--full-inner-dim", "all kernel rows in one block (BLOCK)"),
+        ("--force-split-reader", "two readers wherever they can be"),
+        ("--enable-activation-reuse", "keep sticks for the next row (HEIGHT)"),
+        ("--packer-l1-acc", "the packer adds up blocks of a long sum"),
+    ):
+        ttnn.add_argument(option, action="store_true", help=text)
     compute = parser.add_argument_group("compute")
     compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
-    compute.add_argument("--math-fidelity", default="LoFi", help="LoFi to HiFi4")
+    compute.add_argument(
+        "--math-fidelity", default="LoFi", help="LoFi to HiFi4, which ttnn defaults to"
+    )
     compute.add_argument("--fp32-dest-acc", action="store_true")
 
 
@@ -152,6 +175,35 @@ def configs(
         made(config.ShardConfig),
         made(config.ComputeConfig),
     )
+
+
+def planned(args: argparse.Namespace, *, must_fit: bool = False) -> "Plan":
+    """Returns the plan that the options describe, by the program that they name."""
+    from jaxdw.plan.planner import make_plan
+
+    return make_plan(*configs(args), args.arch, program=args.program, must_fit=must_fit)
+
+
+def announce(plan: "Plan") -> None:
+    """Prints, before anything else, that the layer runs by no program planned here."""
+    from jaxdw.report.facts import elsewhere
+
+    notice = elsewhere(plan)
+    if notice is not None:
+        print(notice)
+
+
+def refuse_other_programs(plan: "Plan", command: str) -> None:
+    """Refuses a program that a command knows nothing of.
+
+    Raises:
+      UnsupportedError: a plan of another program than depthwise.
+    """
+    if plan.program != "depthwise":
+        raise UnsupportedError(
+            f"`--program` (={plan.program!r}) must be depthwise for `jaxdw {command}`, "
+            "whose faults are made for that program; leave it out"
+        )
 
 
 def load_array(name: str, path: str) -> Any:

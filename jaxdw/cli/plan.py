@@ -6,7 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import add_layer_options, base_address, configs
+from jaxdw.cli.options import (
+    add_layer_options,
+    announce,
+    base_address,
+    configs,
+    planned,
+)
 from jaxdw.errors import ConfigError
 from jaxdw.plan.findings import SEVERITIES
 from jaxdw.plan.units import TILE_BYTES, round_up
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 OK, FOUND = 0, 1
+ALL = "all"
 _SHOWN = 10  # alternatives in the plain view
 _SHOWN_COLUMNS = (
     "scheme", "grid", "cores", "out_shard", "free_bytes", "cycles", "binding",
@@ -29,7 +36,8 @@ def add(commands) -> None:
         help="core grid, shards, L1, cycle bounds and known defects of one convolution",
         description="Plans one depthwise conv2d as tt-metal would: exit status 0, 1 if "
         "a finding fails the gate, 2 refused (a layer that does not fit L1 too, with "
-        "its breakdown and a sharding that does fit).",
+        "its breakdown and a sharding that does fit). --program all shows the device "
+        "programs side by side.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_layer_options(parser)
@@ -44,6 +52,10 @@ def add(commands) -> None:
         help="compile-time and runtime arguments of every core's kernels",
     )  # fmt: skip
     parser.add_argument(
+        "--pcc", action="store_true",
+        help=f"with --program {ALL}, the programs side by side: emulate each, too",
+    )  # fmt: skip
+    parser.add_argument(
         "--fail-on", choices=[name.replace(" ", "-") for name in SEVERITIES],
         help="exit with 1 on a finding this bad or worse that is not assumed",
     )  # fmt: skip
@@ -51,14 +63,16 @@ def add(commands) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    conv, shard, compute = configs(args)
-    from jaxdw.plan.planner import make_plan, rank_plans
-
-    if shard.scheme == "auto":
-        plans = rank_plans(conv, shard, compute, args.arch)
-    else:
-        plans = (make_plan(conv, shard, compute, args.arch),)
+    if args.program == ALL:
+        return _compare(args)
+    if args.pcc:
+        raise ConfigError(
+            f"`--pcc` must come with --program {ALL}; use `jaxdw run` for one program"
+        )
+    plans = _plans(args)
     plan = plans[0]
+    if not args.json:
+        announce(plan)
     if args.table:
         _print_table(plans)
     elif args.json:
@@ -73,23 +87,80 @@ def _plan(args: argparse.Namespace) -> int:
     return FOUND if any(finding.fails(gate) for finding in plan.findings) else OK
 
 
-def _print_table(plans: tuple["Plan", ...]) -> None:
+def _plans(args: argparse.Namespace) -> tuple["Plan", ...]:
+    """Returns the plan, and with it what jaxdw ranked below if it chose the scheme."""
+    from jaxdw.plan.planner import PROGRAMS, rank_plans
+
+    kind = PROGRAMS.get(args.program)
+    if args.scheme != "auto" or kind is None or kind.chooses_scheme:
+        return (planned(args, must_fit=True),)
+    return rank_plans(*configs(args), args.arch, program=args.program)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """Shows what every program makes of the layer; what one refuses is said there."""
+    from jaxdw.report.facts import BOUNDS_MISLEAD
+    from jaxdw.report.programs import by_program, program_columns, side_by_side
+
+    for option, given in (("--args", args.args), ("--fail-on", args.fail_on)):
+        if given:
+            raise ConfigError(
+                f"`{option}` must come with one program, not --program {ALL}; try "
+                "--program ttnn"
+            )
+    configured = configs(args)
+    found = by_program(*configured, args.arch)
+    if not any(not isinstance(plan, str) for plan in found.values()):
+        raise ConfigError("\n".join(dict.fromkeys(map(str, found.values()))))
+    columns = program_columns(found, pcc=_pcc if args.pcc else None)
+    if args.json:
+        print(json.dumps({"programs": columns, "note": BOUNDS_MISLEAD}))
+        return OK
+    from rich.console import Console
+
     from jaxdw.report import text
 
-    print(*text.markdown([text.plan_row(plan) for plan in plans]), sep="\n")
+    rows = side_by_side(columns)
+    if args.table:
+        print(*text.markdown(rows), BOUNDS_MISLEAD, sep="\n")
+        return OK
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(text.rows_table("Programs side by side", rows))
+    console.print(BOUNDS_MISLEAD)
+    return OK
+
+
+def _pcc(plan: "Plan") -> float:
+    """Returns the PCC of a plan's emulation, with the tensors of `jaxdw run`."""
+    from jaxdw.judge.compare import judge
+    from jaxdw.judge.draws import draw
+    from jaxdw.judge.reference import reference
+    from jaxdw.launch.emulator import run
+    from jaxdw.maps.maps import make_maps
+
+    x, w, bias = draw(plan.conv, "random", 0)
+    output = run(plan, make_maps(plan), x, w, bias).output
+    want = reference(plan.conv, x, w, bias)
+    return judge(output, want, plan.conv, plan.compute).pcc
+
+
+def _print_table(plans: tuple["Plan", ...]) -> None:
+    from jaxdw.report import facts, text
+
+    print(*text.markdown([facts.plan_row(plan) for plan in plans]), sep="\n")
 
 
 def _print_json(plans: tuple["Plan", ...]) -> None:
-    from jaxdw.report import text
+    from jaxdw.report import facts
 
     plan = plans[0]
     report = {
-        "plan": text.plan_facts(plan),
-        "l1": text.l1_facts(plan) | {"buffers": text.l1_rows(plan)},
-        "cycles": text.cycle_facts(plan),
+        "plan": facts.plan_facts(plan),
+        "l1": facts.l1_facts(plan) | {"buffers": facts.l1_rows(plan)},
+        "cycles": facts.cycle_facts(plan),
         "traffic": dataclasses.asdict(plan.traffic),
         "findings": [dataclasses.asdict(finding) for finding in plan.findings],
-        "alternatives": [text.plan_row(other) for other in plans[1:]],
+        "alternatives": [facts.plan_row(other) for other in plans[1:]],
     }
     print(json.dumps(report))
 
@@ -97,21 +168,21 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
 def _print_tables(plans: tuple["Plan", ...]) -> None:
     from rich.console import Console
 
-    from jaxdw.report import text
+    from jaxdw.report import facts, text
 
     plan = plans[0]
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", text.plan_facts(plan)))
-    console.print(text.rows_table("L1 of one core", text.l1_rows(plan)))
-    console.print(text.facts_table("L1", text.l1_facts(plan)))
-    console.print(text.facts_table("Cycles, lower bounds", text.cycle_facts(plan)))
+    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
+    console.print(text.rows_table("L1 of one core", facts.l1_rows(plan)))
+    console.print(text.facts_table("L1", facts.l1_facts(plan)))
+    console.print(text.facts_table("Cycles, lower bounds", facts.cycle_facts(plan)))
     console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     if len(plans) > 1:
         console.print(
             text.rows_table(
                 f"Best {min(_SHOWN, len(plans))} of {len(plans)} plans that fit",
                 [
-                    {name: text.plan_row(other)[name] for name in _SHOWN_COLUMNS}
+                    {name: facts.plan_row(other)[name] for name in _SHOWN_COLUMNS}
                     for other in plans[:_SHOWN]
                 ],
             )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
     add_layer_options,
+    announce,
     backend,
     base_address,
-    configs,
     named_sizes,
+    planned,
     seed,
 )
 from jaxdw.errors import ConfigError
@@ -64,13 +65,10 @@ def add(commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from jaxdw.plan.planner import make_plan
-
-    conv, shard, compute = configs(args)
-    plan = make_plan(
-        conv, shard, compute, args.arch, program=args.program, must_fit=False
-    )
-    arch = plan.arch
+    plan = planned(args)
+    conv, compute, arch = plan.conv, plan.compute, plan.arch
+    if not args.json:
+        announce(plan)
     own = _own_weights(args)
 
     from jaxdw.judge.compare import judge
@@ -130,10 +128,10 @@ def _own_weights(args: argparse.Namespace):
 
 
 def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
-    from jaxdw.report import text
+    from jaxdw.report.facts import plan_facts
 
     report = {
-        "plan": text.plan_facts(plan),
+        "plan": plan_facts(plan),
         "addresses": addresses,
         "traffic": dataclasses.asdict(plan.traffic),
         "findings": [dataclasses.asdict(finding) for finding in plan.findings],
@@ -147,17 +145,17 @@ def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) ->
 def _print_tables(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
     from rich.console import Console
 
-    from jaxdw.report import text
+    from jaxdw.report import facts, text
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", text.plan_facts(plan)))
+    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
     console.print(text.rows_table("Weight tiles in DRAM", addresses))
     console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     for dump in dumps:
         print(*_dump(plan, dump, result), sep="\n")
     for finding in plan.findings:
         console.print(f"FINDING {finding}", markup=False)
-    console.print(text.facts_table("Against float64", text.verdict_facts(verdict)))
+    console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
     console.print("PASS" if verdict.passed else "FAIL")
 
 

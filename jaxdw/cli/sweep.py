@@ -192,10 +192,13 @@ def _progress(console, total: int):
 def _summarise(rows: list[Row]) -> None:
     from rich.console import Console
 
+    from jaxdw.report.facts import BOUNDS_MISLEAD
     from jaxdw.report.sweep_table import summary_table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(summary_table(rows))
+    if len({row["planned_program"] for row in rows} - {None}) > 1:
+        console.print(BOUNDS_MISLEAD)
     statuses = Counter(row["status"] for row in rows)
     compiled = sum(row["compilations"] for row in rows)
     seconds = sum(row["seconds_compile"] for row in rows)

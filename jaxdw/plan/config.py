@@ -205,7 +205,7 @@ class ShardConfig:
       weight_layout: `final`, or an older revision of the upstream weight preparation
         (jaxdw.plan.depthwise.layout).
 
-    Only the programs of ttnn 0.81.1 look at the rest:
+    Only the programs of ttnn 0.81.1 know the rest, the depthwise one refuses it:
       input_layout: of the tensor given, `row_major` sticks or `tile`.
       memory: `l1` runs one launch from L1 (L1_FULL); `dram` is the library's default,
         which slices until a launch fits.
@@ -333,8 +333,8 @@ class ComputeConfig:
         compiler may fuse each with its addition.
       math_fidelity: 1 to 4 phases of every product, `LoFi` to `HiFi4`.
       fp32_dest_acc: a 32-bit Dst instead of a 16-bit one.
-      packer_l1_acc: the packer adds blocks of a long sum up in L1; the depthwise
-        program, which has no such blocks, ignores it.
+      packer_l1_acc: the packer adds blocks of a long sum up in L1; only the programs
+        of ttnn 0.81.1 have such blocks.
     """
 
     arithmetic: Arithmetic = "fpu"

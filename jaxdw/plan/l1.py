@@ -157,23 +157,41 @@ LIBRARY = "in tt-metal's own words"
 
 
 class L1OutOfMemory(ConfigError):
-    """A plan whose buffers do not fit one core's L1.
+    """A plan whose buffers do not fit one core's L1, or that the library refuses.
 
     Attributes:
       l1: the breakdown.
       suggestion: a sharding of the same layer that does fit; None if none does.
     """
 
-    def __init__(self, problems: list[str], l1: L1Use, suggestion: ShardConfig | None):
+    def __init__(
+        self,
+        problems: list[str],
+        l1: L1Use,
+        suggestion: ShardConfig | None,
+        launches: int = 1,
+        program: str = "",
+    ):
+        """Makes the refusal.
+
+        Args:
+          launches: that the suggestion takes.
+          program: that the figures are of, and its tree.
+        """
         self.l1 = l1
         self.suggestion = suggestion
-        way_out = (
-            "no sharding of this layer fits the chip; use fewer images, rows or "
-            "channels at a time"
-            if suggestion is None
-            else f"use {shown(suggestion)}"
-        )
+        if suggestion is not None:
+            way_out = f"use {shown(suggestion)}"
+            way_out += f", which takes {launches} launches" if launches > 1 else ""
+        elif problems:
+            way_out = (
+                "no sharding of this layer fits the chip; use fewer images, rows or "
+                "channels at a time"
+            )
+        else:
+            way_out = "no sharding tried is accepted; use another program or layer"
         said = [f"{LIBRARY}: {l1.message}"] if l1.message else []
+        said += [f"planned by {program}"] if program else []
         super().__init__("\n".join([*problems, *said, *l1.lines(), way_out]))
 
 
@@ -245,9 +263,11 @@ def l1_use(
 def _message(arch: Arch, cores: tuple[int, int], end: int, lowest: int) -> str | None:
     """Returns what the library says of circular buffers that end at `end`.
 
-    The number of its program reads #. Source: ttnn 0.81.1 on a mock device.
+    The number of its program reads #. None, too, if the tensors alone do not fit: it
+    refuses them before. Source: ttnn 0.81.1 on a mock device.
     """
-    if end <= min(arch.l1_size_bytes, lowest):
+    tensors_fit = lowest >= arch.l1_unreserved_base_bytes
+    if end <= min(arch.l1_size_bytes, lowest) or not tensors_fit:
         return None
     where = f"core range [0-0 - {cores[0] - 1}-{cores[1] - 1}]"
     if end > arch.l1_size_bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from jaxdw.arch.arch import Arch, load_arch
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.plan.config import (
     ComputeConfig,
     ConvConfig,
@@ -18,9 +18,8 @@ from jaxdw.plan.conv1d.plan import Conv1dPlan
 from jaxdw.plan.depthwise.program import DepthwisePlan
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.program import TTNN
 from jaxdw.plan.regular.plan import RegularPlan
-
-TTNN = "ttnn"  # no program of its own
 
 # Every device program that plans can be made for.
 PROGRAMS: dict[str, type[Plan]] = {
@@ -66,7 +65,10 @@ def make_plan(
         conv, shard, compute, arch, kind.find_core_grid(conv, shard, arch)
     )
     if must_fit and not plan.l1.fits:
-        raise L1OutOfMemory(plan.l1.problems(), plan.l1, _suggestion(plan))
+        named = f"the program {plan.program} of {plan.tree}"
+        raise L1OutOfMemory(
+            plan.l1.problems(), plan.l1, *_suggestion(plan, shard), named
+        )
     return plan
 
 
@@ -181,18 +183,43 @@ def _rank(
     )
 
 
-def _suggestion(plan: Plan) -> ShardConfig | None:
-    """Returns the best sharding that fits, in the plan's own scheme if one does."""
+def _suggestion(plan: Plan, asked: ShardConfig) -> tuple[ShardConfig | None, int]:
+    """Returns a sharding that fits by the same program, and its launches.
+
+    It is of the plan's own scheme if one fits.
+    """
     free = dataclasses.replace(
-        plan.shard, grid=None, cores=None, input_shard=None, act_block_h_override=0
+        asked, grid=None, cores=None, input_shard=None, act_block_h_override=0
     )
+    if plan.chooses_scheme:
+        return _tree_suggestion(plan, free)
     for scheme in (plan.scheme, "auto"):
         wanted = dataclasses.replace(free, scheme=scheme)
         try:
             ranked = _rank(
                 type(plan), plan.conv, wanted, plan.compute, plan.arch, must_fit=True
             )
-            return ranked[0].shard
+            return ranked[0].shard, 1
         except L1OutOfMemory:
             continue
-    return None
+    return None, 1
+
+
+def _tree_suggestion(plan: Plan, free: ShardConfig) -> tuple[ShardConfig | None, int]:
+    """Returns what the tree makes of a layer that it may shard or slice itself."""
+    for changes in (
+        {"scheme": "auto"},
+        {"memory": "dram"},
+        {"scheme": "auto", "memory": "dram"},
+    ):
+        shard = dataclasses.replace(free, **changes)
+        asked = plan.conv, shard, plan.compute, plan.arch
+        if _problems(type(plan), *asked):
+            continue
+        try:
+            found = type(plan).place(*asked, plan.core_grid)
+        except UnsupportedError:
+            continue
+        if found.l1.fits:
+            return shard, found.slices
+    return None, 1

@@ -11,6 +11,7 @@ from typing import Literal
 from jaxdw.plan.units import TILE
 
 ProgramName = Literal["depthwise", "regular", "conv1d"]
+TTNN = "ttnn"  # no program of its own: the one that ttnn 0.81.1 takes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

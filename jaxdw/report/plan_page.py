@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxdw.plan.plan import Plan
 from jaxdw.report import core_figures, figures, html, traces
 from jaxdw.report.drawing import svg
-from jaxdw.report.text import plan_facts
+from jaxdw.report.facts import elsewhere, plan_facts
 from jaxdw.trace.core import explain_core
 from jaxdw.trace.pages import weight_table
 from jaxdw.trace.provenance import provenance_of
@@ -41,8 +41,11 @@ def explain_page(
     )
     lead = (
         f"Where every weight, tile and stick of this depthwise convolution lies on "
-        f"{plan.arch.name}, {plan.num_cores} cores; drawn by jaxdw explain."
+        f"{plan.arch.name}, {plan.num_cores} cores, by the program {plan.program} "
+        f"({plan.tree}); drawn by jaxdw explain."
     )
+    notice = elsewhere(plan)
+    lead = lead if notice is None else f"{notice} {lead}"
     return html.page(
         title,
         lead,

@@ -9,8 +9,16 @@ from jaxdw.errors import ConfigError
 from jaxdw.plan.plan import Plan
 from jaxdw.report import html
 from jaxdw.report.drawing import svg
+from jaxdw.report.facts import BOUNDS_MISLEAD, elsewhere
 from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
-from jaxdw.report.sweep_table import best_row, grouped, layer_label
+from jaxdw.report.sweep_table import (
+    ELSEWHERE,
+    best_row,
+    grouped,
+    layer_label,
+    program_rows,
+    tells_programs,
+)
 from jaxdw.sweep.axes import AXES
 from jaxdw.sweep.rows import Row, name_of_row, plan_of_row, why_of_row
 
@@ -36,6 +44,7 @@ def sweep_page(rows: Sequence[Row]) -> str:
         f"jaxdw sweep {rows[0]['jaxdw']}.",
         [
             html.Section("summary", "Summary", _summary(rows)),
+            *_programs(rows),
             *_heat_maps(layers),
             html.Section("rows", "All configurations", _rows_table(rows)),
             html.Section("layers", "Layers", _cards(layers)),
@@ -75,6 +84,15 @@ def _summary(rows: Sequence[Row]) -> str:
         caption = f"{len(failures)} configurations that did not pass, and why"
         body += html.folded_table(caption, failures)
     return body
+
+
+def _programs(rows: Sequence[Row]) -> list[html.Section]:
+    """Returns what each program makes of each layer, if there is anything to tell."""
+    if not tells_programs(list(rows)):
+        return []
+    caption = f"The best scheme of each program; {ELSEWHERE}. {BOUNDS_MISLEAD}"
+    table = html.table(caption, program_rows(list(rows)))
+    return [html.Section("programs", "Programs", table)]
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
@@ -149,7 +167,8 @@ def _heat_maps(layers: dict[tuple, dict[str, list[Row]]]) -> list[html.Section]:
 
 
 def _rows_table(rows: Sequence[Row]) -> str:
-    names = ("model", "layer", "times", *_varied(rows), *_FOUND)
+    planned = ("planned_program",) if tells_programs(list(rows)) else ()
+    names = ("model", "layer", "times", *_varied(rows), *planned, *_FOUND)
     shown = [
         {name: "" if row[name] is None else _shown(row[name]) for name in names}
         for row in rows
@@ -181,6 +200,7 @@ def _card(plan: Plan, name: str) -> str:
     facts = {
         "layer": f"{conv.batch}x{conv.channels}x{conv.height}x{conv.width}, kernel "
         f"{conv.kernel[0]}x{conv.kernel[1]}, stride {conv.stride[0]}x{conv.stride[1]}",
+        "program": elsewhere(plan) or f"{plan.program} of {plan.tree}",
         "best plan": f"{plan.scheme}, {plan.num_cores} cores, {plan.grid[0]}x"
         f"{plan.grid[1]}",
         "cycles at least": f"{cycles.total:,}, bound by {cycles.binding}",

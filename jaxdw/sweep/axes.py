@@ -14,7 +14,7 @@ from jaxdw.arch import arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
 from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
-from jaxdw.plan.program import ProgramName
+from jaxdw.plan.program import TTNN, ProgramName
 
 PROGRAMS = get_args(ProgramName)
 DTYPES = {
@@ -286,11 +286,11 @@ SETTINGS: tuple[Setting, ...] = (
     Axis(
         column="program",
         kind=str,
-        meaning="device program",
+        meaning="device program asked for",
         part="point",
         plural="programs",
         default=("depthwise",),
-        legal=PROGRAMS,
+        legal=(*PROGRAMS, TTNN),
         accepts=_is_program,
         apart=True,
     ),

@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
-from jaxdw.sweep.axes import PROGRAMS, is_onnx, joined
+from jaxdw.sweep.axes import is_onnx, joined
 from jaxdw.sweep.rows import Point
 
 # spelt even where the command would take the same without
@@ -27,7 +27,7 @@ def layer_words(
             if field.name not in ("channels", "height", "width"):
                 words += _option(field, getattr(config, field.name))
     words.append(f"--arch={arch}")  # a path may begin with a dash
-    return words if program == PROGRAMS[0] else [*words, "--program", program]
+    return words if program == "depthwise" else [*words, "--program", program]
 
 
 def _option(field: dataclasses.Field, value: Any) -> list[str]:

@@ -60,6 +60,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
         Column(s.column, str if s.kind is tuple else s.kind, s.meaning)
         for s in SETTINGS
     ),
+    Column("planned_program", str, "the one planned, of ttnn too"),
     Column("planned_scheme", str, "the one planned, of auto too"),
     Column("grid", str, "cores, x by y"),
     Column("cores", int, "that compute"),
@@ -220,6 +221,7 @@ def plan_row(plan: "Plan") -> Row:
     computed = plan.num_cores * plan.output_shard.rows * plan.output_shard.channels
     sends = bool(plan.broadcasts)
     return {
+        "planned_program": plan.program,
         "planned_scheme": plan.scheme,
         "grid": joined(plan.grid),
         "cores": plan.num_cores,

@@ -268,3 +268,40 @@ def test_a_single_output_leaves_the_other_cores_without_a_range():
     spans = [(r.first_padded, r.last_padded) for r in plan.shard_ranges]
     assert spans == [(0, 8), (1, 0), (1, 0)]
     assert plan.halo_shard.rows == 9
+
+
+LARGE = jd.ConvConfig(channels=64, height=512, width=512, padding=1)
+DEEP = jd.ConvConfig(channels=1152, height=7, width=7, kernel=5, padding=2)
+
+
+@pytest.mark.parametrize(
+    ("program", "conv", "shard", "way_out", "launches"),
+    [
+        ("regular", DEEP, {"scheme": "height"}, {"scheme": "auto"}, 1),
+        ("ttnn", LARGE, {"scheme": "height"}, {"memory": "dram"}, 4),
+        ("regular", LARGE, {"scheme": "auto"}, {"memory": "dram"}, 4),
+    ],
+)
+def test_the_way_out_of_ttnns_programs_is_their_own(
+    program, conv, shard, way_out, launches
+):
+    with pytest.raises(jd.L1OutOfMemory) as refusal:
+        jd.make_plan(conv, jd.ShardConfig(**shard), program=program)
+    want = dataclasses.replace(jd.ShardConfig(**shard), **way_out)
+    assert refusal.value.suggestion == want
+    lines = str(refusal.value).splitlines()
+    assert "planned by the program regular of ttnn 0.81.1" in lines
+    said = lines[-1].endswith(f", which takes {launches} launches")
+    assert said == (launches > 1)
+    plan = jd.make_plan(conv, want, program=program)
+    assert (plan.program, plan.slices, plan.l1.fits) == ("regular", launches, True)
+
+
+def test_a_refusal_that_is_not_of_memory_names_no_smaller_layer():
+    conv = jd.ConvConfig(channels=32, height=1, width=20, kernel=1)
+    with pytest.raises(jd.L1OutOfMemory) as refusal:
+        jd.make_plan(conv, program="ttnn")
+    assert refusal.value.suggestion is None
+    text = str(refusal.value)
+    assert "own words: The width of the first tensor must be equal" in text
+    assert text.endswith("no sharding tried is accepted; use another program or layer")

@@ -6,6 +6,7 @@ from browser import Browser, chromium  # noqa: F401
 from rich.console import Console
 
 import jaxdw as jd
+from jaxdw.report.facts import BOUNDS_MISLEAD
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import sweep_page
 from jaxdw.report.sweep_table import best_row, grouped, summary_table
@@ -74,12 +75,35 @@ def test_the_page_shows_the_axes_that_vary_and_names_the_others(rows):
     mixed = [rows[0] | other, *rows[1:]]
     text = sweep_page(mixed)
     heads = re.findall('<th scope="col">([^<]*)</th>', text)
-    assert heads[-17:-11] == [
+    assert heads[-18:-11] == [
         "model", "layer", "times", "weights dtype", "program", "scheme",
+        "planned program",
     ]  # fmt: skip
     assert "weights_dtype bfloat16" not in text
     heights = [row for row in rows if row["scheme"] == "height"]
     assert '<th scope="col">scheme</th>' in sweep_page(heights)
+
+
+def test_the_page_compares_programs_and_says_what_bounds_leave_out(rows):
+    assert '<section id="programs"' not in sweep_page(rows)
+    space = Space(
+        models=("mobilenet_v2",), schemes=("auto",), programs=("depthwise", "ttnn"),
+        filter="height == 7",
+    )  # fmt: skip
+    mixed = [dict.fromkeys(NAMES) | evaluate(p, plan_only=True) for p in space.points()]
+    assert [row["planned_program"] for row in mixed] == ["depthwise", "regular"]
+    text = sweep_page(mixed)
+    section = text.split('<section id="programs"')[1].split("</section>")[0]
+    assert BOUNDS_MISLEAD in section
+    heads = re.findall('<th scope="col">([^<]*)</th>', section)
+    assert heads == ["layer", "depthwise", "ttnn"]
+    bounds = [f"{row['cycles']:,} cycles at least" for row in mixed]
+    cells = re.findall("<td>([^<]*)</td>", section)
+    assert cells[1:] == [
+        f"depthwise, {mixed[0]['planned_scheme']}, fits, {bounds[0]}",
+        f"ttnn: regular, {mixed[1]['planned_scheme']}, fits, {bounds[1]}",
+    ]
+    assert "<td>regular of ttnn 0.81.1</td>" in text
 
 
 def test_every_row_of_the_page_says_how_to_repeat_it(rows):

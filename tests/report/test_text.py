@@ -1,15 +1,6 @@
 import numpy as np
 
-import jaxdw as jd
-from jaxdw.judge.compare import Verdict
-from jaxdw.report.text import (
-    face_view,
-    facts_table,
-    l1_rows,
-    plan_facts,
-    plan_row,
-    verdict_facts,
-)
+from jaxdw.report.text import face_view, facts_table
 
 
 def test_face_view_is_the_one_of_the_plans():
@@ -48,58 +39,3 @@ def test_lists_of_more_than_16_values_are_cut():
     short, long = table.columns[1].cells
     assert short == str(list(range(16)))
     assert long == "[0, 1, 2, 3, 4, 5, 6, 7, ..., 15, 16]"
-
-
-def test_plan_facts_are_those_of_the_plan():
-    conv = jd.ConvConfig(channels=96, height=9, width=20, stride=2, padding=1, batch=2)
-    facts = plan_facts(jd.make_plan(conv))
-    assert (facts["input"], facts["output"]) == ([2, 9, 20, 96], [2, 5, 10, 96])
-    assert (facts["input_shard"], facts["output_shard"]) == ([96, 96], [32, 96])
-    assert (facts["weight_tiles_per_core"], facts["effective_tiles"]) == (6, 1)
-
-
-def test_verdict_facts_spell_the_share_of_exact_outputs():
-    verdict = Verdict(
-        outputs=8,
-        exact=6,
-        max_ulp=3,
-        mean_ulp=0.25,
-        small_error=0.0,
-        pcc=1.0,
-        rule="",
-        passed=False,
-    )
-    facts = verdict_facts(verdict)
-    assert facts["exact"] == "6 of 8 outputs (75.0000%)"
-    assert (facts["max_ulp"], facts["mean_ulp"]) == (3, "0.250000")
-
-
-def test_a_plan_is_one_row_and_its_buffers_are_numbered_from_0():
-    conv = jd.ConvConfig(
-        channels=64,
-        height=8,
-        width=10,
-        kernel=(3, 5),
-        padding=(1, 2),
-        batch=2,
-        activation="relu",
-    )
-    plan = jd.make_plan(conv, jd.ShardConfig(cores=5, enable_act_double_buffer=True))
-    assert plan_row(plan) == {
-        "case": "2x64x8x10 k3x5 s1",
-        "scheme": "height",
-        "grid": "5x1",
-        "cores": 5,
-        "in_shard": "32x64",
-        "halo_shard": "x".join(map(str, plan.halo_shard)),
-        "out_shard": "32x64",
-        "tiles": 4,
-        "static_bytes": plan.l1.static_bytes,
-        "halo_bytes": plan.halo_shard.rows * 128,
-        "out_bytes": 32 * 128,
-        "free_bytes": plan.l1.free_bytes,
-        "cycles": plan.cycles.total,
-        "binding": "l1_reads",
-        "findings": "JDW016 JDW017",
-    }
-    assert [row["cb"] for row in l1_rows(plan)] == [0, 1, 2, 4, 5, 7, 8, 3, 6]

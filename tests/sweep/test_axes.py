@@ -19,7 +19,7 @@ TWO = {
     "fidelities": ("lofi,HiFi3", ("LoFi", "HiFi3")),
     "arithmetics": ("fpu,float32", ("fpu", "float32")),
     "fp32_dest_accs": ("false,true", (False, True)),
-    "programs": ("depthwise", ("depthwise",)),
+    "programs": ("ttnn,conv1d", ("ttnn", "conv1d")),
     "arches": ("n150,blackhole", ("n150", "blackhole")),
     "grids": ("chip,4x3", (None, (4, 3))),
     "schemes": ("height,auto", ("height", "auto")),
@@ -110,7 +110,7 @@ def test_a_point_has_every_value_of_a_mixed_space_in_its_place():
 @pytest.mark.parametrize(
     ("plural", "value"),
     [
-        ("models", "net"), ("models", 3), ("schemes", "all"), ("programs", "regular"),
+        ("models", "net"), ("models", 3), ("schemes", "all"), ("programs", "winograd"),
         ("weights_dtypes", "int8"), ("fidelities", "lofi"), ("fp32_dest_accs", 1),
         ("activations", "maybe"), ("batches", True), ("batches", "x"), ("batches", 0),
         ("arches", 3), ("arithmetics", "fp"), ("grids", (4,)), ("grids", "4x4"),

@@ -12,9 +12,10 @@ import jaxdw as jd
 from jaxdw import cli
 from jaxdw.cli import options
 from jaxdw.sweep import evaluate as evaluating
+from jaxdw.sweep.axes import PROGRAMS
 from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.repeat import layer_words, repeat_line
-from jaxdw.sweep.rows import PROGRAMS, Point
+from jaxdw.sweep.rows import Point
 from jaxdw.sweep.space import Space
 
 CHIPS = ["wormhole_b0", "blackhole", "chips/my chip.toml", "-x.toml", "it's.toml"]
@@ -41,6 +42,13 @@ def configs(draw: st.DrawFn):
         enable_weights_double_buffer=draw(st.booleans()),
         program_cache=draw(st.booleans()),
         weight_layout=draw(st.sampled_from(["final", "concatenated"])),
+        input_layout=draw(st.sampled_from(["row_major", "tile"])),
+        memory=draw(st.sampled_from(["l1", "dram"])),
+        config_tensors_in_dram=draw(st.booleans()),
+        full_inner_dim=draw(st.booleans()),
+        act_block_w_div=draw(st.sampled_from([1, 2])),
+        force_split_reader=draw(st.booleans()),
+        enable_activation_reuse=draw(st.booleans()),
     )
     if draw(st.booleans()):
         shard = dataclasses.replace(shard, scheme="auto", grid=None)
@@ -48,6 +56,7 @@ def configs(draw: st.DrawFn):
         arithmetic=draw(st.sampled_from(["fpu", "float32"])),
         math_fidelity=draw(st.sampled_from(["LoFi", "HiFi2", "HiFi4"])),
         fp32_dest_acc=draw(st.booleans()),
+        packer_l1_acc=draw(st.booleans()),
     )
     return conv, shard, compute
 
@@ -61,7 +70,7 @@ def parsed(line: str):
 @given(
     configs(),
     st.sampled_from(CHIPS),
-    st.sampled_from(PROGRAMS),
+    st.sampled_from([*PROGRAMS, "ttnn"]),
     st.sampled_from([None, 0, 2**40]),
 )
 def test_the_command_reads_its_line_back(asked, arch, program, seed):

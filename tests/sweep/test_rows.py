@@ -80,6 +80,7 @@ def test_the_figures_of_a_plan_stand_in_their_columns():
     plan = jd.make_plan(conv, jd.ShardConfig(scheme="block", grid=(4, 3)))
     row = plan_row(plan)
     assert row == {
+        "planned_program": "depthwise",
         "planned_scheme": "block",
         "grid": "x".join(map(str, plan.grid)),
         "cores": plan.num_cores,

@@ -27,6 +27,25 @@ from jaxdw.plan.plan import Plan
 from jaxdw.plan.program import KernelArguments, ProgramName, WeightPages
 from jaxdw.plan.window import Window
 
+# Options of ttnn 0.81.1 that this program does not have.
+_UNKNOWN = (
+    "input_layout", "memory", "config_tensors_in_dram", "full_inner_dim",
+    "act_block_w_div", "force_split_reader", "enable_activation_reuse",
+    "packer_l1_acc",
+)  # fmt: skip
+
+
+def _unknown_options(shard: ShardConfig, compute: ComputeConfig) -> list[str]:
+    """Returns one sentence for each option set that this program does not have."""
+    return [
+        f"`{field.name}` (={getattr(config, field.name)!r}) must be {field.default!r} "
+        "for the depthwise program, which has no such option; use program='ttnn' or "
+        "leave it out"
+        for config in (shard, compute)
+        for field in dataclasses.fields(config)
+        if field.name in _UNKNOWN and getattr(config, field.name) != field.default
+    ]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DepthwisePlan(Plan):
@@ -44,22 +63,23 @@ class DepthwisePlan(Plan):
     def problems(
         cls, conv: ConvConfig, shard: ShardConfig, compute: ComputeConfig, arch: Arch
     ) -> list[str]:
+        found = _unknown_options(shard, compute)
         if shard.input_shard is None or not shard.keeps_cores:
-            return []
+            return found
         grid = cls.find_core_grid(conv, shard, arch)
         rows, channels = shard.input_shard
         num_inputs = Window(conv).num_inputs
         least = -(-num_inputs // grid.num_nhw_shards)
         padded = padded_channels(grid, conv.channels)
         if rows >= least and channels == padded:
-            return []
+            return found
         problem = (
             f"`input_shard` (={rows} rows, {channels} channels) must hold "
             f"{num_inputs} sticks of {conv.channels} channels on "
             f"{grid.num_nhw_shards} x {grid.num_channel_shards} shards, in whole "
             f"tiles of channels; use {(max(rows, least), padded)}"
         )
-        return [problem]
+        return [*found, problem]
 
     @classmethod
     def find_core_grid(
