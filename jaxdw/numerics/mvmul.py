@@ -17,7 +17,7 @@ Source: tenstorrent/ttsim @56694c8a tensix.cpp (mvmul, elwmul, elwadd).
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ _ROUNDER = (13 << 23) + (1 << 22)
 _TIE, _TIE_BIT = 2.0**-13, 1 << 10
 
 
+@runtime_checkable
 class Unit(Protocol):
     """The matrix unit in one of its forms, whose terms are pytrees of its own."""
 
