@@ -58,27 +58,41 @@ MUTANTS = [
     ("halo", "halo_map", "size + 1, np.int32", "size, np.int32"),
     ("top_left", "top_left_map", "= starts", "= starts + 1"),
     ("top_left", "top_left_map", "plan.halo_shard.rows + 1", "0"),
-    ("collect", "collect_map", "output_shard.rows + rows", "output_shard.rows"),
+    ("collect", "collect_map", "* plan.output_rows + rows", "* plan.output_rows"),
     ("taps", "make_maps", "tap_offsets()", "tap_offsets()[::-1]"),
-    ("channels", "make_maps", "plan.input_shard.channels", "plan.conv.channels"),
+    ("channels", "make_maps", "plan.output_shard.channels", "plan.conv.channels"),
+    ("channels", "make_maps", "* plan.input_shard.channels", "* plan.conv.channels"),
 ]
 
 
-def mutate(monkeypatch, name: str, old: str, new: str) -> None:
-    """Changes one line of a map builder, there where `make_maps` finds it."""
-    builder = inspect.unwrap(BUILDERS[name])
-    source = inspect.getsource(builder)
-    assert source.count(old) == 1
-    namespace = dict(vars(inspect.getmodule(builder)))
-    exec(source.replace(old, new), namespace)
-    monkeypatch.setattr(all_maps, name, namespace[name])
+def mutate(monkeypatch, builder, change) -> None:
+    """Changes the source of a map builder, there where `make_maps` finds it."""
+    module, name = inspect.getmodule(builder), builder.__name__
+    namespace = dict(vars(module))
+    exec(change(inspect.getsource(inspect.unwrap(builder))), namespace)
+    changed = namespace[name]
+    for room in (module, all_maps):
+        if hasattr(room, name):
+            monkeypatch.setattr(room, name, changed)
+    for program, maps in all_maps.PROGRAMS.items():
+        own = maps._asdict()
+        own |= {field: changed for field, made in own.items() if made is builder}
+        monkeypatch.setitem(all_maps.PROGRAMS, program, type(maps)(**own))
+
+
+def mutate_line(monkeypatch, builder, old: str, new: str) -> None:
+    def change(source: str) -> str:
+        assert source.count(old) == 1
+        return source.replace(old, new)
+
+    mutate(monkeypatch, builder, change)
 
 
 @pytest.mark.parametrize(("rule", "name", "old", "new"), MUTANTS)
 def test_a_changed_line_in_a_map_builder_is_named(monkeypatch, rule, name, old, new):
     plan = uneven_plan()
     assert certify(plan).holds
-    mutate(monkeypatch, name, old, new)
+    mutate_line(monkeypatch, BUILDERS[name], old, new)
     certificate = certify(plan, all_maps.make_maps(plan))
     found = [failure.rule for failure in certificate.failures]
     assert {*found} <= {*RULES}
@@ -90,10 +104,7 @@ def test_mistakes_that_cancel_are_named(monkeypatch):
     plan = uneven_plan("height")
     plain = "def matrix_place(element, row_elems, tiles_per_row):\n    return element\n"
     for name in ("prepare_map", "tilize_map"):
-        builder = inspect.unwrap(BUILDERS[name])
-        namespace = dict(vars(inspect.getmodule(builder)))
-        exec(plain + inspect.getsource(builder), namespace)
-        monkeypatch.setattr(all_maps, name, namespace[name])
+        mutate(monkeypatch, BUILDERS[name], lambda source: plain + source)
     certificate = certify(plan, all_maps.make_maps(plan))
     rules = {failure.rule for failure in certificate.failures}
     assert rules == {"prepare", "tilize", "bias tilize", "bias"}
