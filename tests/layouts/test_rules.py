@@ -1,5 +1,4 @@
 import dataclasses
-import inspect
 
 import numpy as np
 import pytest
@@ -7,30 +6,17 @@ import strategies
 from examples import uneven_plan
 from hypothesis import given
 from hypothesis import strategies as st
-from layout_examples import spoil
+from layout_examples import MAP_BUILDERS, mutate, mutate_line, spoil
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import certify, digests
 from jaxdw.layouts.rules import RULES
-from jaxdw.maps import banks, bias, depthwise, halo, multicast, tiles
+from jaxdw.maps import depthwise
 from jaxdw.maps import maps as all_maps
 
-BUILDERS = {
-    "bank_table": banks.bank_table,
-    "deal_map": banks.deal_map,
-    "read_map": banks.read_map,
-    "tilize_map": tiles.tilize_map,
+BUILDERS = MAP_BUILDERS | {
     "prepare_map": depthwise.prepare_map,
-    "bias_prepare_map": bias.bias_prepare_map,
     "pairing_map": depthwise.pairing_map,
-    "make_multicast": multicast.make_multicast,
-    "shard_map": halo.shard_map,
-    "halo_map": halo.halo_map,
-    "top_left_map": halo.top_left_map,
-    "collect_map": halo.collect_map,
-    "_weight_maps": all_maps._weight_maps,
-    "_bias_maps": all_maps._bias_maps,
-    "make_maps": all_maps.make_maps,
 }
 
 MUTANTS = [
@@ -63,29 +49,6 @@ MUTANTS = [
     ("channels", "make_maps", "plan.output_shard.channels", "plan.conv.channels"),
     ("channels", "make_maps", "* plan.input_shard.channels", "* plan.conv.channels"),
 ]
-
-
-def mutate(monkeypatch, builder, change) -> None:
-    """Changes the source of a map builder, there where `make_maps` finds it."""
-    module, name = inspect.getmodule(builder), builder.__name__
-    namespace = dict(vars(module))
-    exec(change(inspect.getsource(inspect.unwrap(builder))), namespace)
-    changed = namespace[name]
-    for room in (module, all_maps):
-        if hasattr(room, name):
-            monkeypatch.setattr(room, name, changed)
-    for program, maps in all_maps.PROGRAMS.items():
-        own = maps._asdict()
-        own |= {field: changed for field, made in own.items() if made is builder}
-        monkeypatch.setitem(all_maps.PROGRAMS, program, type(maps)(**own))
-
-
-def mutate_line(monkeypatch, builder, old: str, new: str) -> None:
-    def change(source: str) -> str:
-        assert source.count(old) == 1
-        return source.replace(old, new)
-
-    mutate(monkeypatch, builder, change)
 
 
 @pytest.mark.parametrize(("rule", "name", "old", "new"), MUTANTS)
