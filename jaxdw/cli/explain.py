@@ -194,8 +194,8 @@ def _misread(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     core = explain_core(plan, *args.core).core
     if core is None:
         raise ConfigError(
-            f"`--core` (={args.core}) must be a core of the plan, which has "
-            f"{plan.num_cores}; use one of them, 0,0 for one"
+            f"`--core` (={args.core}) must be one of the {plan.num_output_cores} that "
+            "hold weights; use 0,0 for one"
         )
     relative, value = args.address
     trace = explain_address(plan, value + base * relative, core, base)
@@ -219,7 +219,7 @@ def _overview(plan: "Plan", base: int) -> Answer:
 
     rows, columns = plan.weight_tile_grid
     tiles = traces.tile_rows(plan, range(rows * columns), base)
-    cores = traces.core_rows(plan, range(plan.num_cores))
+    cores = traces.core_rows(plan, range(plan.num_output_cores))
     tables = [
         ("Plan", plan_facts(plan)),
         ("Weight tiles", tiles),

@@ -108,6 +108,7 @@ def diagnose(
     Raises:
       ConfigError: an array of another shape than planned, a bias missing or not
         planned.
+      UnsupportedError: a plan of another program than `depthwise`.
     """
     conv = plan.conv
     given = [("x", x, conv.input_shape), ("w", w, conv.weight_shape)]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
+from jaxdw.errors import UnsupportedError
 from jaxdw.judge.draws import Operands
 from jaxdw.launch import composed
 from jaxdw.machine.cores import static_of
@@ -49,7 +50,15 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
     """Returns the intact launch of a plan.
 
     Rows of a core's input: its shard, a stick of ones, the shard it held before.
+
+    Raises:
+      UnsupportedError: a plan of another program than `depthwise`.
     """
+    if plan.program != "depthwise":
+        raise UnsupportedError(
+            f"faults are made for program 'depthwise', not {plan.program!r}; plan the "
+            "layer with program='depthwise' to see what they do there"
+        )
     maps = make_maps(plan)
     num_shards, rows = maps.shard.index.shape
     sticks = plan.window.num_inputs
@@ -239,4 +248,5 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
         windows_written=or_all(maps.windows_written, (shards, rows)),
         collect=maps.collect or IndexMap(outputs, shards * rows),
         no_poison=False,
+        lanes=maps.lanes,
     )

@@ -16,22 +16,32 @@ import jax
 import numpy as np
 
 from jaxdw.arch.arch import Arch
+from jaxdw.errors import UnsupportedError
+from jaxdw.layouts.conv1d import Conv1dWeights
 from jaxdw.layouts.counterexample import Failure
-from jaxdw.layouts.definition import TILE_ELEMS, ZERO, Definition
+from jaxdw.layouts.definition import TILE, TILE_ELEMS, ZERO, Cut, Definition
 from jaxdw.layouts.depthwise import DepthwiseWeights
+from jaxdw.layouts.regular import RegularWeights
 from jaxdw.layouts.rules import check_layout
 from jaxdw.layouts.stick_rules import parts
 from jaxdw.layouts.weight_rules import WeightStatement
-from jaxdw.maps.indexmap import IndexMap
+from jaxdw.maps.indexmap import FormulaMap, IndexMap
 from jaxdw.maps.maps import Maps, make_maps
+from jaxdw.maps.regular import MOST_ELEMS
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
+from jaxdw.plan.ttnn.plan import TtnnPlan
 
 # What each device program states of its weights.
 STATEMENTS: dict[str, Callable[[Definition], WeightStatement]] = {
     "depthwise": DepthwiseWeights,
+    "regular": RegularWeights,
+    "conv1d": Conv1dWeights,
 }
+
+# Of what only says how cores compute, and not where anything lies.
+_NOT_DIGESTED = ("pairing", "block_elems", "lanes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +76,14 @@ def certify(plan: Plan, maps: Maps | None = None) -> Certificate:
 
     Args:
       maps: those of the plan, possibly changed; None to make them.
+
+    Raises:
+      UnsupportedError: a layer of several launches, or whose weights' matrix is too
+        large for a table.
     """
+    plan.refuse_slices("certify")
     arrays: Maps = jax.tree.map(np.asarray, make_maps(plan) if maps is None else maps)
+    _refuse_formulas(plan, arrays)
     definition, statement = definition_of(plan), weights_of(plan)
     num_banks = plan.arch.num_banks
     failures = tuple(check_layout(definition, statement, arrays, num_banks))
@@ -82,19 +98,41 @@ def certify(plan: Plan, maps: Maps | None = None) -> Certificate:
     )
 
 
+def _refuse_formulas(plan: Plan, maps: Maps) -> None:
+    if isinstance(maps.weights.prepare, FormulaMap):
+        rows, columns = plan.weight_matrix_shape
+        raise UnsupportedError(
+            f"the prepared matrix (={rows} x {columns}) must have a table to be "
+            f"enumerated, at most {MOST_ELEMS} elements; certify the same layer with "
+            "fewer channels, whose rows follow the same formulas"
+        )
+
+
 def definition_of(plan: Plan) -> Definition:
     """Returns what the plan's convolution and decisions define."""
     return Definition(
         plan.conv,
         plan.num_nhw_shards,
-        plan.num_channel_shards,
+        plan.num_output_shards,
         plan.input_shard.rows,
+        _cut(plan) if isinstance(plan, TtnnPlan) else None,
+    )
+
+
+def _cut(plan: TtnnPlan) -> Cut:
+    return Cut(
+        scheme=plan.scheme,
+        shards=plan.num_channel_shards,
+        width=plan.input_shard.channels,
+        parts=plan.shard.act_block_w_div,
+        full_inner_dim=plan.shard.full_inner_dim,
+        block_rows=plan.act_block[0] * TILE,
     )
 
 
 def weights_of(plan: Plan) -> WeightStatement:
     """Returns what the plan's device program states of its weights."""
-    return STATEMENTS["depthwise"](definition_of(plan))
+    return STATEMENTS[plan.program](definition_of(plan))
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -147,9 +185,7 @@ def digests(maps: Maps) -> dict[str, str]:
     anything lies.
     """
     return {
-        name: digest
-        for name, digest in _digests("", maps)
-        if name not in ("pairing", "block_elems")
+        name: digest for name, digest in _digests("", maps) if name not in _NOT_DIGESTED
     }
 
 
@@ -171,9 +207,17 @@ def _digests(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def layout_key(plan: Plan) -> str:
-    """Returns convolution, sharding and chip; fields at their defaults are left out."""
+    """Returns convolution, sharding and chip; fields at their defaults are left out.
+
+    The device program follows if it is not `depthwise`, and what of its arithmetic
+    its layout depends on.
+    """
     conv = _words(plan.conv, ("kernel", "stride", "padding"))
-    return f"{conv} | {_words(plan.shard, ('scheme',))} | {plan.arch.name}"
+    key = f"{conv} | {_words(plan.shard, ('scheme',))} | {plan.arch.name}"
+    if plan.program != "depthwise":
+        wide = " fp32_dest_acc=True" * plan.compute.fp32_dest_acc
+        key += f" | program={plan.program}{wide}"
+    return key
 
 
 def _words(config: ConvConfig | ShardConfig, always: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxdw.plan.config import ConvConfig
+from jaxdw.plan.config import ConvConfig, Scheme
 
 ZERO, UNWRITTEN = -1, -2  # in place of a source
 FACE, TILE, TILE_ELEMS = 16, 32, 1024
@@ -23,18 +23,57 @@ FACE, TILE, TILE_ELEMS = 16, 32, 1024
 Positions = Int[np.ndarray, "..."]
 
 
+def by_faces(matrix: np.ndarray, face_columns: int = FACE) -> np.ndarray:
+    """Views a matrix as `[tile rows, tile columns, 2, 2, 16, face columns]`."""
+    rows, columns = matrix.shape
+    faces = (rows // TILE, 2, FACE, columns // (2 * face_columns), 2, face_columns)
+    return matrix.reshape(faces).transpose(0, 3, 1, 4, 2, 5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How the input's channels are dealt to cores, and a core's product to blocks.
+
+    Attributes:
+      shards: channel shards of the input; width: channels of one.
+      parts: blocks that WIDTH makes of one shard, `act_block_w_div`.
+      full_inner_dim: whether a block of BLOCK holds all kernel rows.
+      block_rows: output rows that a core computes at a time.
+    """
+
+    scheme: Scheme
+    shards: int
+    width: int
+    parts: int = 1
+    full_inner_dim: bool = False
+    block_rows: int = TILE
+
+
 @dataclasses.dataclass(frozen=True)
 class Definition:
     """A convolution over `nhw_shards * channel_shards` cores, row after row of shards.
 
     A stick counts N, height, width; a padded position the same of the padded images.
-    Core `n * channel_shards + c` owns NHW shard `n` of channel shard `c`.
+    Core `n * channel_shards + c` owns NHW shard `n` of channel shard `c` of the output.
+    `cut` is given where the input's channels are dealt in another way.
     """
 
     conv: ConvConfig
     nhw_shards: int
     channel_shards: int
     input_rows: int
+    cut: Cut | None = None
+
+    @property
+    def input_shards(self) -> int:
+        """Channel shards of the input."""
+        return self.channel_shards if self.cut is None else self.cut.shards
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of all shards of the input, padding among them."""
+        width = self.channels_per_core if self.cut is None else self.cut.width
+        return self.input_shards * width
 
     @property
     def num_cores(self) -> int:
@@ -42,7 +81,7 @@ class Definition:
 
     @functools.cached_property
     def channels_per_core(self) -> int:
-        """An equal share in whole tiles."""
+        """Of the output: an equal share in whole tiles."""
         return -(-self.conv.channels // (self.channel_shards * TILE)) * TILE
 
     @functools.cached_property
@@ -123,7 +162,7 @@ class Definition:
         starts = self.starts(outputs) - self.starts(outputs[:, :1])
         return np.where(outputs < self.num_outputs, starts, UNWRITTEN)
 
-    def input_shards(self) -> Int[np.ndarray, "nhw_shards input_rows"]:
+    def stick_shards(self) -> Int[np.ndarray, "nhw_shards input_rows"]:
         """Returns the stick in each row; the host pads with zeros."""
         rows = np.arange(self.nhw_shards * self.input_rows)
         sticks = self.conv.batch * self.conv.height * self.conv.width

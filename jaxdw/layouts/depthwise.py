@@ -1,4 +1,4 @@
-"""Where the depthwise program's weights and bias have to be, lane by lane.
+"""Where the depthwise program's weights have to be, lane by lane.
 
 Stated from the readers' and the compute kernel's protocol, faces and tiles written out:
 no function that builds the maps is used, so that a mistake in those shows.
@@ -12,18 +12,13 @@ import dataclasses
 import numpy as np
 from jaxtyping import Int
 
-from jaxdw.layouts.definition import FACE, TILE, TILE_ELEMS, ZERO, Definition
+from jaxdw.layouts.columns import Columns
+from jaxdw.layouts.definition import TILE, TILE_ELEMS, ZERO
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthwiseWeights:
+class DepthwiseWeights(Columns):
     """The lanes and tiles of each channel shard; a weight is `channel * taps + tap`."""
-
-    definition: Definition
-
-    @property
-    def channel_tiles(self) -> int:
-        return self.definition.channels_per_core // TILE
 
     def weight_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
         """Returns the weight in each lane that compute multiplies.
@@ -49,28 +44,7 @@ class DepthwiseWeights:
         lanes = np.arange(taps * self.definition.channels_per_core)
         return lanes.reshape(1, taps, -1)
 
-    def bias_lanes(self) -> Int[np.ndarray, "channel_shards lanes"]:
-        """Returns the bias in each lane: row 0 of a tile, in its two upper faces."""
-        shards = self.definition.channel_shards
-        lanes = np.full((shards, self.channel_tiles, 4, FACE, FACE), ZERO)
-        channel = np.arange(shards * self.definition.channels_per_core)
-        channel = np.where(channel < self.definition.conv.channels, channel, ZERO)
-        lanes[:, :, :2, 0] = channel.reshape(shards, self.channel_tiles, 2, FACE)
-        return lanes.reshape(shards, -1)
-
     def weight_tile_ids(self) -> Int[np.ndarray, "channel_shards tiles"]:
         """Returns the tiles read; the factory counts 16 elements as a tile's row."""
         face_rows = self.definition.conv.taps * self.channel_tiles * 2
-        return self._tile_ids(-(-face_rows // TILE))
-
-    def bias_tile_ids(self) -> Int[np.ndarray, "channel_shards tiles"]:
-        """Returns the tiles read, all of one tile row."""
-        return self._tile_ids(1)
-
-    def _tile_ids(self, tile_rows: int) -> Int[np.ndarray, "channel_shards tiles"]:
-        """Returns the tiles of each channel shard's columns, row by row."""
-        shards = self.definition.channel_shards
-        columns = np.arange(shards * self.channel_tiles)
-        ids = columns.reshape(shards, 1, self.channel_tiles)
-        ids = ids + np.arange(tile_rows)[:, None] * len(columns)
-        return ids.reshape(shards, -1)
+        return self.tile_ids(np.arange(-(-face_rows // TILE)))

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import jax
@@ -17,6 +17,13 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped
 
+from jaxdw.layouts.preparations import (
+    Arrangement,
+    MatrixShape,
+    SourceIndex,
+    matrix_of,
+    other_preparations,
+)
 from jaxdw.maps.depthwise import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
@@ -28,11 +35,6 @@ PreparedForm = Literal["matrix", "tiles", "l1"]
 
 _PROBE = 256  # runs of 16 elements that a hypothesis has to explain before all others
 _NEAREST = 8  # channels that may have been rolled into the place of the first one
-
-SourceIndex = Int[np.ndarray, "..."]
-MatrixShape = tuple[int, int]
-# The name, shape and index of a matrix.
-Arrangement = tuple[str, MatrixShape, Callable[[], SourceIndex]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Evidence:
     @functools.cached_property
     def own(self) -> SourceIndex | None:
         """The plan's index; None for data of another shape."""
-        return self.arrange(matrix_index(self.plan, self.plan.weight_layout))
+        return self.arrange(matrix_of(self.plan))
 
     def arrange(self, matrix: SourceIndex) -> SourceIndex | None:
         """Returns the index of the data if they come of this matrix, None if not."""
@@ -196,7 +198,9 @@ def matrix_index(plan: Plan, layout: WeightLayout) -> SourceIndex:
 
 
 def _other_layouts(plan: Plan) -> Iterator[Arrangement]:
-    """Yields all revisions, for every number of channel shards the chip allows."""
+    """Yields all revisions of program `depthwise`, for every number of channel shards
+    that the chip allows."""
+    program = "" if plan.program == "depthwise" else "program='depthwise', "
     conv = plan.conv
     most = min(math.prod(plan.arch.grid), -(-conv.channels // TILE))
     for revision in get_args(WeightLayoutName):
@@ -210,14 +214,14 @@ def _other_layouts(plan: Plan) -> Iterator[Arrangement]:
             if revision != "final":
                 name = f"revision {revision!r} of {name}"
             build = functools.partial(matrix_index, plan, layout)
-            yield name, (layout.rows, layout.columns), build
+            yield program + name, (layout.rows, layout.columns), build
 
 
 def _own_mistakes(plan: Plan, kind: PreparedForm) -> Iterator[Arrangement]:
     """Yields what slips in the plan's own preparation make of its matrix."""
-    conv, shards = plan.conv, plan.num_channel_shards
+    conv, shards = plan.conv, plan.num_output_shards
     rows, columns = shape = plan.weight_matrix_shape
-    own = functools.cache(lambda: matrix_index(plan, plan.weight_layout))
+    own = functools.cache(lambda: matrix_of(plan))
 
     def plain(rows: int) -> SourceIndex:
         tap, channel = np.arange(rows)[:, None], np.arange(columns)
@@ -227,7 +231,8 @@ def _own_mistakes(plan: Plan, kind: PreparedForm) -> Iterator[Arrangement]:
     def stacked(shape: MatrixShape) -> SourceIndex:
         return own().reshape(rows, shards, -1).swapaxes(0, 1).reshape(shape)
 
-    for height in sorted({rows, round_up(conv.taps, TILE)}):
+    heights = {rows, round_up(conv.taps, TILE)} if plan.program == "depthwise" else ()
+    for height in sorted(heights):
         name = "face order row-major: matrix row k is kernel position k"
         yield name, (height, columns), functools.partial(plain, height)
     name = "face order row-major: every tile holds its weights row by row"
@@ -310,10 +315,10 @@ def _moved_shards(evidence: Evidence, own: SourceIndex) -> Iterator[str]:
 def _other_reads(evidence: Evidence) -> Iterator[tuple[str, SourceIndex | None]]:
     """Yields what other tile ids put into L1."""
     plan, core = evidence.plan, evidence.core
-    tiles = by_tiles(matrix_index(plan, plan.weight_layout))
+    tiles = by_tiles(matrix_of(plan))
     ids, start = np.array(plan.weight_tile_ids(core)), plan.start_tile(core)
-    for other in range(plan.num_channel_shards):
-        if other != core % plan.num_channel_shards:
+    for other in range(plan.num_output_shards):
+        if other != core % plan.num_output_shards:
             theirs = np.array(plan.weight_tile_ids(other))
             yield f"the weights of core {other}", evidence.read(tiles, theirs)
     counted = start + np.arange(len(ids))
@@ -331,7 +336,12 @@ def explanations(evidence: Evidence) -> Iterator[str]:
     """
     plan, own = evidence.plan, evidence.own
     arranged: list[tuple[str, SourceIndex]] = []
-    makers = (*_other_layouts(plan), *_own_mistakes(plan, evidence.kind))
+    wanted = None if evidence.kind == "l1" else evidence.data.size
+    makers = (
+        *_other_layouts(plan),
+        *_own_mistakes(plan, evidence.kind),
+        *other_preparations(plan, wanted),
+    )
     for name, shape, build in makers:
         size = math.prod(shape)
         if evidence.kind == "l1" or size == evidence.data.size:
@@ -349,8 +359,8 @@ def explanations(evidence: Evidence) -> Iterator[str]:
         for name, order in (_orders(plan) | _rolls(evidence, own)).items():
             if (np.diff(order.ravel()) != 1).any() and evidence.explained(own, order):
                 names.append(name)
-        shards = plan.num_channel_shards
-        if evidence.kind != "l1" and plan.weight_layout.name == "final" and shards > 1:
+        is_own = plan.program == "depthwise" and plan.shard.weight_layout == "final"
+        if evidence.kind != "l1" and is_own and plan.num_channel_shards > 1:
             names += _moved_shards(evidence, own)
     yield from dict.fromkeys(names)
     if not names and not (own is not None and evidence.explained(own)):

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.layouts.hypotheses import (
     Evidence,
     PreparedForm,
-    SourceIndex,
     explanations,
 )
+from jaxdw.layouts.preparations import SourceIndex
 from jaxdw.numerics import formats
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import (
@@ -113,11 +113,15 @@ def identify(
     Raises:
       ConfigError: weights or data of no fitting shape, an unknown kind, a core that is
         missing, out of range, or not asked for.
+      UnsupportedError: L1 that holds a part of its weights at a time; a matrix too
+        large for a table.
     """
     array, w = np.asarray(data), np.asarray(weights).astype(np.float32)
     if kind == "matrix" and array.ndim > 2:
         array = array.reshape([size for size in array.shape if size > 1])
     refuse(_problems(plan, array, w, kind, core))
+    if kind == "l1":
+        _refuse_streams(plan)
     if array.dtype == np.uint8 and kind != "matrix":
         array = np.asarray(formats.unpack(array, plan.conv.weights_dtype))
     evidence = Evidence(plan, array.astype(np.float32), w, kind, core or 0)
@@ -193,13 +197,25 @@ def _problems(
                 f"`data` (={len(data)} tiles) must be at most the {most} weight tiles "
                 f"of a core; pass the first {most}"
             )
-    if kind == "l1" and (core is None or not 0 <= core < plan.num_cores):
-        found.append(
-            f"`core` (={core}) must say whose L1 it is; use 0 to {plan.num_cores - 1}"
-        )
+    cores = plan.num_output_cores
+    if kind == "l1" and (core is None or not 0 <= core < cores):
+        found.append(f"`core` (={core}) must say whose L1 it is; use 0 to {cores - 1}")
     elif kind != "l1" and core is not None:
         found.append(f"`core` (={core}) must be left out unless kind='l1'")
     return found
+
+
+def _refuse_streams(plan: Plan) -> None:
+    buffer = plan.l1.of("weights")
+    assert buffer is not None
+    held = buffer.asked_bytes // TILE_BYTES[plan.conv.weights_dtype]
+    if held < plan.weight_tiles_per_core:
+        raise UnsupportedError(
+            f"the weight buffer (={held} tiles) must hold all "
+            f"{plan.weight_tiles_per_core} tiles of a core to be compared: those of "
+            f"program {plan.program!r} follow each other in it; use kind='matrix' or "
+            "'tiles'"
+        )
 
 
 def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:

@@ -8,8 +8,9 @@ from jaxtyping import Int
 from jaxdw.errors import refuse
 from jaxdw.layouts.certificate import weights_of
 from jaxdw.layouts.definition import UNWRITTEN, ZERO
-from jaxdw.layouts.hypotheses import by_tiles, matrix_index
+from jaxdw.layouts.hypotheses import by_tiles
 from jaxdw.layouts.identify import weight_text
+from jaxdw.layouts.preparations import matrix_of
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_ELEMS
 
@@ -19,8 +20,9 @@ class CoreReading:
     """What one core takes for its weights; all but `in_place` are mistakes.
 
     Attributes:
-      in_place, others, zeros, outside: of its weights, those that are there, and those
-        in whose place are other weights, zeros, or memory past the tensor.
+      in_place, others, zeros, outside: of the lanes of its weights (conv1d has many of
+        each), those that hold them, and those that hold other weights, zeros, or memory
+        past the tensor.
       strays: weights, or memory past the tensor, in lanes that have to be zero.
     """
 
@@ -68,12 +70,14 @@ def misread(prepared_under: Plan, read_under: Plan, *, most: int = 8) -> Misread
 
     Raises:
       ConfigError: plans of other weights or other weights' dtypes.
+      UnsupportedError: a prepared matrix too large for a table.
     """
     refuse(_unlike(prepared_under, read_under))
     conv = read_under.conv
-    shards = read_under.num_channel_shards
+    shards = read_under.num_output_shards
+    matrix_of(read_under)  # refuses what is too large
     due = weights_of(read_under).weight_lanes()
-    tiles = by_tiles(matrix_index(prepared_under, prepared_under.weight_layout))
+    tiles = by_tiles(matrix_of(prepared_under))
     tiles = np.where(tiles < conv.channels * conv.taps, tiles, ZERO)
     ids = np.array([read_under.weight_tile_ids(shard) for shard in range(shards)])
     ids = ids[:, : read_under.multiplied_tiles]
@@ -93,7 +97,7 @@ def misread(prepared_under: Plan, read_under: Plan, *, most: int = 8) -> Misread
             core=core,
             **{name: int(lanes[core % shards].sum()) for name, lanes in counts.items()},
         )
-        for core in range(read_under.num_cores)
+        for core in range(read_under.num_output_cores)
     )
     places = [
         f"core {shard}, L1 tile {lane // TILE_ELEMS}, lane {lane % TILE_ELEMS}: "

@@ -13,9 +13,11 @@ from jaxdw.layouts.weight_rules import WeightStatement, check_bias, check_weight
 from jaxdw.maps.maps import Maps
 
 RULES = {
-    "channels": "a core holds an equal share of the channels, in whole tiles",
-    "prepare": "the matrix holds each weight once, in the lane where the cores that "
-    "own its channel multiply it with its kernel position, and zeros elsewhere",
+    "channels": "a core holds an equal share of the output's channels, in whole tiles; "
+    "windows have those of all shards of the input",
+    "prepare": "the matrix holds each weight (once; conv1d: in every row of a block) "
+    "where the cores that own its channel multiply it with its kernel position, and "
+    "zeros elsewhere",
     "tilize": "tiles hold the matrix face by face, row by row in each",
     "deal": "page p lies in bank p mod banks, slot p div banks",
     "read": "a reader gets the tiles of its channel shard, row by row, and no others",
@@ -23,8 +25,8 @@ RULES = {
     "which waits for just these and writes just these of the program's cores",
     "weights": "all of the above together: each weight reaches just the cores that own "
     "its channel, once; every other lane that they multiply is zero",
-    "pairing": "window element k of channel c meets element k * channels + c of the "
-    "tiles in its core's L1",
+    "pairing": "each window element meets the element of the tiles in its core's L1 "
+    "that the device program multiplies it with",
     "bias prepare": "row 0 holds the bias in channel order, all else is zero",
     "bias tilize": "as tilize",
     "bias deal": "as deal",
@@ -48,6 +50,8 @@ def check_layout(
     """Checks all of `RULES`; `maps` hold NumPy arrays."""
     channels = definition.channels_per_core
     yield from equal("channels", "of one core", channels, maps.channels_per_core)
+    lanes = definition.input_channels
+    yield from equal("channels", "of all windows", lanes, maps.lanes)
     yield from check_weights(definition, statement, maps, num_banks)
     yield from check_bias(definition, statement, maps, num_banks)
     yield from check_sticks(definition, maps)

@@ -33,6 +33,7 @@ def parts(outputs: np.ndarray, taps: int) -> Iterator[np.ndarray]:
 def check_sticks(definition: Definition, maps: Maps) -> Iterator[Failure]:
     """Checks activations; a core here is an NHW shard of channel shard 0."""
     conv, step = definition.conv, definition.channel_shards
+    input_step = definition.input_shards
 
     def name(stick: int) -> str:
         if stick < 0:
@@ -41,7 +42,7 @@ def check_sticks(definition: Definition, maps: Maps) -> Iterator[Failure]:
         image, y = divmod(row, conv.height)
         return f"pixel {(image, y, x)}"
 
-    def row_of(what: str) -> Locator:
+    def row_of(what: str, step: int) -> Locator:
         return lambda shard, row: (shard * step, f"row {row} of the {what} shard")
 
     def row_name(row: int) -> str:
@@ -57,12 +58,21 @@ def check_sticks(definition: Definition, maps: Maps) -> Iterator[Failure]:
     halo_shape = maps.halo.index.shape
     halo_rows = halo_shape[-1]
     yield from check_map(
-        "top_left", maps.top_left, definition.top_left(), halo_rows, row_of("output")
+        "top_left",
+        maps.top_left,
+        definition.top_left(),
+        halo_rows,
+        row_of("output", step),
     )
     sticks = conv.batch * conv.height * conv.width
     input_rows = definition.nhw_shards * definition.input_rows
     yield from check_map(
-        "shard", maps.shard, definition.input_shards(), sticks, row_of("input"), name
+        "shard",
+        maps.shard,
+        definition.stick_shards(),
+        sticks,
+        row_of("input", input_step),
+        name,
     )
     least = int(definition.halo_ends.max())
     if halo_rows < least:
@@ -71,7 +81,9 @@ def check_sticks(definition: Definition, maps: Maps) -> Iterator[Failure]:
     if halo_shape == want.shape:  # shards without outputs keep a range of no use
         got = held(maps.halo.index, maps.halo.size)
         want = np.where(definition.busy[:, None], want, got)
-    yield from check_map("halo", maps.halo, want, input_rows, row_of("haloed"), name)
+    yield from check_map(
+        "halo", maps.halo, want, input_rows, row_of("haloed", input_step), name
+    )
     outputs = np.arange(definition.num_outputs)
     output_rows = definition.nhw_shards * definition.output_rows
     yield from check_map(

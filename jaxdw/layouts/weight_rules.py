@@ -22,7 +22,15 @@ from jaxdw.layouts.counterexample import (
     source_name,
     through,
 )
-from jaxdw.layouts.definition import FACE, TILE, TILE_ELEMS, UNWRITTEN, ZERO, Definition
+from jaxdw.layouts.definition import (
+    FACE,
+    TILE,
+    TILE_ELEMS,
+    UNWRITTEN,
+    ZERO,
+    Definition,
+    by_faces,
+)
 from jaxdw.maps.maps import DramMaps, Maps
 from jaxdw.maps.multicast import NO_CORE, Multicast, handshake
 
@@ -50,13 +58,6 @@ def _lane_place(lane: int) -> str:
 
 def _face_row(row: int) -> str:
     return f"face {row // FACE}, row {row % FACE}"
-
-
-def _by_faces(matrix: np.ndarray, face_columns: int) -> np.ndarray:
-    """Views a matrix as `[tile rows, tile columns, 2, 2, 16, face columns]`."""
-    rows, columns = matrix.shape
-    faces = (rows // TILE, 2, FACE, columns // (2 * face_columns), 2, face_columns)
-    return matrix.reshape(faces).transpose(0, 3, 1, 4, 2, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ class _DramRules:
     def _prepare(self) -> Iterator[Failure]:
         rule, prepare = self.prefix + "prepare", self.maps.prepare
         matrix, ids = np.asarray(prepare.index), self.multiplied
-        faces = _by_faces(matrix, FACE)
+        faces = by_faces(matrix, FACE)
         tile_columns, in_tensor = faces.shape[1], ids < self.num_tiles
 
         def place(shard: int, lane: int) -> tuple[int, str]:
@@ -112,7 +113,7 @@ class _DramRules:
         got = held(faces[tile_row, tile_column], prepare.size).reshape(*ids.shape, -1)
         filled = np.count_nonzero((got != ZERO) & in_tensor[..., None])
         got = np.where(in_tensor[..., None], got, UNWRITTEN)
-        num_values = np.count_nonzero(self.lanes != ZERO)
+        num_values = int(self.lanes.max()) + 1
         yield from equal(rule, "number of sources", num_values, prepare.size)
         yield from compare(
             rule, self.lanes, got.reshape(self.lanes.shape), place, self.name
@@ -126,7 +127,7 @@ class _DramRules:
         yield from check_map(
             self.prefix + "tilize",
             self.maps.tilize,
-            _by_faces(runs, 1).reshape(self.num_tiles, -1),
+            by_faces(runs, 1).reshape(self.num_tiles, -1),
             runs.size,
             lambda tile, row: (None, f"tile {tile}, {_face_row(row)}"),
         )
@@ -208,7 +209,10 @@ def check_weights(
         maps.pairing,
         statement.pairing(),
         rules.tile_ids.shape[1] * TILE_ELEMS,
-        lambda _, tap, channel: (None, f"a core's channel {channel}, tap {tap}"),
+        lambda shard, tap, channel: (
+            shard if len(maps.pairing.index) > 1 else None,
+            f"a core's channel {channel}, tap {tap}",
+        ),
     )
 
 

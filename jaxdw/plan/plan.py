@@ -140,6 +140,22 @@ class Plan(Placement, abc.ABC):
         """The plan of each launch; this plan alone if there is one."""
         return (self,)
 
+    def refuse_slices(self, question: str) -> None:
+        """Returns if the layer takes one launch.
+
+        Args:
+          question: that is asked of a plan, its name.
+
+        Raises:
+          UnsupportedError: a layer of several launches, of which the plan describes
+            the first alone.
+        """
+        if self.slices > 1:
+            raise UnsupportedError(
+                f"`{question}` must be asked of one launch, and this layer takes "
+                f"{self.slices}; use one of `plan.slice_plans`"
+            )
+
     @property
     def bias_columns(self) -> int:
         """Columns of the prepared bias, whose row 0 holds it."""

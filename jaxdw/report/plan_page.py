@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxdw.errors import UnsupportedError
 from jaxdw.plan.plan import Plan
 from jaxdw.report import core_figures, figures, html, traces
 from jaxdw.report.drawing import svg
@@ -30,7 +31,15 @@ def explain_page(
       answers: sections that come before the drawings.
       tile, weight: what the drawings mark; the tile is that of the weight if both are
         given.
+
+    Raises:
+      UnsupportedError: a plan of another program than `depthwise`.
     """
+    if plan.program != "depthwise":
+        raise UnsupportedError(
+            f"the page is drawn for program 'depthwise', not {plan.program!r}; use the "
+            "tables or --json"
+        )
     element = None
     if weight is not None:
         tile, element = weight.page.tile, weight.element.index

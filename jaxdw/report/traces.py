@@ -28,6 +28,12 @@ def name_cores(plan: Plan, cores: Sequence[int]) -> str:
     return many + named if cores else "none"
 
 
+def _name_input_core(plan: Plan, core: int) -> str:
+    """Returns a core of the input's grid as its number and logical coordinates."""
+    name = f"core {core} {plan.core_grid.xy(core)}"
+    return name + " of the input's grid" * (plan.core_grid != plan.output_grid)
+
+
 def _span(ends: tuple[object, object] | None) -> str:
     if ends is None:
         return "none"
@@ -77,6 +83,7 @@ def weight_facts(plan: Plan, trace: WeightTrace) -> Facts:
         "weight": f"channel {trace.channel}, kernel position ({kh}, {kw})",
         "prepared_matrix": f"row {trace.row}, column {trace.column} of {rows} x "
         f"{columns}",
+        **_row_facts(plan, trace),
         **_page_facts(trace.page, element.byte),
         "face": f"{element.face}, row {element.face_row}, column {element.face_column}",
         "in_the_tile": _bytes_in_tile(element),
@@ -90,15 +97,29 @@ def weight_facts(plan: Plan, trace: WeightTrace) -> Facts:
     if overwritten:
         facts["overwritten_too"] = f"idle cores {', '.join(map(str, overwritten))}"
     for holder in trace.holders[:1]:
-        facts["in_weight_cb"] = _l1_place(holder)
+        facts["in_weight_cb"] = _l1_place(plan, holder)
     return facts | _pairing_facts(trace)
 
 
-def _l1_place(holder: Holder) -> str:
+def _row_facts(plan: Plan, trace: WeightTrace) -> Facts:
+    """Returns how a weight is repeated, and what else its row holds."""
+    if trace.copies > 1:
+        last = trace.row + trace.copies - 1
+        return {"repeated": f"in each of rows {trace.row} to {last}; the first follows"}
+    if plan.program == "regular":
+        return {"in_its_row": "the only weight, all other columns hold zeros"}
+    return {}
+
+
+def _l1_place(plan: Plan, holder: Holder) -> str:
     text = (
         f"L1 tile {holder.l1_tile}, offset {holder.l1_offset}, address "
         f"{holder.l1_address:#x}"
     )
+    held = provenance_of(plan).weight_cb_tiles
+    if held < plan.weight_tiles_per_core:
+        text += f", while its block is there: {held} of {plan.weight_tiles_per_core} "
+        text += "tiles at a time"
     return text if holder.multiplied else f"{text}; never multiplied"
 
 
@@ -124,17 +145,25 @@ def product_facts(plan: Plan, product: Product | None) -> Facts:
     came = "padding"
     if product.pixel is not None:
         came = f"pixel {product.pixel}"
-        if product.source != product.core and product.source is not None:
-            source = name_cores(plan, [product.source])
+        if product.source != product.holder and product.source is not None:
+            source = _name_input_core(plan, product.source)
             came += f", by halo from {source}, input shard row {product.source_row}"
     return {
         "output": f"{product.output}, channel {product.channel}",
         "computed_by": f"{name_cores(plan, [product.core])}, output shard row "
         f"{product.output_row}",
         "window_element": f"{product.kernel_position}: haloed shard row "
-        f"{product.halo_row}, L1 address {product.l1_address:#x}",
+        f"{product.halo_row}, L1 address {product.l1_address:#x}"
+        + _elsewhere(plan, product),
         "which_is": came,
     }
+
+
+def _elsewhere(plan: Plan, product: Product) -> str:
+    """Says which core holds a window element, if not the one that computes."""
+    if plan.core_grid == plan.output_grid and product.holder == product.core:
+        return ""
+    return f" of {_name_input_core(plan, product.holder)}, which sends it"
 
 
 def holder_rows(holders: Sequence[Holder]) -> list[Facts]:
@@ -183,9 +212,16 @@ def core_facts(plan: Plan, trace: CoreTrace) -> Facts:
         "NoC": _xy(trace.noc_xy),
         "role": trace.role,
     }
-    if trace.core is None:
+    if plan.core_grid != plan.output_grid:
+        facts["core"] = "none" if trace.core is None else trace.core
+        facts["in_the_input's_grid"] = (
+            "none" if trace.input_core is None else trace.input_core
+        )
+    if trace.role == "idle":
         sender = [] if trace.source is None else [trace.source]
         return facts | {"overwritten_by_the_multicast_of": name_cores(plan, sender)}
+    if trace.role == "input":
+        return facts | _input_facts(plan, trace)
     if trace.rectangle is not None:
         box = trace.rectangle
         facts["multicasts_to"] = (
@@ -195,7 +231,6 @@ def core_facts(plan: Plan, trace: CoreTrace) -> Facts:
         facts["overwrites"] = f"{len(trace.overwritten)} idle cores"
     elif trace.source is not None and trace.source != trace.core:
         facts["weights_from"] = name_cores(plan, [trace.source])
-    neighbours = {c: n for c, n in trace.rows_from.items() if c != trace.core}
     return facts | {
         "weight_tiles": _listed(trace.tiles),
         "multiplied_tiles": trace.multiplied,
@@ -203,9 +238,21 @@ def core_facts(plan: Plan, trace: CoreTrace) -> Facts:
         "bias_tiles": _listed(trace.bias_tiles) or "none",
         "channels": _span(trace.channels),
         "outputs": _span(trace.outputs),
-        "input_sticks": _span(trace.input_sticks),
+        **_input_facts(plan, trace),
+    }
+
+
+def _input_facts(plan: Plan, trace: CoreTrace) -> Facts:
+    """Returns which sticks a core holds, before and after halo."""
+    if trace.input_core is None:
+        return {"input_sticks": "none"}
+    facts: Facts = {"input_sticks": _span(trace.input_sticks)}
+    if plan.core_grid != plan.output_grid:
+        facts["of_channels"] = _span(trace.input_channels)
+    neighbours = {c: n for c, n in trace.rows_from.items() if c != trace.input_core}
+    return facts | {
         "halo_rows": trace.halo_rows,
-        "of_its_own": trace.rows_from.get(trace.core, 0),
+        "of_its_own": trace.rows_from.get(trace.input_core, 0),
         "of_padding": trace.padding_rows,
         "of_other_cores": ", ".join(f"{n} of core {c}" for c, n in neighbours.items())
         or "none",

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxdw.errors import UnsupportedError
 from jaxdw.maps.multicast import NO_CORE, Multicast
 from jaxdw.plan.plan import Plan
 from jaxdw.schedule.happens_before import Schedule, Wait
@@ -84,8 +85,19 @@ def judge_schedule(
 
     Raises:
       ConfigError: another NoC, a core or corner outside `tiles`.
+      UnsupportedError: a plan of another program than `depthwise`. ttnn's senders
+        have two counts (receivers to wait for, cores to write), and repeat the exchange
+        for every block of weights and for the bias. Source: tt-metal
+        conv2d_op_sharded_program_factory.cpp, weights_mcast_num_dests and
+        weights_mcast_num_cores.
     """
     if isinstance(plan, Plan):
+        if plan.program != "depthwise":
+            raise UnsupportedError(
+                f"schedules are judged for program 'depthwise', not {plan.program!r}, "
+                "whose readers keep another protocol; pass `make_maps(plan).multicast` "
+                "to judge one exchange as the readers of 'depthwise' would make it"
+            )
         tiles = tiles or live_tiles(plan.arch)
         protocol = protocol or protocol_of(plan.arch)
         shards = plan.num_channel_shards

@@ -84,10 +84,10 @@ def explain_address(
         unaligned or negative base.
     """
     problems = []
-    if not 0 <= core < plan.num_cores:
+    if not 0 <= core < plan.num_output_cores:
         problems.append(
-            f"`core` (={core}) must be one of {plan.num_cores}; use 0 to "
-            f"{plan.num_cores - 1}"
+            f"`core` (={core}) must be one of {plan.num_output_cores}; use 0 to "
+            f"{plan.num_output_cores - 1}"
         )
     reach = 1 << plan.arch.noc_local_address_bits
     if not 0 <= address < reach:

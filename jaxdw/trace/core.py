@@ -1,6 +1,7 @@
 """What one core does and holds: role, tiles, channels, outputs, sticks."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -32,19 +33,24 @@ class CoreTrace:
     """One core of the chip; ranges are (first, last).
 
     Attributes:
-      core: its number; None for one that the plan leaves idle.
+      core: its number in the output's grid, which holds weights; None if it is not
+        there.
+      input_core: its number in the input's grid, whose cores hold sticks: the same
+        where one grid is for both. None if it is not there.
       source: the core that reads its weights from DRAM; of an idle core, the sender
         whose multicast overwrites it. None if there is none.
       rectangle: that it multicasts to, logical, bounds inclusive; None if to none.
       overwritten: idle cores inside its rectangle.
       tiles: in its weight_cb, in read order; `multiplied` says how many of them, from
         the first on, compute multiplies.
-      channels: real ones; outputs: NHW; input_sticks: NHW, before halo. None for none.
+      channels: real ones, of its outputs; outputs: NHW; input_sticks: NHW, before halo;
+        input_channels: real ones, of these sticks. None for none.
       halo_rows: rows of its haloed shard; `runs` says what is written to them.
       window_starts: runs of haloed rows, a column's stride apart.
     """
 
     core: int | None
+    input_core: int | None
     xy: tuple[int, int]
     noc_xy: tuple[int, int]
     role: Role
@@ -60,6 +66,7 @@ class CoreTrace:
     channels: tuple[int, int] | None
     outputs: tuple[int, int] | None
     input_sticks: tuple[int, int] | None
+    input_channels: tuple[int, int] | None
     halo_rows: int
     runs: tuple[HaloRun, ...]
     window_starts: tuple[tuple[int, int], ...]
@@ -84,40 +91,72 @@ def explain_core(plan: Plan, x: int, y: int) -> CoreTrace:
 
     Raises:
       ConfigError: a core outside the chip's grid.
+      UnsupportedError: as `Provenance`.
     """
     limit_x, limit_y = plan.arch.grid
     refuse(range_problem("x", x, limit_x) + range_problem("y", y, limit_y))
     provenance = provenance_of(plan)
-    core = provenance.cores_at.get((x, y))
+    return CoreTrace(
+        xy=(x, y),
+        noc_xy=plan.arch.worker_noc_xy((x, y)),
+        weight_cb_address=provenance.weight_cb_address,
+        **_as_output(provenance, (x, y)),
+        **_as_input(provenance, (x, y)),
+    )
+
+
+def _as_output(provenance: Provenance, xy: tuple[int, int]) -> dict[str, Any]:
+    """Returns what a core computes, and with which weights."""
+    plan, core = provenance.plan, provenance.cores_at.get(xy)
     if core is None:
-        return _idle(provenance, (x, y))
-    shard, channel_shard = divmod(core, plan.num_channel_shards)
+        return _without_weights(provenance, xy)
+    shard, channel_shard = divmod(core, plan.num_output_shards)
     rectangle = _rectangle(provenance, core)
     tiles = provenance.held_tiles[core]
     source = int(provenance.weight_sources[core])
-    first = channel_shard * provenance.maps.channels_per_core
-    last = min(first + provenance.maps.channels_per_core, plan.conv.channels) - 1
-    return CoreTrace(
-        core=core,
-        xy=(x, y),
-        noc_xy=plan.arch.worker_noc_xy((x, y)),
-        role=provenance.role(core),
-        source=None if source == NOTHING else source,
-        rectangle=rectangle,
-        num_dests=int(provenance.maps.multicast.num_dests[core]),
-        receivers=provenance.receivers(core),
-        overwritten=_idle_inside(provenance, rectangle),
-        tiles=tuple(tiles[tiles != NOTHING].tolist()),
-        multiplied=len(provenance.multiplied_tiles(core)),
-        weight_cb_address=provenance.weight_cb_address,
-        bias_tiles=tuple(provenance.bias_tiles[core].tolist()),
-        channels=(first, last) if first <= last else None,
-        outputs=_ends(provenance.outputs[shard]),
-        input_sticks=_ends(provenance.input_sticks[shard]),
-        halo_rows=plan.halo_shard.rows,
-        runs=_halo_runs(provenance, core),
-        window_starts=_window_starts(provenance, shard),
-    )
+    return {
+        "core": core,
+        "role": provenance.role(core),
+        "source": None if source == NOTHING else source,
+        "rectangle": rectangle,
+        "num_dests": int(provenance.maps.multicast.num_dests[core]),
+        "receivers": provenance.receivers(core),
+        "overwritten": _idle_inside(provenance, rectangle),
+        "tiles": tuple(tiles[tiles != NOTHING].tolist()),
+        "multiplied": plan.multiplied_tiles,
+        "bias_tiles": tuple(provenance.bias_tiles[core].tolist()),
+        "channels": _channels(plan, channel_shard, provenance.maps.channels_per_core),
+        "outputs": _ends(provenance.outputs[shard]),
+    }
+
+
+def _as_input(provenance: Provenance, xy: tuple[int, int]) -> dict[str, Any]:
+    """Returns which sticks a core holds, before and after halo."""
+    plan, core = provenance.plan, provenance.input_cores_at.get(xy)
+    if core is None:
+        return {
+            "input_core": None,
+            "input_sticks": None,
+            "input_channels": None,
+            "halo_rows": 0,
+            "runs": (),
+            "window_starts": (),
+        }
+    shard, channel_shard = divmod(core, plan.num_channel_shards)
+    return {
+        "input_core": core,
+        "input_sticks": _ends(provenance.input_sticks[shard]),
+        "input_channels": _channels(plan, channel_shard, plan.input_shard.channels),
+        "halo_rows": plan.halo_shard.rows,
+        "runs": _halo_runs(provenance, core),
+        "window_starts": _window_starts(provenance, shard),
+    }
+
+
+def _channels(plan: Plan, shard: int, width: int) -> tuple[int, int] | None:
+    """Returns the first and last real channel of a shard so many channels wide."""
+    first, last = shard * width, min((shard + 1) * width, plan.conv.channels) - 1
+    return (first, last) if first <= last else None
 
 
 def _rectangle(provenance: Provenance, core: int) -> Rect | None:
@@ -140,34 +179,26 @@ def _idle_inside(
     )
 
 
-def _idle(provenance: Provenance, xy: tuple[int, int]) -> CoreTrace:
-    plan = provenance.plan
+def _without_weights(provenance: Provenance, xy: tuple[int, int]) -> dict[str, Any]:
     senders = (
         core
-        for core in range(plan.num_cores)
+        for core in range(provenance.plan.num_output_cores)
         if xy in _idle_inside(provenance, _rectangle(provenance, core))
     )
-    return CoreTrace(
-        core=None,
-        xy=xy,
-        noc_xy=plan.arch.worker_noc_xy(xy),
-        role="idle",
-        source=next(senders, None),
-        rectangle=None,
-        num_dests=0,
-        receivers=(),
-        overwritten=(),
-        tiles=(),
-        multiplied=0,
-        weight_cb_address=provenance.weight_cb_address,
-        bias_tiles=(),
-        channels=None,
-        outputs=None,
-        input_sticks=None,
-        halo_rows=0,
-        runs=(),
-        window_starts=(),
-    )
+    return {
+        "core": None,
+        "role": "input" if xy in provenance.input_cores_at else "idle",
+        "source": next(senders, None),
+        "rectangle": None,
+        "num_dests": 0,
+        "receivers": (),
+        "overwritten": (),
+        "tiles": (),
+        "multiplied": 0,
+        "bias_tiles": (),
+        "channels": None,
+        "outputs": None,
+    }
 
 
 def _ends(values: np.ndarray) -> tuple[int, int] | None:

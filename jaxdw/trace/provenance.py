@@ -6,13 +6,23 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, compose, offset_shards, widen
+from jaxdw.errors import UnsupportedError
+from jaxdw.maps.indexmap import (
+    FormulaMap,
+    HostOrDevice,
+    IndexMap,
+    compose,
+    offset_shards,
+    widen,
+)
 from jaxdw.maps.maps import make_maps, window_map
 from jaxdw.maps.multicast import handshake
+from jaxdw.maps.regular import MOST_ELEMS
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, TILE_ELEMS
+from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
 
-Role = Literal["reader", "sender", "receiver", "idle"]
+# `input`: a core that holds no weights and only sends windows to others
+Role = Literal["reader", "sender", "receiver", "input", "idle"]
 
 NOTHING = -1  # no weight, no tile, no core, no stick
 
@@ -20,12 +30,25 @@ NOTHING = -1  # no weight, no tile, no core, no stick
 class Provenance:
     """Says what lies where, by the very maps that the emulator gathers with.
 
-    Arrays hold `NOTHING` where a map names padding or memory that nobody wrote.
+    Arrays hold `NOTHING` where a map names padding or memory that nobody wrote. Cores
+    are those of the output's grid, unless they are said to be the input's.
+
+    Raises:
+      UnsupportedError: a layer of several launches, or whose weights' matrix is too
+        large for a table.
     """
 
     def __init__(self, plan: Plan):
+        plan.refuse_slices("explain")
         self.plan = plan
         self.maps = make_maps(plan)
+        if isinstance(self.maps.weights.prepare, FormulaMap):
+            rows, columns = plan.weight_matrix_shape
+            raise UnsupportedError(
+                f"the prepared matrix (={rows} x {columns}) must have a table to be "
+                f"traced, at most {MOST_ELEMS} elements; explain the same layer with "
+                "fewer channels, whose rows follow the same formulas"
+            )
 
     @functools.cached_property
     def tile_weights(self) -> Int[np.ndarray, "tiles 1024"]:
@@ -40,11 +63,13 @@ class Provenance:
         places = widen(self.maps.weights.tilize, FACE).index
         return np.asarray(places, np.int64).reshape(-1, TILE_ELEMS)
 
-    @functools.cached_property
-    def weight_elements(self) -> Int[np.ndarray, " weights"]:
-        """The place of each OIHW weight among the tiles, `tile * 1024 + element`."""
-        conv = self.plan.conv
-        return _invert(self.tile_weights, conv.channels * conv.taps)
+    def places_of(self, weight: int) -> Int[np.ndarray, " copies"]:
+        """Returns where an OIHW weight lies among the tiles, in the matrix's order.
+
+        `tile * 1024 + element`; of a weight that is repeated, every copy.
+        """
+        places = np.flatnonzero(self.tile_weights == weight)
+        return places[np.argsort(self.matrix_places.ravel()[places])]
 
     @functools.cached_property
     def weight_sources(self) -> Int[np.ndarray, " cores"]:
@@ -78,31 +103,19 @@ class Provenance:
         """The element of its weight_cb that each window element of a core meets."""
         return or_nothing(self.maps.pairing)
 
-    @functools.cached_property
-    def _met_tiles(self) -> list[set[int]]:
-        return [
-            set(np.unique(met[met != NOTHING] // TILE_ELEMS).tolist())
-            for met in self.met_elements
-        ]
-
     def met_by(self, core: int, element: int) -> tuple[int, int] | None:
         """Returns the tap and the channel of a core that meet an element, if any."""
         met = self.met_elements
-        shard = core % self.plan.num_channel_shards % len(met)
+        shard = core % self.plan.num_output_shards % len(met)
         taps, channels = np.nonzero(met[shard] == element)
         return (int(taps[0]), int(channels[0])) if len(taps) else None
-
-    def multiplied_tiles(self, core: int) -> set[int]:
-        """Returns the places in a core's weight_cb of the tiles that it multiplies."""
-        shard = core % self.plan.num_channel_shards
-        return self._met_tiles[shard % len(self._met_tiles)]
 
     @functools.cached_property
     def bias_tiles(self) -> Int[np.ndarray, "cores places"]:
         """The bias tile id in each place of each core's bias_cb."""
         bias = self.maps.bias
         if bias is None:
-            return np.empty((self.plan.num_cores, 0), np.int64)
+            return np.empty((self.plan.num_output_cores, 0), np.int64)
         return or_nothing(compose(bias.read, bias.deal))
 
     @functools.cached_property
@@ -151,9 +164,22 @@ class Provenance:
         return self.plan.l1.address_of("source")
 
     @functools.cached_property
+    def weight_cb_tiles(self) -> int:
+        """Tiles that weight_cb holds at a time; later ones replace earlier ones."""
+        buffer = self.plan.l1.of("weights")
+        assert buffer is not None
+        return buffer.asked_bytes // TILE_BYTES[self.plan.conv.weights_dtype]
+
+    @functools.cached_property
     def cores_at(self) -> dict[tuple[int, int], int]:
         """The cores by their logical coordinates."""
-        return {self.xy(core): core for core in range(self.plan.num_cores)}
+        return {self.xy(core): core for core in range(self.plan.num_output_cores)}
+
+    @functools.cached_property
+    def input_cores_at(self) -> dict[tuple[int, int], int]:
+        """The cores of the input's grid by their logical coordinates."""
+        grid = self.plan.core_grid
+        return {grid.xy(core): core for core in range(self.plan.num_cores)}
 
     def xy(self, core: int) -> tuple[int, int]:
         """Returns the logical coordinates of a core."""

@@ -28,9 +28,10 @@ class Holder:
 
     Attributes:
       source: the core that read the tile from DRAM; itself, or its multicast sender.
-      l1_tile: place in weight_cb, in tiles.
+      l1_tile: place among the core's tiles, in the order of reading.
       l1_offset: bytes from the start of weight_cb; l1_address: in the core's L1. Of the
-        weight's byte, or of the tile's first.
+        weight's byte, or of the tile's first. Where weight_cb holds fewer tiles than
+        the core reads, while its block of the first pass is there.
       multiplied: whether compute gets as far as this tile.
     """
 
@@ -68,13 +69,15 @@ class Product:
     Attributes:
       output, pixel: (image, row, column); a pixel of None is padding.
       output_row: of the core's output shard; halo_row: of its haloed shard.
-      source: the core whose input shard held the stick before halo, at `source_row`;
-        None for padding.
+      holder: the core of the input's grid whose haloed shard holds the window element.
+      source: the core of the input's grid whose input shard held the stick before halo,
+        at `source_row`; None for padding.
       l1_address: of the activation in the haloed shard.
     """
 
     output: tuple[int, int, int]
     core: int
+    holder: int
     channel: int
     kernel_position: tuple[int, int]
     output_row: int
@@ -90,7 +93,9 @@ class WeightTrace:
     """One weight's way: prepared matrix, tile, DRAM, L1, products.
 
     Attributes:
-      row, column: of the prepared matrix.
+      row, column: of the prepared matrix. Of a weight that stands in several rows, the
+        first; `page`, `element` and `holders` are of that one, too.
+      copies: rows that hold it, from `row` on.
       product: the one asked for; None if none was.
     """
 
@@ -98,6 +103,7 @@ class WeightTrace:
     kernel_position: tuple[int, int]
     row: int
     column: int
+    copies: int
     page: Page
     element: Element
     holders: tuple[Holder, ...]
@@ -151,6 +157,7 @@ def explain_weight(
     Raises:
       ConfigError: a weight or an output that the layer does not have, one that the
         plan's older weight layout loses, an unaligned or negative base.
+      UnsupportedError: as `Provenance`.
     """
     conv = plan.conv
     problems = range_problem("channel", channel, conv.channels)
@@ -164,13 +171,13 @@ def explain_weight(
     refuse(problems)
     provenance = provenance_of(plan)
     tap = kh * conv.kernel[1] + kw
-    place = int(provenance.weight_elements[channel * conv.taps + tap])
-    if place == NOTHING:
+    places = provenance.places_of(channel * conv.taps + tap)
+    if not len(places):
         raise ConfigError(
             f"weight {(channel, kh, kw)} must have a place: layout "
-            f"{plan.weight_layout.name!r} loses it; use weight_layout='final'"
+            f"{plan.shard.weight_layout!r} loses it; use weight_layout='final'"
         )
-    tile, inside = divmod(place, TILE_ELEMS)
+    tile, inside = divmod(int(places[0]), TILE_ELEMS)
     row, column = divmod(
         int(provenance.matrix_places[tile, inside]), plan.weight_matrix_shape[1]
     )
@@ -186,6 +193,7 @@ def explain_weight(
         kernel_position=(kh, kw),
         row=row,
         column=column,
+        copies=len(places),
         page=page_of(plan, weight_table(plan, base_address), tile),
         element=element,
         holders=holders,
@@ -250,7 +258,8 @@ def _holders(provenance: Provenance, tile: int, byte: int) -> tuple[Holder, ...]
     plan = provenance.plan
     found = []
     for core, place in provenance.holders(tile):
-        offset = place * TILE_BYTES[plan.conv.weights_dtype] + byte
+        tile_bytes = TILE_BYTES[plan.conv.weights_dtype]
+        offset = place % provenance.weight_cb_tiles * tile_bytes + byte
         found.append(
             Holder(
                 core=core,
@@ -260,7 +269,7 @@ def _holders(provenance: Provenance, tile: int, byte: int) -> tuple[Holder, ...]
                 l1_tile=place,
                 l1_offset=offset,
                 l1_address=provenance.weight_cb_address + offset,
-                multiplied=place in provenance.multiplied_tiles(core),
+                multiplied=place < plan.multiplied_tiles,
             )
         )
     return tuple(found)
@@ -273,7 +282,7 @@ def _pairing(provenance: Provenance, holder: Holder, element: int) -> Pairing | 
     if met is None:
         return None
     tap, lane = met
-    shard, channel_shard = divmod(holder.core, plan.num_channel_shards)
+    shard, channel_shard = divmod(holder.core, plan.num_output_shards)
     return Pairing(
         core=holder.core,
         channel=channel_shard * channels + lane,
@@ -290,13 +299,15 @@ def _product(
     flat = int(np.ravel_multi_index(output, plan.output_shape[:3]))
     place = int(provenance.maps.collect.index[flat])
     shard, row = divmod(place, plan.output_rows)
-    here = [p for p in pairings if p.core // plan.num_channel_shards == shard]
+    here = [p for p in pairings if p.core // plan.num_output_shards == shard]
     if not here:
         return None
     pairing = here[0]
     kh, kw = pairing.kernel_position
     tap = kh * conv.kernel[1] + kw
     halo_row = int(provenance.window_rows[shard, tap, row])
+    width = plan.input_shard.channels
+    channel_shard, lane = divmod(pairing.channel, width)
     stick = int(provenance.window_sticks[shard, tap, row])
     source = source_row = pixel = None
     if stick != NOTHING:
@@ -304,13 +315,12 @@ def _product(
         pixel = (int(n), int(y), int(x))
         place = int(provenance.halo_places[shard, halo_row])
         source_shard, source_row = divmod(place, plan.input_shard.rows)
-        channel_shard = pairing.core % plan.num_channel_shards
         source = source_shard * plan.num_channel_shards + channel_shard
-    channels = provenance.maps.channels_per_core
-    activation = halo_row * channels + pairing.channel % channels
+    activation = halo_row * width + lane
     return Product(
         output=output,
         core=pairing.core,
+        holder=shard * plan.num_channel_shards + channel_shard,
         channel=pairing.channel,
         kernel_position=pairing.kernel_position,
         output_row=row,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fault_examples import EXAMPLES, FAULTS, example, plan_of
+from ttnn_examples import ttnn_plan
 
 import jaxdw as jd
 from jaxdw.faults.catalogue import CATALOGUE
@@ -71,3 +72,14 @@ def test_rows_that_no_core_computed_are_not_known():
     swapped = FAULTS["shards-swapped"].inject(lay_out(plan, known=False))
     unknown = np.isnan(run_launch(swapped, operands)).all(axis=-1).ravel()
     np.testing.assert_array_equal(np.flatnonzero(unknown), np.arange(8, 32))
+
+
+@pytest.mark.parametrize("program", ["regular", "conv1d"])
+def test_faults_of_another_program_are_refused_in_one_sentence(program):
+    plan = ttnn_plan(program)
+    x, w, bias = draw(plan.conv, "random", 0)
+    message = rf"^faults are made for program 'depthwise', not '{program}'; plan the"
+    with pytest.raises(jd.UnsupportedError, match=message):
+        lay_out(plan)
+    with pytest.raises(jd.UnsupportedError, match=message):
+        jd.diagnose(plan, x, w, bias, np.zeros(plan.output_shape))

@@ -9,6 +9,7 @@ import strategies
 from examples import uneven_plan
 from hypothesis import given
 from hypothesis import strategies as st
+from ttnn_examples import ttnn_plan
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import (
@@ -85,6 +86,24 @@ def test_a_key_tells_layouts_apart_and_reads_well():
         uneven_plan("width", grid=(2, 1), stride=2),
     ]
     assert len({layout_key(p) for p in [plan, *others]}) == 4
+
+
+def test_a_key_names_a_program_other_than_depthwise():
+    """Old lockfiles hold keys without one, and digests of no lanes."""
+    conv = {"height": 1, "width": 70, "kernel": (1, 3), "bias": False}
+    regular, conv1d = ttnn_plan(scheme="height", **conv), ttnn_plan("conv1d", **conv)
+    wide = ttnn_plan(scheme="height", fp32_dest_acc=True, **conv)
+    depthwise = jd.make_plan(regular.conv, regular.shard, must_fit=False)
+    key = layout_key(depthwise)
+    assert "program" not in key
+    assert layout_key(regular) == f"{key} | program=regular"
+    assert layout_key(wide) == f"{key} | program=regular fp32_dest_acc=True"
+    assert layout_key(conv1d).endswith("program=conv1d")
+    maps = jd.make_maps(regular)
+    assert "channels_per_core" in digests(maps)
+    more = dataclasses.replace(maps, lanes=maps.lanes + 32)
+    assert digests(more) == digests(maps)
+    assert [f.rule for f in certify(regular, more).failures] == ["channels"]
 
 
 def test_layers_are_planned_once_with_bias_on_every_scheme_and_chip():

@@ -1,5 +1,4 @@
 import dataclasses
-import inspect
 
 import numpy as np
 import pytest
@@ -7,30 +6,17 @@ import strategies
 from examples import uneven_plan
 from hypothesis import given
 from hypothesis import strategies as st
-from layout_examples import spoil
+from layout_examples import MAP_BUILDERS, mutate, mutate_line, spoil
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import certify, digests
 from jaxdw.layouts.rules import RULES
-from jaxdw.maps import banks, bias, depthwise, halo, multicast, tiles
+from jaxdw.maps import depthwise
 from jaxdw.maps import maps as all_maps
 
-BUILDERS = {
-    "bank_table": banks.bank_table,
-    "deal_map": banks.deal_map,
-    "read_map": banks.read_map,
-    "tilize_map": tiles.tilize_map,
+BUILDERS = MAP_BUILDERS | {
     "prepare_map": depthwise.prepare_map,
-    "bias_prepare_map": bias.bias_prepare_map,
     "pairing_map": depthwise.pairing_map,
-    "make_multicast": multicast.make_multicast,
-    "shard_map": halo.shard_map,
-    "halo_map": halo.halo_map,
-    "top_left_map": halo.top_left_map,
-    "collect_map": halo.collect_map,
-    "_weight_maps": all_maps._weight_maps,
-    "_bias_maps": all_maps._bias_maps,
-    "make_maps": all_maps.make_maps,
 }
 
 MUTANTS = [
@@ -58,27 +44,18 @@ MUTANTS = [
     ("halo", "halo_map", "size + 1, np.int32", "size, np.int32"),
     ("top_left", "top_left_map", "= starts", "= starts + 1"),
     ("top_left", "top_left_map", "plan.halo_shard.rows + 1", "0"),
-    ("collect", "collect_map", "output_shard.rows + rows", "output_shard.rows"),
+    ("collect", "collect_map", "* plan.output_rows + rows", "* plan.output_rows"),
     ("taps", "make_maps", "tap_offsets()", "tap_offsets()[::-1]"),
-    ("channels", "make_maps", "plan.input_shard.channels", "plan.conv.channels"),
+    ("channels", "make_maps", "plan.output_shard.channels", "plan.conv.channels"),
+    ("channels", "make_maps", "* plan.input_shard.channels", "* plan.conv.channels"),
 ]
-
-
-def mutate(monkeypatch, name: str, old: str, new: str) -> None:
-    """Changes one line of a map builder, there where `make_maps` finds it."""
-    builder = inspect.unwrap(BUILDERS[name])
-    source = inspect.getsource(builder)
-    assert source.count(old) == 1
-    namespace = dict(vars(inspect.getmodule(builder)))
-    exec(source.replace(old, new), namespace)
-    monkeypatch.setattr(all_maps, name, namespace[name])
 
 
 @pytest.mark.parametrize(("rule", "name", "old", "new"), MUTANTS)
 def test_a_changed_line_in_a_map_builder_is_named(monkeypatch, rule, name, old, new):
     plan = uneven_plan()
     assert certify(plan).holds
-    mutate(monkeypatch, name, old, new)
+    mutate_line(monkeypatch, BUILDERS[name], old, new)
     certificate = certify(plan, all_maps.make_maps(plan))
     found = [failure.rule for failure in certificate.failures]
     assert {*found} <= {*RULES}
@@ -90,10 +67,7 @@ def test_mistakes_that_cancel_are_named(monkeypatch):
     plan = uneven_plan("height")
     plain = "def matrix_place(element, row_elems, tiles_per_row):\n    return element\n"
     for name in ("prepare_map", "tilize_map"):
-        builder = inspect.unwrap(BUILDERS[name])
-        namespace = dict(vars(inspect.getmodule(builder)))
-        exec(plain + inspect.getsource(builder), namespace)
-        monkeypatch.setattr(all_maps, name, namespace[name])
+        mutate(monkeypatch, BUILDERS[name], lambda source: plain + source)
     certificate = certify(plan, all_maps.make_maps(plan))
     rules = {failure.rule for failure in certificate.failures}
     assert rules == {"prepare", "tilize", "bias tilize", "bias"}

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from schedule_examples import BLOCK, TRIO, found, grid, program
+from ttnn_examples import ttnn_plan
 
+import jaxdw as jd
 from jaxdw.maps.multicast import NO_CORE, Multicast
 from jaxdw.schedule.protocol import (
     BLACKHOLE_PROTOCOL,
@@ -267,3 +269,14 @@ def test_naming_another_sender_starves_one_and_floods_the_other():
     assert reason(changed(TRIO, names=[-1, 2, 0]), "race", (2, 0), "sender") == (
         "1 increments stay in it for the next launch"
     )
+
+
+@pytest.mark.parametrize("program", ["regular", "conv1d"])
+def test_the_readers_of_another_program_are_not_judged_by_these_steps(program):
+    """HEIGHT on a partial row: ttnn's sender writes idle cores and counts them."""
+    plan = ttnn_plan(program, "height", width=200, batch=1, height=1, channels=32)
+    assert plan.core_grid.x * plan.core_grid.y >= plan.num_cores == 7
+    message = rf"for program 'depthwise', not '{program}'.*make_maps\(plan\)\.multicast"
+    with pytest.raises(jd.UnsupportedError, match=message):
+        judge_schedule(plan)
+    assert judge_schedule(jd.make_maps(plan).multicast).clean

@@ -72,8 +72,12 @@ class WeightMatrix:
         )
         return rows, columns
 
-    def row(self, lane: int, r: int, s: int) -> int:
-        """Returns the row of a lane at kernel row `r` and column `s`."""
+    def row(self, lane, r: int, s: int):
+        """Returns the row of a lane at kernel row `r` and column `s`.
+
+        Args:
+          lane: below `lanes`, or an array of such.
+        """
         kernel_h, kernel_w = self.at.conv.kernel
         if self.at.scheme == "width":
             return (r * kernel_w + s) * self.padded_lanes + lane
