@@ -23,7 +23,7 @@ from jaxdw.launch.slices import run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
-from jaxdw.maps.maps import PROGRAMS, Maps, check_indices, make_maps
+from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
 from jaxdw.numerics import fpu_float
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
@@ -94,7 +94,8 @@ def run(
         index that its map does not have (maps traced by an outer jit are not looked
         at).
       UnsupportedError: a derivative with `keep` or with traced maps, anything traced
-        with a mesh, a launch too large for the Pallas kernel.
+        with a mesh, a launch too large for the Pallas kernel, weights that a dense
+        program multiplies with other channels than their own.
     """
     if not isinstance(keep, str):
         keep = tuple(keep)
@@ -121,7 +122,7 @@ def run(
             output = run_on_mesh(plan, maps, x, w, bias, static, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
         if not isinstance(maps.shard.index, Tracer):
-            check_indices(maps)
+            check_maps(jax.tree.map(np.asarray, maps))
         output, memories = run_staged(maps, x, w, bias, static, keep)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)

@@ -94,7 +94,7 @@ def definition_of(plan: Plan) -> Definition:
 
 def weights_of(plan: Plan) -> WeightStatement:
     """Returns what the plan's device program states of its weights."""
-    return STATEMENTS["depthwise"](definition_of(plan))
+    return STATEMENTS[plan.program](definition_of(plan))
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def digests(maps: Maps) -> dict[str, str]:
     return {
         name: digest
         for name, digest in _digests("", maps)
-        if name not in ("pairing", "block_elems")
+        if name not in ("pairing", "dense.copies", "dense.tile_columns", "block_elems")
     }
 
 
