@@ -313,15 +313,19 @@ def round_to_7_bits(number: Number) -> Number:
     return Number(number.sign, number.exponent, mantissa)
 
 
-def device_bfp4_block(block: list[int]) -> tuple[int, list[int]]:
-    """Returns exponent and codes of one block (fpu.md, Packer, bf16 -> bfp4)."""
+def kernel_block(block: list[int], kept_bits: int) -> tuple[int, list[int]]:
+    """Returns exponent and codes of one block (fpu.md, Packer, bf16 -> bfp4).
+
+    bfp8 is the same without the last shift (main/numerics.md, section 6b).
+    """
     numbers = [round_to_7_bits(read_packer(bits)) for bits in block]
     shared = max(number.exponent for number in numbers)
     magnitudes = []
     for number in numbers:
         aligned = (number.mantissa << 1) >> (shared - number.exponent)
-        magnitudes.append(min(shift_half_up(aligned, 1), 127) >> 4)
-    return shared, signed_codes(block, magnitudes, 3)
+        magnitude = min(shift_half_up(aligned, 1), 127)
+        magnitudes.append(magnitude >> (7 - kept_bits))
+    return shared, signed_codes(block, magnitudes, kept_bits)
 
 
 def join_tile(blocks: list[tuple[int, list[int]]], dtype: str) -> bytes:
@@ -348,9 +352,17 @@ def pack_host(values: list[int], dtype: str) -> bytes:
 
 
 def pack_device(values: list[int], dtype: str) -> bytes:
-    """Packs one tile as the chip's packer does (fpu.md, Packer)."""
-    pack_block = {"bfloat8_b": device_bfp8_block, "bfloat4_b": device_bfp4_block}[dtype]
-    return join_tile([pack_block(block) for block in blocks_of(values)], dtype)
+    """Packs one tile as the chip's packer does from bf16 (fpu.md, Packer)."""
+    if dtype == "bfloat4_b":
+        return pack_kernel(values, dtype)
+    return join_tile([device_bfp8_block(block) for block in blocks_of(values)], dtype)
+
+
+def pack_kernel(values: list[int], dtype: str) -> bytes:
+    """Packs one tile as the library has the chip's packer do it (section 6b)."""
+    kept_bits = BFP_MAGNITUDE_BITS[dtype]
+    blocks = [kernel_block(block, kept_bits) for block in blocks_of(values)]
+    return join_tile(blocks, dtype)
 
 
 def unpack_code(code: int, shared: int, kept_bits: int) -> int:

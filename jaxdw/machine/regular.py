@@ -233,12 +233,14 @@ def _through_dst(core: _Core, empty: Dst) -> Dst:
         added = core.add_block(row, dst)
         if not core.shares_blocks:
             return added
-        # Shards of even and of odd number share blocks of 16: the even one is packed
-        # first, and packed again together with the odd one.
+        # Shards of even and of odd number share blocks of 16: after the even one both
+        # are packed, then the odd one goes on.
         is_odd = core.shard % 2 == 1
         even = jnp.where(is_odd, dst, added)
-        even = core.unless_last(even, passed_on(even))
-        return jnp.where(is_odd, core.add_block(row, even), even)
+        packed = passed_on(even)
+        if core.shards % 2 == 1:
+            packed = core.unless_last(even, packed)
+        return jnp.where(is_odd, core.add_block(row, packed), packed)
 
     dst = core.over_rows(add_row, core.rows, empty)
     return core.unless_last(dst, passed_on(dst))

@@ -100,7 +100,7 @@ def pack_output(
 
 
 def packed_values(
-    values: Float32[Array, "*shape channels"], dtype: str, packer: Packer
+    values: Float32[Array, "*shape channels"], dtype: str, packer: str
 ) -> Float32[Array, "*shape channels"]:
     """Returns what a block format keeps of values.
 
@@ -198,7 +198,7 @@ def _kernel_codes(
     return jnp.minimum(shared, 255), _code(sign, rounded, magnitude_bits)
 
 
-def _rule(packer: Packer):
+def _rule(packer: str):
     """Returns a packer's rule, `(blocks, magnitude bits) -> (exponents, codes)`.
 
     Raises:
@@ -235,7 +235,7 @@ def _decode(
 
 
 def pack(
-    tiles: Shaped[HostOrDevice, "tiles 1024"], dtype: str, packer: Packer = "host"
+    tiles: Shaped[HostOrDevice, "tiles 1024"], dtype: str, packer: str = "host"
 ) -> UInt8[Array, "tiles page_bytes"]:
     """Packs tiles in memory order into raw bytes, little endian.
 

@@ -17,7 +17,7 @@ Source: tenstorrent/ttsim @56694c8a tensix.cpp (mvmul, elwmul, elwadd).
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,7 @@ from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
 from jaxdw.numerics.fpu_float import effective_phases
 
 Form = Literal["integer", "float"]
-Step = tuple[
-    int, tuple[int, ...]
-]  # fidelity phase, and the taps whose products it adds
+Step = tuple[int, tuple[int, ...]]  # phase, and the taps whose products it adds
 
 # Steps compiled as one piece, and those of a piece in a loop: on CPU more take longer
 # to compile, and to run as well.
@@ -46,6 +44,7 @@ _ROUNDER = (13 << 23) + (1 << 22)
 _TIE, _TIE_BIT = 2.0**-13, 1 << 10
 
 
+@runtime_checkable
 class Unit(Protocol):
     """The matrix unit in one of its forms, whose terms are pytrees of its own."""
 

@@ -15,6 +15,7 @@ from jaxdw.numerics.formats import (
     dst_to_bf16,
     hold,
     pack_output,
+    packed_values,
     round_to,
     to_bf16,
 )
@@ -101,12 +102,12 @@ class BlockFormatTest(chex.TestCase):
         np.testing.assert_array_equal(packed, DEVICE[f"{case}_{short}_packed"])
 
 
-@pytest.mark.parametrize("packer", ["host", "device"])
+@pytest.mark.parametrize("packer", ["host", "device", "kernel"])
 @pytest.mark.parametrize("dtype", ["bfloat8_b", "bfloat4_b"])
 def test_every_bf16_pattern_packs_and_unpacks_as_the_oracle_says(dtype, packer):
     """65,536 patterns: in order, shuffled, and each repeated through its block."""
     patterns = np.arange(65536, dtype=np.uint32) << 16
-    if packer == "device":  # the oracle has no byte for an exponent past 255
+    if packer != "host":  # the oracle has no byte for an exponent past 255
         patterns = np.where((patterns & 0x7FFF0000) == 0x7FFF0000, 0, patterns)
     rng = np.random.default_rng(0)
     for bits in (patterns, rng.permutation(patterns), patterns.reshape(16, -1).T):
@@ -114,7 +115,7 @@ def test_every_bf16_pattern_packs_and_unpacks_as_the_oracle_says(dtype, packer):
         values = tiles.view(np.float32)
         packed = np.asarray(jd.pack(values, dtype, packer))
         held = np.asarray(jd.unpack(packed, dtype)).view(np.uint32)
-        oracle = oracles_fpu.pack_host if packer == "host" else oracles_fpu.pack_device
+        oracle = getattr(oracles_fpu, f"pack_{packer}")
         for tile in range(64):
             raw = oracle(tiles[tile].tolist(), dtype)
             assert packed[tile].tobytes() == raw
@@ -173,14 +174,53 @@ def test_cutting_drops_bits_and_flushes_denormals():
 
 
 @pytest.mark.parametrize("fp32_dest", [False, True])
-def test_a_block_output_is_what_the_chips_packer_makes_of_bf16(fp32_dest):
+def test_a_block_output_is_what_a_kernels_packer_makes_of_dst(fp32_dest):
+    """A 32-bit Dst loses its low 16 bits first; it is not rounded to bf16."""
     dst = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
+    dst[::2] *= (1 + 2.0**-8) / np.abs(dst[::2])  # below a tie, above it if rounded
     if not fp32_dest:
         dst = dst.astype(ml_dtypes.bfloat16).astype(np.float32)
     got = pack_output(jnp.asarray(dst), "bfloat8_b", fp32_dest=fp32_dest)
-    bits = [oracles_fpu.dst_to_bf16(int(b)) for b in dst.view(np.uint32).ravel()]
-    values = np.array(bits, np.uint32).view(np.float32).reshape(32, 32)
-    tile = oracles.tilize(values).view(np.uint32)[0].tolist()
-    raw = oracles_fpu.pack_device(tile, "bfloat8_b")
+    tile = oracles.tilize(dst).view(np.uint32)[0].tolist()
+    raw = oracles_fpu.pack_kernel(tile, "bfloat8_b")
     held = np.array(oracles_fpu.unpack(raw, "bfloat8_b"), np.uint32).view(np.float32)
     np.testing.assert_array_equal(got, oracles.untilize(held[None], (32, 32)))
+
+
+@pytest.mark.parametrize("packer", ["host", "device", "kernel"])
+def test_a_last_block_that_is_not_whole_is_filled_with_zeros(packer):
+    values = jnp.asarray(np.random.default_rng(0).standard_normal((3, 40)), jnp.float32)
+    got = packed_values(values, "bfloat8_b", packer)
+    whole = packed_values(jnp.pad(values, ((0, 0), (0, 8))), "bfloat8_b", packer)
+    chex.assert_trees_all_equal(got, whole[:, :40])
+    assert got.shape == (3, 40)
+
+
+def test_the_packers_of_the_chip_differ_for_bfloat8_b_only():
+    """0x7FFF rounds up to the next power of two first, which halves its neighbours."""
+    tile = np.full((1, 1024), 1.5 * 2.0**-7, np.float32)
+    tile[0, ::16] = 2 - 2.0**-7
+    one_step, two_steps = (
+        jd.unpack(jd.pack(tile, "bfloat8_b", packer), "bfloat8_b")[0, :2].tolist()
+        for packer in ("device", "kernel")
+    )
+    assert one_step == [127 / 64, 1 / 64]
+    assert two_steps == [2.0, 0.0]
+    same = [jd.pack(tile, "bfloat4_b", packer) for packer in ("device", "kernel")]
+    np.testing.assert_array_equal(*same)
+
+
+@pytest.mark.parametrize("use", [jd.pack, hold, round_to])
+def test_unknown_formats_are_refused(use):
+    with pytest.raises(jd.ConfigError, match=r"`dtype` \(='bfp8'\) must be one of bf"):
+        use(jnp.zeros((1, 1024)), "bfp8")
+
+
+def test_unknown_packers_are_refused():
+    for dtype in ("bfloat8_b", "bfloat16"):
+        with pytest.raises(
+            jd.ConfigError, match=r"`packer` \(='chip'\) must be one of"
+        ):
+            jd.pack(jnp.zeros((1, 1024)), dtype, "chip")
+    with pytest.raises(jd.ConfigError, match="='bfp8'"):
+        jd.unpack(jnp.zeros((1, 1088), jnp.uint8), "bfp8")
