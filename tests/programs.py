@@ -1,5 +1,6 @@
 """What tests of ttnn's programs share: layers, operands, and a whole layer's oracle."""
 
+import jax.numpy as jnp
 import numpy as np
 import oracles_fpu
 import oracles_ttnn as ttnn
@@ -108,7 +109,7 @@ def expected(plan: jd.Plan, x, w, bias, *, coalesced: bool | None = None) -> np.
         dst = np.where(dst >> 31, 0, dst)
     elif conv.activation is not None:
         active = sfpu.activate(
-            numbers(dst), conv.activation, fp32_dest=compute.fp32_dest_acc
+            jnp.asarray(numbers(dst)), conv.activation, fp32_dest=compute.fp32_dest_acc
         )
         dst = of_values(np.asarray(active))
     packed = numbers(pack(dst, conv.output_dtype, compute.fp32_dest_acc))

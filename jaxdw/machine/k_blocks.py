@@ -201,7 +201,7 @@ class Core:
 
         Those of the last shard have none.
         """
-        if self.shards == 1:
+        if self.shards == 1 or changed is dst:
             return dst
         return jnp.where(self.shard == self.shards - 1, dst, changed)
 

@@ -61,11 +61,13 @@ REGULAR = {
         compute=dict(packer_l1_acc=True, math_fidelity="HiFi3"),
     ),
     "block output": dict(
-        conv=dict(channels=48, output_dtype="bfloat8_b", bias=True),
+        conv=dict(
+            channels=48, output_dtype="bfloat8_b", bias=True, kernel=(2, 1), height=3
+        ),
         shard=dict(scheme="block", grid=(2, 2)),
     ),
     "block output, 32 bits": dict(
-        conv=dict(channels=32, output_dtype="bfloat8_b"),
+        conv=dict(channels=16, output_dtype="bfloat8_b", height=3, padding=0),
         compute=dict(fp32_dest_acc=True),
         arch="blackhole",
     ),
