@@ -23,6 +23,7 @@ from jaxdw.launch.host import (
     padded,
     weights_in_lanes,
 )
+from jaxdw.launch.slices import refuse_slices
 from jaxdw.machine.cores import (
     AskedForm,
     Backend,
@@ -120,7 +121,9 @@ def run_bucketed(
 
     Raises:
       ConfigError: an index that its map does not have.
+      UnsupportedError: a plan of several launches, weights as `check_dense` refuses.
     """
+    refuse_slices(plan)
     composed = compose_maps(maps)
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
     size = static.channels_per_core

@@ -19,7 +19,7 @@ from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.launch.composed import run_composed, trace_composed
 from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
-from jaxdw.launch.slices import run_slices
+from jaxdw.launch.slices import refuse_slices, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
@@ -103,11 +103,7 @@ def run(
     x, w = _real(x, "x"), _real(w, "w")
     bias = None if bias is None else _real(bias, "bias")
     refuse(_problems(plan, x, w, bias, keep, mesh, backend))
-    if plan.slices > 1:
-        raise UnsupportedError(
-            f"`plan` (={plan.slices} launches) must be of one launch; use "
-            "`emulate`, or run each of `plan.slice_plans` on its part of `x`"
-        )
+    refuse_slices(plan)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from jaxdw.arch.arch import Arch, load_arch
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.plan.config import (
     ComputeConfig,
     ConvConfig,
@@ -193,6 +193,6 @@ def _suggestion(plan: Plan) -> ShardConfig | None:
                 type(plan), plan.conv, wanted, plan.compute, plan.arch, must_fit=True
             )
             return ranked[0].shard
-        except L1OutOfMemory:
+        except (L1OutOfMemory, UnsupportedError):
             continue
     return None

@@ -31,7 +31,7 @@ CASES = {
     ),
     "kept partials": (
         "regular",
-        {"channels": 32, "bias": True},
+        {"channels": 32, "bias": True, "batch": 2},
         {"scheme": "block", "grid": (4, 2)},
         WIDE | {"packer_l1_acc": True},
     ),
@@ -139,9 +139,7 @@ def test_derivatives_are_those_of_the_float32_convolution(name):
 @pytest.mark.parametrize("name", ["narrow shards", "tap by tap"])
 def test_float32_takes_every_way(name):
     plan, maps, operands = case(name, arithmetic="float32", fp32_dest_acc=False)
-    x, w, bias = (
-        None if value is None else np.round(value * 2) for value in operands
-    )
+    x, w, bias = (None if value is None else np.round(value * 2) for value in operands)
     want = jd.reference(plan.conv, x, w, bias).astype(np.float32)
     same_bits(jd.run(plan, maps, x, w, bias).output, want)
     same_bits(run_bucketed(plan, maps, x, w, bias), want)
