@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -14,27 +15,41 @@ from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.planner import make_plan, rank_plans
+from jaxdw.plan.planner import PROGRAMS, TTNN, make_plan, rank_plans
 
-LEAST_PER_SECOND = {"plan": 3000, "plan and maps": 200}
+LEAST_PER_SECOND = {
+    "depthwise": {"plan": 3000, "plan and maps": 200},
+    "ttnn": {"plan": 2000},
+}
 
 
-def plan_only(conv: ConvConfig, shard: ShardConfig) -> Plan:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--program",
+        choices=(*PROGRAMS, TTNN),
+        default="depthwise",
+        help="device program that layers are planned for",
+    )
+
+
+def plan_only(conv: ConvConfig, shard: ShardConfig, program: str = "depthwise") -> Plan:
     """Plans a layer with its L1, cycle bounds and findings."""
-    plan = make_plan(conv, shard, must_fit=False)
+    plan = make_plan(conv, shard, program=program, must_fit=False)
     if not (plan.l1.used_bytes and plan.cycles.total and plan.findings is not None):
         raise AssertionError(f"an empty plan of {conv}")
     return plan
 
 
-def plan_and_maps(conv: ConvConfig, shard: ShardConfig) -> None:
+def plan_and_maps(
+    conv: ConvConfig, shard: ShardConfig, program: str = "depthwise"
+) -> None:
     """Plans a layer and builds its index maps on the host."""
-    make_maps(make_plan(conv, shard, must_fit=False))
+    make_maps(make_plan(conv, shard, program=program, must_fit=False))
 
 
-def ranking(conv: ConvConfig, shard: ShardConfig) -> None:
+def ranking(conv: ConvConfig, shard: ShardConfig, program: str = "depthwise") -> None:
     """Ranks every plan of a layer."""
-    rank_plans(conv, dataclasses.replace(shard, scheme="auto"))
+    rank_plans(conv, dataclasses.replace(shard, scheme="auto"), program=program)
 
 
 def per_second(
@@ -71,18 +86,19 @@ def main(args: argparse.Namespace) -> None:
     }
     table = Table(
         title=f"Every so many of {len(convs)} distinct layers of the zoo in three "
-        "schemes, one process",
+        f"schemes, program {args.program}, one process",
         caption=f"medians of {args.runs} passes, the first left out",
     )
     for column in ("work", "layers", "per second", "at least"):
         table.add_column(column, justify="right")
     records = []
     for name, (work, own) in works.items():
-        rate = per_second(work, own, args.runs)
-        least = LEAST_PER_SECOND.get(name)
+        rate = per_second(functools.partial(work, program=args.program), own, args.runs)
+        least = LEAST_PER_SECOND.get(args.program, {}).get(name)
         cells = (f"{len(own):,}", f"{rate:,.0f}")
         table.add_row(name, *cells, "" if least is None else f"{least:,}")
-        record = {"bench": "plans", "work": name, "per_second": rate}
+        record = {"bench": "plans", "work": name, "program": args.program}
+        record |= {"per_second": rate}
         record |= {"cases": len(own), "runs": args.runs}
         records.append(record | environment())
     write_lines(records, args.json)

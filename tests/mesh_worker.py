@@ -41,9 +41,14 @@ def poisoned(maps: jd.Maps, fault: str) -> jd.Maps:
 
 def run(case: dict) -> dict:
     conv = jd.ConvConfig(**case["conv"])
-    compute = jd.ComputeConfig(arithmetic=case["arithmetic"])
-    shard = jd.ShardConfig(scheme=case["scheme"])
-    plan = jd.make_plan(conv, shard, compute, must_fit=False)
+    if "program" in case:
+        compute = jd.ComputeConfig(**case["compute"])
+        shard = jd.ShardConfig(**case["shard"])
+    else:
+        compute = jd.ComputeConfig(arithmetic=case["arithmetic"])
+        shard = jd.ShardConfig(scheme=case["scheme"])
+    program = case.get("program", "depthwise")
+    plan = jd.make_plan(conv, shard, compute, program=program, must_fit=False)
     maps = jd.make_maps(plan)
     if case["fault"]:
         maps = poisoned(maps, case["fault"])
@@ -56,6 +61,7 @@ def run(case: dict) -> dict:
     shape = tuple(case["mesh"])
     devices = np.array(jax.devices()[: np.prod(shape)]).reshape(shape)
     mesh = jax.sharding.Mesh(devices, ("first", "second")[: len(shape)])
+    bias = bias if conv.bias else None
     got = jd.run(plan, maps, x, w, bias, mesh=mesh).output
     want = np.asarray(jd.run(plan, maps, x, w, bias).output)
     (send,) = (laid.send for laid in maps.by_mesh.values())
@@ -71,4 +77,8 @@ if PROCESSES > 1:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{PORT}", PROCESSES, PROCESS)
 for case in json.loads(sys.argv[1]):
-    print(json.dumps(run(case)), flush=True)
+    try:
+        found = run(case)
+    except jd.UnsupportedError as error:
+        found = {"refused": str(error)}
+    print(json.dumps(found), flush=True)

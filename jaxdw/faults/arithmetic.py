@@ -14,8 +14,9 @@ from jaxdw.faults.used_chip import Launch, emulate_sticks, even_shapes
 from jaxdw.judge.draws import Operands
 from jaxdw.launch.host import bias_in_lanes, weights_in_lanes
 from jaxdw.machine.sticks import core_sticks
+from jaxdw.maps.held import held_in_l1
 from jaxdw.maps.indexmap import IndexMap, gather, make_index_map
-from jaxdw.maps.maps import ComposedMaps, held_in_l1
+from jaxdw.maps.maps import ComposedMaps
 from jaxdw.maps.multicast import handshake
 from jaxdw.numerics import formats, fpu, fpu_float
 from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype

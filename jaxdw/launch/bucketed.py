@@ -23,12 +23,13 @@ from jaxdw.launch.host import (
     padded,
     weights_in_lanes,
 )
-from jaxdw.machine import regular
+from jaxdw.launch.slices import refuse_slices
 from jaxdw.machine.cores import (
     AskedForm,
     Backend,
     Static,
     channels_part,
+    of_slice,
     run_cores,
     static_of,
 )
@@ -63,14 +64,12 @@ def _piece_static(plan: Plan, backend: Backend) -> Static:
     weights_dtype = plan.conv.weights_dtype
     if weights_dtype != "float32":
         weights_dtype = "bfloat16"  # holds every value of a block format
-    figures, size = static.figures, SLICE
-    if not channels_part(static):
+    if channels_part(static):
+        static, size = of_slice(static, SLICE)
+    else:
         size = static.num_channel_shards * static.channels_per_core
-    elif static.program == "regular":
-        figures, size = regular.figures_of_slice(static.figures, SLICE)
     return dataclasses.replace(
         static,
-        figures=figures,
         num_channel_shards=1,
         num_output_shards=1,
         channels_per_core=size,
@@ -122,7 +121,9 @@ def run_bucketed(
 
     Raises:
       ConfigError: an index that its map does not have.
+      UnsupportedError: a plan of several launches, weights as `check_dense` refuses.
     """
+    refuse_slices(plan)
     composed = compose_maps(maps)
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
     size = static.channels_per_core

@@ -19,11 +19,11 @@ from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.launch.composed import run_composed, trace_composed
 from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
-from jaxdw.launch.slices import run_slices
+from jaxdw.launch.slices import refuse_slices, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
-from jaxdw.maps.maps import PROGRAMS, Maps, check_indices, make_maps
+from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
 from jaxdw.numerics import fpu_float
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
@@ -94,7 +94,8 @@ def run(
         index that its map does not have (maps traced by an outer jit are not looked
         at).
       UnsupportedError: a derivative with `keep` or with traced maps, anything traced
-        with a mesh, a launch too large for the Pallas kernel.
+        with a mesh, a launch too large for the Pallas kernel, weights that a dense
+        program multiplies with other channels than their own.
     """
     if not isinstance(keep, str):
         keep = tuple(keep)
@@ -102,11 +103,7 @@ def run(
     x, w = _real(x, "x"), _real(w, "w")
     bias = None if bias is None else _real(bias, "bias")
     refuse(_problems(plan, x, w, bias, keep, mesh, backend))
-    if plan.slices > 1:
-        raise UnsupportedError(
-            f"`plan` (={plan.slices} launches) must be of one launch; use "
-            "`emulate`, or run each of `plan.slice_plans` on its part of `x`"
-        )
+    refuse_slices(plan)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)
@@ -121,7 +118,7 @@ def run(
             output = run_on_mesh(plan, maps, x, w, bias, static, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
         if not isinstance(maps.shard.index, Tracer):
-            check_indices(maps)
+            check_maps(jax.tree.map(np.asarray, maps))
         output, memories = run_staged(maps, x, w, bias, static, keep)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)

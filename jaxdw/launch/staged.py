@@ -19,6 +19,7 @@ from jaxdw.machine import noc
 from jaxdw.machine.cores import Static, run_cores
 from jaxdw.machine.memory import Memory
 from jaxdw.maps.bias import bias_lanes
+from jaxdw.maps.dense import columns_written
 from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
 from jaxdw.maps.maps import Maps, fitted, window_map
 from jaxdw.numerics import formats
@@ -130,6 +131,8 @@ def run_staged(
     channels_written = of_each_core(
         gather_written, by_grid(l1_weights.written), narrow(maps.pairing, TILE_ELEMS)
     ).all(axis=2)
+    if maps.dense is not None:
+        channels_written &= columns_written(by_grid(l1_weights.written), maps.dense)
     biases = None
     if bias is not None and maps.bias is not None:
         uploaded = noc.upload(host_tensor(bias, static), maps.bias, dtype)

@@ -41,7 +41,13 @@ STATEMENTS: dict[str, Callable[[Definition], WeightStatement]] = {
 }
 
 # Of what only says how cores compute, and not where anything lies.
-_NOT_DIGESTED = ("pairing", "block_elems", "lanes")
+_NOT_DIGESTED = (
+    "pairing",
+    "dense.copies",
+    "dense.tile_columns",
+    "block_elems",
+    "lanes",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

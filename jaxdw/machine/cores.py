@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxdw.arch.arch import Arch
+from jaxdw.errors import UnsupportedError
 from jaxdw.machine import conv1d, depthwise, regular
 from jaxdw.machine.core import Arithmetic, float32_sticks
 from jaxdw.machine.grid import map_grid
@@ -84,6 +85,37 @@ def channels_part(static: Static) -> bool:
         or static.compute.packer_l1_acc
         or static.output_dtype == "bfloat8_b"
     )
+
+
+def of_slice(static: Static, most: int) -> tuple[Static, int]:
+    """Returns the static part of some channels computed apart, and how many.
+
+    Args:
+      static: of a launch whose channels can be (`channels_part`).
+      most: channels wanted; a multiple of 32.
+    """
+    if static.program != "regular":
+        return static, most
+    figures, size = regular.figures_of_slice(static.figures, most)
+    return dataclasses.replace(static, figures=figures), size
+
+
+def _of_pallas(static: Static, block: int) -> Static:
+    """Returns the static part of one invocation of the Pallas kernel.
+
+    Raises:
+      UnsupportedError: channels that cannot be computed in blocks of that size.
+    """
+    if static.compute.arithmetic != "fpu":
+        return static
+    own, size = of_slice(static, block) if channels_part(static) else (static, 0)
+    if size != block:
+        raise UnsupportedError(
+            f"`backend` (='pallas') must not be asked of this {static.program} launch "
+            f"({static.channels_per_core} channels a core): its channels are not "
+            f"computed in blocks of {block}; use backend='xla'"
+        )
+    return own
 
 
 def static_of(plan: Plan, backend: Backend = "xla") -> Static:
@@ -176,22 +208,22 @@ def run_cores(
 
     def way(form: Form) -> Float32[Array, "..."]:
         arguments = l1, sticks, weights, bias
-        arithmetic = arithmetic_of(static, form)
         if static.backend == "pallas" and form == "float":
             # Pallas takes a tenth of a second to import
-            from jaxdw.machine.pallas_core import pallas_grid
+            from jaxdw.machine.pallas_core import channel_block, pallas_grid
 
             interpret = jax.default_backend() == "cpu"
+            block = channel_block(l1.shape[-1])
             rows = pallas_grid(
                 *arguments,
-                arithmetic,
+                arithmetic_of(_of_pallas(static, block), form),
                 activation=static.activation,
                 output_dtype=static.output_dtype,
                 compute=static.compute,
                 interpret=interpret,
             )
         else:
-            rows = map_grid(*arguments, arithmetic, form)
+            rows = map_grid(*arguments, arithmetic_of(static, form), form)
         return then(poisoned(rows, channels_written, windows_written))
 
     operands = operands or (l1, weights)

@@ -58,10 +58,16 @@ def _activates(activation: str | None, compute: ComputeConfig) -> bool:
     return activation is None or activation in exact
 
 
+def channel_block(channels: int) -> int:
+    """Returns the channels of one invocation."""
+    power_of_two = 1 << (channels - 1).bit_length()
+    return min(BLOCK_CHANNELS, max(formats.BLOCK, power_of_two))
+
+
 def _whole_blocks(
-    values: Float32[Array, "*lead channels"], channel_block: int
+    values: Float32[Array, "*lead channels"], block: int
 ) -> Float32[Array, "*lead padded"]:
-    past = (0, -values.shape[-1] % channel_block)
+    past = (0, -values.shape[-1] % block)
     return jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [past])
 
 
@@ -101,13 +107,12 @@ def pallas_grid(
     """
     num_shards, taps, outputs = sticks.shape
     rows, channels = l1.shape[-2:]
-    power_of_two = 1 << (channels - 1).bit_length()
-    channel_block = min(BLOCK_CHANNELS, max(formats.BLOCK, power_of_two))
-    weights = _whole_blocks(weights, channel_block)[..., None, :]
-    bias = None if bias is None else _whole_blocks(bias, channel_block)
+    block = channel_block(channels)
+    weights = _whole_blocks(weights, block)[..., None, :]
+    bias = None if bias is None else _whole_blocks(bias, block)
     grid = (
-        pl.cdiv(outputs, BLOCK_OUTPUTS // channel_block),
-        pl.cdiv(channels, channel_block),
+        pl.cdiv(outputs, BLOCK_OUTPUTS // block),
+        pl.cdiv(channels, block),
         num_shards,
     )
     num_outputs = num_shards * outputs * channels
@@ -128,8 +133,8 @@ def pallas_grid(
         in_specs=[
             _block(l1, rows, channels),
             _block(sticks, taps, outputs),
-            _block(weights, taps, 1, channel_block, over_channels=True),
-            None if bias is None else _block(bias, channel_block, over_channels=True),
+            _block(weights, taps, 1, block, over_channels=True),
+            None if bias is None else _block(bias, block, over_channels=True),
         ],
         compiler_params=plgpu.CompilerParams(num_warps=NUM_WARPS, num_stages=1),
         interpret=interpret,

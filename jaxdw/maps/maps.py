@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,7 +13,9 @@ from jaxdw.errors import refuse
 from jaxdw.maps import depthwise, regular
 from jaxdw.maps.banks import bank_table, deal_map, read_map
 from jaxdw.maps.bias import bias_lanes, bias_prepare_map
+from jaxdw.maps.dense import Dense, check_dense
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
+from jaxdw.maps.held import InL1, held_in_l1
 from jaxdw.maps.indexmap import (
     FormulaMap,
     HostOrDevice,
@@ -21,14 +23,13 @@ from jaxdw.maps.indexmap import (
     Sources,
     compose,
     element_of,
-    follow,
     narrow,
     offset_shards,
 )
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
 from jaxdw.maps.tiles import tilize_formula, tilize_map
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES, TILE_ELEMS
+from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES
 
 
 class ProgramMaps(NamedTuple):
@@ -36,17 +37,18 @@ class ProgramMaps(NamedTuple):
 
     Attributes:
       prepare: the map from OIHW weights to the prepared matrix.
-      pairing: as `Maps.pairing`.
+      pairing, dense: as in `Maps`.
     """
 
     prepare: Callable[[Plan], Sources]
     pairing: Callable[[Plan], IndexMap]
+    dense: Callable[[Plan], Dense | None] = lambda plan: None
 
 
 PROGRAMS = {
     "depthwise": ProgramMaps(depthwise.prepare_map_of, depthwise.pairing_map),
-    "regular": ProgramMaps(regular.prepare_map, regular.pairing_map),
-    "conv1d": ProgramMaps(regular.prepare_map, regular.pairing_map),
+    "regular": ProgramMaps(regular.prepare_map, regular.pairing_map, regular.dense_of),
+    "conv1d": ProgramMaps(regular.prepare_map, regular.pairing_map, regular.dense_of),
 }
 
 NO_READ = -1  # in place of a page id: this core reads nothing
@@ -80,6 +82,7 @@ class Maps:
       multicast: the arguments of the readers' handshake that delivers weights.
       pairing: `[channel shards or 1, taps, channels]` of a core's windows, from the
         elements of the weight tiles in its L1: what each window element meets.
+      dense: what holds for all other elements; None if nobody multiplies them.
       shard: `[shards, input rows]` from NHW sticks.
       halo: `[shards, halo rows]` from input shard rows, shards in a row.
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
@@ -95,6 +98,7 @@ class Maps:
     bias: DramMaps | None
     multicast: Multicast
     pairing: IndexMap
+    dense: Dense | None
     shard: IndexMap
     halo: IndexMap
     top_left: IndexMap
@@ -157,6 +161,7 @@ def make_maps(plan: Plan) -> Maps:
         bias=_bias_maps(plan) if plan.conv.bias else None,
         multicast=make_multicast(plan),
         pairing=PROGRAMS[plan.program].pairing(plan),
+        dense=PROGRAMS[plan.program].dense(plan),
         shard=shard_map(plan),
         halo=halo_map(plan),
         top_left=top_left_map(plan),
@@ -233,72 +238,6 @@ def check_indices(maps: Maps) -> None:
     refuse(found)
 
 
-@runtime_checkable
-class WayToL1(Protocol):
-    """What `DramMaps` says, by tables or by formulas."""
-
-    @property
-    def prepare(self) -> Sources: ...
-    @property
-    def tilize(self) -> Sources: ...
-    @property
-    def deal(self) -> Sources: ...
-    @property
-    def read(self) -> Sources: ...
-
-
-class InL1(NamedTuple):
-    """Elements of the tiles in the cores' L1, as `held_in_l1` finds them.
-
-    Both lack their leading axis where all NHW shards hold the same.
-
-    Attributes:
-      sources: `[(shards,) channel shards, ...]` from the host tensor.
-      written: of the same shape, whether the tile was ever written.
-    """
-
-    sources: IndexMap
-    written: Bool[np.ndarray, "*grid elements"]
-
-
-def held_in_l1(
-    tensor: WayToL1, sent: Sources | None, elements: IndexMap, num_nhw_shards: int
-) -> InL1:
-    """Follows elements of the cores' tiles back to the host tensor.
-
-    Only tiles that hold one of them are looked at, and of these only the elements.
-
-    Args:
-      sent: the core each core's tiles come from; None if each reads its own.
-      elements: `[channel shards or 1, ...]` from the elements of a core's tiles.
-    """
-    tiles = elements.size // TILE_ELEMS
-    num_cores, rest = divmod(tensor.read.destinations, tiles)
-    if rest or num_cores % num_nhw_shards:
-        raise ValueError(
-            f"`elements.size` (={elements.size}) must be the elements of each core's "
-            f"tiles, {tensor.read.destinations} tiles on all cores"
-        )
-    touched, which = np.unique(narrow(elements, TILE_ELEMS).index, return_inverse=True)
-    cores = np.arange(num_cores)[:, None]
-    place = np.where(touched < tiles, cores * tiles, (num_cores - 1) * tiles) + touched
-    if sent is not None:
-        place = follow(place, sent, tiles)
-    pages = tensor.deal.at(tensor.read.at(place))
-    pages = pages.reshape(num_nhw_shards, -1, len(touched))
-    if (pages == pages[0]).all():
-        pages = pages[0]
-    which = which.reshape(len(elements.index), -1)
-    which = np.broadcast_to(which, (*pages.shape[:-1], which.shape[-1]))
-    page = np.take_along_axis(pages, which, axis=-1)
-    page = page.reshape(*pages.shape[:-1], *elements.index.shape[1:])
-    inside = np.asarray(elements.index) % TILE_ELEMS
-    found = element_of(page, inside, tensor.deal.size, TILE_ELEMS)
-    found = follow(follow(found, tensor.tilize, FACE), tensor.prepare)
-    sources = IndexMap(found.astype(np.int32), tensor.prepare.size)
-    return InL1(sources, page != tensor.deal.size + 1)
-
-
 def fitted(
     values: Shaped[HostOrDevice, "*rows channels"], lanes: int, fill: float | bool = 0
 ) -> Shaped[HostOrDevice, "*rows lanes"]:
@@ -359,16 +298,35 @@ def _weight_lanes(maps: Maps) -> tuple[InL1, IndexMap | None]:
     return InL1(index, held.written.ravel()[index.index]), blocks
 
 
+def check_maps(maps: Maps) -> Bool[np.ndarray, "*cores channels"] | np.bool:
+    """Checks maps where they enter a run.
+
+    Returns:
+      What `check_dense` does, without its first axis where all NHW shards are alike;
+      True for programs that are not dense.
+
+    Raises:
+      ConfigError: an index that its map does not have.
+      UnsupportedError: as `check_dense`.
+    """
+    check_indices(maps)
+    if maps.dense is None:
+        return np.True_
+    sent = handshake(maps.multicast).source
+    written = check_dense(maps.weights, sent, maps.dense, len(maps.shard.index))
+    return written[0] if (written == written[0]).all() else written
+
+
 def compose_maps(maps: Maps) -> ComposedMaps:
     """Runs every chain of maps together, on the host: NumPy in, NumPy out.
 
     Raises:
-      ConfigError: an index that its map does not have.
+      ConfigError, UnsupportedError: as `check_maps`.
     """
     maps = jax.tree.map(np.asarray, maps)
-    check_indices(maps)
+    dense_written = check_maps(maps)
     weights, blocks = _weight_lanes(maps)
-    channels_written = weights.written.all(axis=-2)
+    channels_written = weights.written.all(axis=-2) & dense_written
     bias = None
     if maps.bias is not None:
         lanes = bias_lanes(maps.bias.read.index.shape[1])

@@ -9,6 +9,7 @@ Source: tt-metal prepare_conv2d_weights.cpp @c2aaf71d; tests/golden/weights_ttnn
 import numpy as np
 from jaxtyping import Int
 
+from jaxdw.maps.dense import Dense
 from jaxdw.maps.indexmap import FormulaMap, IndexMap, Sources, make_index_map
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.ttnn.matrix import WeightMatrix
@@ -53,23 +54,31 @@ def prepare_map(plan: Plan) -> Sources:
     return FormulaMap(sources, num_weights, rows * columns)
 
 
-def pairing_map(plan: Plan) -> IndexMap:
-    """Returns the element of a core's weight tiles that each window element meets.
+def dense_of(plan: Plan) -> Dense:
+    """Returns where the weights of a core of the output lie in its tiles.
 
-    `[channel shards, taps, channels]` of the output's cores. Of a weight that stands at
-    every row of a block the first is named; the unit multiplies row by row, and all are
-    the same.
+    `conv1d` multiplies row by row with copies, which all are the same.
     """
     tiles, columns = plan.weights, plan.output_shard.channels
     place = np.zeros(tiles.tile_grid[0], np.int64)
     place[list(tiles.read_rows)] = np.arange(len(tiles.read_rows))
     size = plan.weight_tiles_per_core * TILE_ELEMS
-    row = weight_rows(plan)[0]
+    row = weight_rows(plan)
     lanes = plan.num_output_shards * columns
-    row = np.pad(row, [(0, 0), (0, lanes - row.shape[1])])
+    row = np.pad(row, [(0, 0), (0, 0), (0, lanes - row.shape[2])])
     column = np.arange(lanes) % columns
     tile = place[row // TILE] * tiles.columns_per_core + column // TILE
     element = tile * TILE_ELEMS + tile_element(row % TILE, column % TILE)
     element = np.where(np.arange(lanes) < plan.conv.channels, element, size)
-    by_shard = element.reshape(len(row), plan.num_output_shards, columns)
-    return make_index_map(by_shard.swapaxes(0, 1), size)
+    by_shard = element.reshape(*row.shape[:2], plan.num_output_shards, columns)
+    copies = make_index_map(np.moveaxis(by_shard, 2, 0), size)
+    return Dense(copies, tiles.columns_per_core)
+
+
+def pairing_map(plan: Plan) -> IndexMap:
+    """Returns the element of a core's weight tiles that each window element meets.
+
+    `[channel shards, taps, channels]` of the output's cores: of all copies the first.
+    """
+    copies = dense_of(plan).copies
+    return IndexMap(np.ascontiguousarray(copies.index[:, 0]), copies.size)

@@ -200,7 +200,7 @@ def _suggestion(plan: Plan, asked: ShardConfig) -> tuple[ShardConfig | None, int
                 type(plan), plan.conv, wanted, plan.compute, plan.arch, must_fit=True
             )
             return ranked[0].shard, 1
-        except L1OutOfMemory:
+        except (L1OutOfMemory, UnsupportedError):
             continue
     return None, 1
 

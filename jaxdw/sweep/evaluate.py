@@ -61,9 +61,15 @@ def empty_row(point: Point, seed: int | None) -> Row:
 def _run_row(plan: "Plan", operands: "Operands") -> Row:
     from jaxdw.judge.compare import pcc_threshold
     from jaxdw.launch.bucketed import run_bucketed
+    from jaxdw.launch.slices import run_slices
     from jaxdw.maps.maps import make_maps
 
-    output = run_bucketed(plan, make_maps(plan), *operands)
+    x, w, bias = operands
+
+    def run_launch(launch: "Plan", image):
+        return run_bucketed(launch, make_maps(launch), image, w, bias)
+
+    output = run_slices(plan, x, run_launch)
     verdict = _judged(plan, operands, output)
     return {
         "status": "pass" if verdict.passed else "fail",

@@ -12,7 +12,7 @@ from ttnn_golden import Case, arithmetic_case, compared, ordinary_sticks, run_ca
 
 import jaxdw as jd
 from jaxdw.arch.arch import load_arch
-from jaxdw.machine import regular
+from jaxdw.machine import k_blocks, regular
 
 ARITHMETIC = ttnn_golden.names("arith", "R")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out", "run_fp32_tensors")
@@ -223,7 +223,7 @@ def test_it_runs_under_vmap_cond_and_loops():
     ],
 )  # fmt: skip
 def test_steps_follow_tiles_then_phases_then_halves(width, taps, phases, group, want):
-    assert list(regular.steps_of(width, taps, range(phases), group)) == want
+    assert list(k_blocks.steps_of(width, taps, range(phases), group)) == want
 
 
 def refused(**how):

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
+from jaxdw.maps.held import WayToL1, held_in_l1
 from jaxdw.maps.indexmap import IndexMap, Sources, make_index_map
 from jaxdw.maps.maps import (
     ComposedMaps,
-    WayToL1,
     check_indices,
     compose_maps,
-    held_in_l1,
     window_map,
 )
 

@@ -40,7 +40,10 @@ def test_a_step_equals_the_scalar_oracle(products, spread, few, unit):
         got = np.asarray(unit.add(terms, floats(dst))).view(np.uint32).tolist()
         want = [
             oracle.add_to_dst(
-                [oracle.elwmul_term(int(a[n, i]), int(b[n, i]), phase) for n in range(products)],
+                [
+                    oracle.elwmul_term(int(a[n, i]), int(b[n, i]), phase)
+                    for n in range(products)
+                ],
                 int(dst[i]),
                 False,
                 "wormhole",

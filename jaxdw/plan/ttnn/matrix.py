@@ -7,9 +7,14 @@ Source: tt-metal prepare_conv2d_weights.cpp @c2aaf71d; 20 tensors of ttnn 0.81.1
 """
 
 import dataclasses
+from typing import TypeVar
+
+import numpy as np
 
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.units import TILE, round_up
+
+Lanes = TypeVar("Lanes", int, np.ndarray)  # one or many
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +77,8 @@ class WeightMatrix:
         )
         return rows, columns
 
-    def row(self, lane, r: int, s: int):
-        """Returns the row of a lane at kernel row `r` and column `s`.
-
-        Args:
-          lane: below `lanes`, or an array of such.
-        """
+    def row(self, lane: Lanes, r: int, s: int) -> Lanes:
+        """Returns the row of a lane, or of many, at kernel row `r` and column `s`."""
         kernel_h, kernel_w = self.at.conv.kernel
         if self.at.scheme == "width":
             return (r * kernel_w + s) * self.padded_lanes + lane

@@ -162,6 +162,11 @@ class TtnnPlan(Plan, abc.ABC):
         )
 
     @property
+    def weight_matrix_shape(self) -> tuple[int, int]:
+        """Also of a matrix that no core reads in order (`conv1d` not on HEIGHT)."""
+        return self.launch.weights.rows, self.launch.weights.columns
+
+    @property
     def bias_columns(self) -> int:
         """Source: tt-metal prepare_conv2d_weights.cpp @c2aaf71d."""
         return round_up(super().bias_columns, TILE * self.subblock[1])

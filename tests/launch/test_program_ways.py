@@ -1,0 +1,256 @@
+"""Every way of running ttnn's programs gives the same bits, or refuses."""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from programs import draw, same_bits
+
+import jaxdw as jd
+from jaxdw.launch import composed
+from jaxdw.launch.bucketed import run_bucketed
+from jaxdw.machine import pallas_core
+from jaxdw.machine.cores import _of_pallas, arithmetic_of, static_of
+
+WIDE = {"fp32_dest_acc": True}
+CASES = {
+    "one shard": ("regular", {"channels": 40, "bias": True}, {}, {}),
+    "narrow shards": (
+        "regular",
+        {"channels": 24, "batch": 2},
+        {"scheme": "block", "grid": (3, 2)},
+        {},
+    ),
+    "kept partials": (
+        "regular",
+        {"channels": 32, "bias": True, "batch": 2},
+        {"scheme": "block", "grid": (4, 2)},
+        WIDE | {"packer_l1_acc": True},
+    ),
+    "columns": (
+        "regular",
+        {"channels": 70, "weights_dtype": "bfloat8_b"},
+        {"scheme": "width", "grid": (3, 1)},
+        {"math_fidelity": "HiFi2"},
+    ),
+    "coalesced": (
+        "conv1d",
+        {"channels": 64, "kernel": (1, 4), "weights_dtype": "bfloat4_b"},
+        {},
+        {},
+    ),
+    "tap by tap": ("conv1d", {"channels": 40, "kernel": (1, 5)}, {}, WIDE),
+}
+SIZES = {
+    "regular": {"height": 6, "width": 5, "padding": 1},
+    "conv1d": {"height": 1, "width": 50},
+}
+
+
+@functools.cache
+def case(name: str, **changes) -> tuple[jd.Plan, jd.Maps, tuple]:
+    program, conv, shard, compute = CASES[name]
+    layer = jd.ConvConfig(**(SIZES[program] | conv))
+    plan = jd.make_plan(
+        layer,
+        jd.ShardConfig(**({"grid": (2, 2)} | shard)),
+        jd.ComputeConfig(**(compute | changes)),
+        program=program,
+    )
+    return plan, jd.make_maps(plan), draw(layer)
+
+
+@functools.cache
+def composed_output(name: str) -> np.ndarray:
+    plan, maps, operands = case(name)
+    return np.asarray(jd.run(plan, maps, *operands).output)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_memory_made_and_pieces_give_the_same_bits(name):
+    plan, maps, operands = case(name)
+    want = composed_output(name)
+    staged = jd.run(plan, maps, *operands, keep=("l1_weights", "output_shards"))
+    same_bits(staged.output, want)
+    shards = staged.memories["output_shards"]
+    assert shards.shape == (plan.num_output_cores, *map(int, maps_shape(plan)))
+    same_bits(run_bucketed(plan, maps, *operands), want)
+
+
+def maps_shape(plan: jd.Plan) -> tuple[int, int]:
+    return plan.output_rows, plan.output_shard.channels
+
+
+def test_under_jit_with_maps_at_hand_and_with_maps_traced():
+    plan, maps, operands = case("one shard")
+    want = composed_output("one shard")
+
+    @jax.jit
+    def closed(x, w, bias):
+        return jd.run(plan, maps, x, w, bias).output
+
+    @jax.jit
+    def passed(maps, x, w, bias):
+        return jd.run(plan, maps, x, w, bias).output
+
+    same_bits(closed(*operands), want)
+    same_bits(passed(maps, *operands), want)
+
+
+@pytest.mark.parametrize("name", ["columns", "coalesced"])
+def test_derivatives_are_those_of_the_float32_convolution(name):
+    plan, maps, (x, w, bias) = case(name)
+    rng = np.random.default_rng(1)
+    x, w, cotangent = (
+        rng.integers(-3, 4, shape).astype(np.float32)
+        for shape in (x.shape, w.shape, plan.output_shape)
+    )
+    top, bottom, left, right = plan.conv.padding
+
+    def convolution(x, w):
+        return jax.lax.conv_general_dilated(
+            x,
+            w.transpose(2, 3, 1, 0),
+            plan.conv.stride,
+            [(top, bottom), (left, right)],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=plan.conv.channels,
+        )
+
+    def ours(x, w):
+        return jd.run(plan, maps, x, w, bias).output
+
+    got, want = (
+        jax.grad(lambda x, w, f=f: (f(x, w) * cotangent).sum(), (0, 1))(x, w)
+        for f in (ours, convolution)
+    )
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["narrow shards", "tap by tap"])
+def test_float32_takes_every_way(name):
+    plan, maps, operands = case(name, arithmetic="float32", fp32_dest_acc=False)
+    x, w, bias = (None if value is None else np.round(value * 2) for value in operands)
+    want = jd.reference(plan.conv, x, w, bias).astype(np.float32)
+    same_bits(jd.run(plan, maps, x, w, bias).output, want)
+    same_bits(run_bucketed(plan, maps, x, w, bias), want)
+    same_bits(jd.run(plan, maps, x, w, bias, backend="pallas").output, want)
+
+
+WORKER = Path(__file__).parents[1] / "mesh_worker.py"
+
+
+def on_meshes(cases: list[dict]) -> list[dict]:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    worker = subprocess.run(
+        [sys.executable, WORKER, json.dumps(cases)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | flags,
+        timeout=300,
+        check=True,
+    )
+    return [json.loads(line) for line in worker.stdout.splitlines() if line[0] == "{"]
+
+
+def test_one_and_two_devices_give_the_same_bits():
+    def one(name: str, *devices: int, **rest) -> dict:
+        program, conv, shard, compute = CASES[name]
+        return {
+            "program": program,
+            "conv": SIZES[program] | conv,
+            "shard": shard,
+            "compute": compute,
+            "mesh": devices,
+            "fault": None,
+        } | rest
+
+    found = on_meshes(
+        [
+            one("one shard", 1),
+            one("one shard", 2),
+            one("kept partials", 2),
+            one("tap by tap", 2),
+            one("columns", 2),  # channel shards, of one NHW shard
+            one("narrow shards", 2, fault="halo"),
+            one("kept partials", 1, 2),
+        ]
+    )
+    refusal = found.pop()["refused"]
+    assert "'second': 2}) must not deal the channel shards of this regular" in refusal
+    assert [row["equal"] for row in found] == [True] * 6
+    assert [row["devices"] for row in found] == [1, 2, 2, 2, 2, 2]
+    assert [row["nan"] > 0 for row in found] == [False] * 5 + [True]
+    assert [row["exchanged"] > 0 for row in found] == [
+        False, True, True, False, False, True
+    ]  # fmt: skip
+
+
+def pallas_case(name: str):
+    plan, maps, operands = case(name)
+    return functools.partial(jd.run, plan, maps, *operands, backend="pallas")
+
+
+@pytest.mark.parametrize("name", ["one shard", "columns", "coalesced"])
+def test_the_pallas_kernel_gives_the_same_bits(name):
+    called = []
+    kernel = pallas_core.pallas_grid
+
+    def spy(*arguments, **options):
+        called.append(arguments[0].shape)
+        return kernel(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pallas_core, "pallas_grid", spy)
+        same_bits(pallas_case(name)().output, composed_output(name))
+    assert called
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("kept partials", "8"), ("narrow shards", "8")]
+)
+def test_the_pallas_kernel_is_refused_where_channels_do_not_part(name, channels):
+    if name == "narrow shards":
+        plan, *_ = case(name)
+        figures = tuple((dict(static_of(plan).figures) | {"width": 24}).items())
+        static = dataclasses.replace(static_of(plan), figures=figures)
+        with pytest.raises(jd.UnsupportedError, match="blocks of 32; use backend"):
+            _of_pallas(static, 32)
+        return
+    sentence = rf"'pallas'.*regular launch \({channels} channels.*use backend='xla'"
+    with pytest.raises(jd.UnsupportedError, match=sentence):
+        pallas_case(name)()
+
+
+@pytest.mark.parametrize("name", ["one shard", "narrow shards", "coalesced"])
+def test_triton_takes_the_kernel(name):
+    """Lowered for a GPU, on any machine: no operation that Triton does not have."""
+    plan, maps, operands = case(name)
+    static = static_of(plan)
+    loaded = composed.load(maps.composed, *operands, static)
+    block = pallas_core.channel_block(loaded.sticks.shape[-1])
+    kernel = functools.partial(
+        pallas_core.pallas_grid,
+        arithmetic=arithmetic_of(_of_pallas(static, block), "float"),
+        activation=static.activation,
+        output_dtype=static.output_dtype,
+        compute=static.compute,
+        interpret=False,
+    )
+    arguments = loaded.sticks, maps.composed.sticks.index, loaded.weights, loaded.bias
+    traced = jax.jit(kernel).trace(*map(as_device, arguments))
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("xla.gpu.triton") == 1
+
+
+def as_device(value):
+    return None if value is None else jnp.asarray(value)
