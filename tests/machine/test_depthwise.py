@@ -87,3 +87,21 @@ def test_float32_arithmetic_adds_in_kernel_position_order_and_rounds_once(form):
         windows[[0, 2, 1]], weights, bias, output_dtype="float32", **options
     )
     assert wide.view(np.float32) == 1 + 2.0**-9
+
+
+def test_only_the_integer_form_takes_any_operands():
+    """Infinity is 2**128 to the matrix unit; against the scalar oracle."""
+    windows = np.full((2, 1, 16), np.inf, np.float32)
+    weights = np.full((2, 16), 2.0**-100, np.float32)
+    found = sticks_of(windows, weights, None, form="integer")
+    want = oracles_fpu.core_stick(
+        windows[:, 0].view(np.uint32).tolist(),
+        weights.view(np.uint32).tolist(),
+        None,
+        "LoFi",
+        False,
+        "wormhole",
+    )
+    assert found[0].tolist() == want
+    assert (found.view(np.float32) == 2.0**29).all()
+    assert (sticks_of(windows, weights, None) != found).all()
