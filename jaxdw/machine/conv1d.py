@@ -26,7 +26,7 @@ Windows = Callable[[Tap], Float32[Array, "sticks channels"]]
 def compute_sticks(
     tap: Windows,
     weights: fpu.ByTap,
-    bias: None = None,
+    bias: Float32[Array, " channels"] | None = None,
     *,
     coalesced: bool,
     activation: str | None,
