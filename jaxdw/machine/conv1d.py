@@ -32,7 +32,7 @@ def figures(plan: Plan) -> dict[str, Hashable]:
 def compute_sticks(
     tap: Windows,
     weights: fpu.ByTap,
-    bias: None = None,
+    bias: Float32[Array, " channels"] | None = None,
     *,
     coalesced: bool,
     activation: str | None,

@@ -184,7 +184,7 @@ def add_steps(
     a: Sequence[Float32[Array, "..."]],
     b: Sequence[Float32[Array, "..."]],
     dst: Dst,
-    choose: Callable[..., Array] | None = None,
+    choose: Callable[..., Array] = lambda own: own,
 ) -> Dst:
     """Adds products to Dst, step after step.
 

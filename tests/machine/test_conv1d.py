@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import oracles_fpu as oracle
 import pytest
 import ttnn_golden
 from absl.testing import parameterized
@@ -102,20 +101,21 @@ class VariantsTest(chex.TestCase):
         check(*case, form, self.variant)
 
 
-@pytest.mark.parametrize("taps", [1, 2, 4, 9, 31, 49])
+@pytest.mark.parametrize("taps", [2, 9, 31])
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
 def test_both_forms_give_the_same_bits(fidelity, coalesced, taps):
     """Ordinary operands, ties, zeros and sums near zero among them."""
     rng = np.random.default_rng(taps)
-    for few, spread, output in ((0, (84, 164), "bfloat16"), (5, (125, 130), None)):
+    draws = ((0, (84, 164), "bfloat16"), (5, (125, 130), "bfloat8_b"))
+    for few, spread, output in draws:
         shape = (taps, 300, 64)
         bits = rng.integers(*spread, shape) << 23 | rng.integers(0, 128, shape) << 16
         bits = (bits >> 16 + few << 16 + few) | rng.integers(0, 2, shape) << 31
         bits[rng.random(shape) < 0.05] = 0
         windows = jnp.asarray(bits.astype(np.uint32).view(np.float32))
         weights = jnp.flip(windows[:, :1], axis=2)
-        how = {"coalesced": coalesced, "output_dtype": output or "bfloat8_b"}
+        how = {"coalesced": coalesced, "output_dtype": output}
         want, got = (
             jax.jit(functools.partial(sticks, fidelity=fidelity, form=form, **how))(
                 windows, weights
@@ -165,25 +165,14 @@ def test_the_activation_comes_before_the_last_packing_only(fp32_dest, coalesced)
     assert got.tolist() == [[6.0]]
 
 
-def test_a_product_reaches_srcb_with_its_upper_16_bits():
-    """1.0 + 2**-8 * (1 + 2**-8) in a 32-bit Dst: the tap alone would keep all bits."""
-    x = jnp.array([0.0, 257 / 256]).reshape(2, 1, 1)
-    x = x.astype(jnp.bfloat16).astype(jnp.float32) + jnp.array([[[1.0]], [[0.0]]])
-    w = jnp.array([1.0, 255 / 256]).reshape(2, 1, 1)
-    bits = np.asarray(jnp.concatenate([x, w], axis=2)).view(np.uint32)[:, 0].tolist()
-    fixed = ("HiFi4", True, "wormhole")
-    first, second = (
-        functools.reduce(
-            lambda dst, phase, a=a, b=b: oracle.elwmul(a, b, dst, phase, *fixed[1:]),
-            range(4),
-            0,
-        )
-        for a, b in bits
-    )
-    packed = oracle.dst_to_bf16(first)
-    dst = oracle.elwadd(packed, second & 0xFFFF0000, 0, False, True, "wormhole")
-    got = sticks(x, w, fidelity="HiFi4", fp32_dest=True, coalesced=False)
-    assert np.asarray(got).view(np.uint32).tolist() == [[oracle.dst_to_bf16(dst)]]
+def test_a_product_of_a_32_bit_dst_reaches_srcb_cut_to_bf16():
+    """The product lies past the middle of two bf16 values: the packer takes it up."""
+    below = 194 / 128  # product: 194.5 / 128 and a little
+    windows = jnp.array([0.0, 1 + 2.0**-7]).reshape(2, 1, 1)
+    weights = jnp.full((2, 1, 1), 1.5 + 2.0**-7, jnp.float32)
+    how = {"fidelity": "HiFi4", "fp32_dest": True, "coalesced": False}
+    assert sticks(windows[1:], weights[1:], **how).item() == below + 2.0**-7
+    assert sticks(windows, weights, **how).item() == below
 
 
 @pytest.mark.parametrize("float32", ["dtype", "weights_dtype", "output_dtype"])

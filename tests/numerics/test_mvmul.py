@@ -40,16 +40,15 @@ def test_a_step_equals_the_scalar_oracle(products, spread, few, unit):
         got = np.asarray(unit.add(terms, floats(dst))).view(np.uint32).tolist()
         want = [
             oracle.add_to_dst(
-                [
-                    oracle.elwmul_term(int(a[n, i]), int(b[n, i]), phase)
-                    for n in range(products)
-                ],
-                int(dst[i]),
+                [oracle.elwmul_term(x, y, phase) for x, y in zip(xs, ys, strict=True)],
+                old,
                 False,
                 "wormhole",
             )
-            for i in range(400)
-        ]  # fmt: skip
+            for xs, ys, old in zip(
+                a.T.tolist(), b.T.tolist(), dst.tolist(), strict=True
+            )
+        ]
         assert got == want
 
 

@@ -87,8 +87,8 @@ def test_facts_name_the_program_its_tree_and_how_well_it_is_known():
     }
     assert plan_facts(plan).items() >= program_facts(plan).items()
     assert elsewhere(plan) == (
-        "NOT THE PROGRAM THAT RUNS: ttnn 0.81.1 gives this layer to its conv1d program; "
-        "figures are of regular."
+        "NOT THE PROGRAM THAT RUNS: ttnn 0.81.1 gives this layer to its conv1d "
+        "program; figures are of regular."
     )
     assert elsewhere(jd.make_plan(conv, program="conv1d")) is None
 
