@@ -87,9 +87,9 @@ def judge_schedule(
       ConfigError: another NoC, a core or corner outside `tiles`.
       UnsupportedError: a plan of another program than `depthwise`. ttnn's senders
         have two counts (receivers to wait for, cores to write), and repeat the exchange
-        for every block of weights and for the bias. Source: tt-metal
-        conv2d_op_sharded_program_factory.cpp, weights_mcast_num_dests and
-        weights_mcast_num_cores.
+        for every block of weights. Source: tt-metal
+        reader_writer_tiled_out_1d_mcast_sender_conv_weights_tiled_col_to_rm_blocks.cpp
+        @c0cef43f.
     """
     if isinstance(plan, Plan):
         if plan.program != "depthwise":
