@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import UnsupportedError
 from jaxdw.layouts.conv1d import Conv1dWeights
 from jaxdw.layouts.counterexample import Failure
 from jaxdw.layouts.definition import TILE, TILE_ELEMS, ZERO, Cut, Definition
@@ -25,9 +24,8 @@ from jaxdw.layouts.regular import RegularWeights
 from jaxdw.layouts.rules import check_layout
 from jaxdw.layouts.stick_rules import parts
 from jaxdw.layouts.weight_rules import WeightStatement
-from jaxdw.maps.indexmap import FormulaMap, IndexMap
+from jaxdw.maps.indexmap import IndexMap, as_table
 from jaxdw.maps.maps import Maps, make_maps
-from jaxdw.maps.regular import MOST_ELEMS
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
@@ -89,7 +87,7 @@ def certify(plan: Plan, maps: Maps | None = None) -> Certificate:
     """
     plan.refuse_slices("certify")
     arrays: Maps = jax.tree.map(np.asarray, make_maps(plan) if maps is None else maps)
-    _refuse_formulas(plan, arrays)
+    as_table(arrays.weights.prepare, "certified")
     definition, statement = definition_of(plan), weights_of(plan)
     num_banks = plan.arch.num_banks
     failures = tuple(check_layout(definition, statement, arrays, num_banks))
@@ -102,16 +100,6 @@ def certify(plan: Plan, maps: Maps | None = None) -> Certificate:
         digests=hashes,
         digest=hashlib.sha256(json.dumps(hashes).encode()).hexdigest(),
     )
-
-
-def _refuse_formulas(plan: Plan, maps: Maps) -> None:
-    if isinstance(maps.weights.prepare, FormulaMap):
-        rows, columns = plan.weight_matrix_shape
-        raise UnsupportedError(
-            f"the prepared matrix (={rows} x {columns}) must have a table to be "
-            f"enumerated, at most {MOST_ELEMS} elements; certify the same layer with "
-            "fewer channels, whose rows follow the same formulas"
-        )
 
 
 def definition_of(plan: Plan) -> Definition:

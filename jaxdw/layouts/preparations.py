@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxdw.errors import ConfigError, UnsupportedError
-from jaxdw.maps.indexmap import FormulaMap
+from jaxdw.maps.indexmap import as_table
 from jaxdw.maps.maps import PROGRAMS
 from jaxdw.maps.regular import MOST_ELEMS
 from jaxdw.plan.config import InputLayout, Scheme
@@ -32,13 +32,7 @@ def matrix_of(plan: Plan) -> SourceIndex:
       UnsupportedError: a matrix too large for a table.
     """
     prepared = PROGRAMS[plan.program].prepare(plan)
-    if isinstance(prepared, FormulaMap):
-        rows, columns = plan.weight_matrix_shape
-        raise UnsupportedError(
-            f"the prepared matrix (={rows} x {columns}) must have a table to be "
-            f"compared, at most {MOST_ELEMS} elements; use a layer of fewer channels"
-        )
-    return np.asarray(prepared.index)
+    return np.asarray(as_table(prepared, "compared").index)
 
 
 def other_preparations(plan: Plan, size: int | None) -> Iterator[Arrangement]:

@@ -31,6 +31,7 @@ from jaxdw.layouts.definition import (
     Definition,
     by_faces,
 )
+from jaxdw.maps.indexmap import IndexMap, as_table
 from jaxdw.maps.maps import DramMaps, Maps
 from jaxdw.maps.multicast import NO_CORE, Multicast, handshake
 
@@ -73,12 +74,20 @@ class _DramRules:
     name: Namer
 
     @property
+    def prepare(self) -> IndexMap:
+        return as_table(self.maps.prepare, "certified")
+
+    @property
+    def tilize(self) -> IndexMap:
+        return as_table(self.maps.tilize, "certified")
+
+    @property
     def multiplied(self) -> Int[np.ndarray, "channel_shards tiles"]:
         return self.tile_ids[:, : self.lanes.shape[1] // TILE_ELEMS]
 
     @property
     def num_tiles(self) -> int:
-        return self.maps.prepare.index.size // TILE_ELEMS
+        return self.prepare.index.size // TILE_ELEMS
 
     @property
     def slots(self) -> int:
@@ -86,7 +95,7 @@ class _DramRules:
 
     def stages(self, readers: np.ndarray) -> Iterator[Failure]:
         """Checks every map by itself; `readers` `[cores]` are those that read."""
-        shape = self.maps.prepare.index.shape
+        shape = self.prepare.index.shape
         if len(shape) != 2 or shape[0] % TILE or shape[1] % TILE:
             yield from equal(self.prefix + "prepare", SHAPE, "whole tiles", shape)
             return
@@ -96,7 +105,7 @@ class _DramRules:
         yield from self._read(readers)
 
     def _prepare(self) -> Iterator[Failure]:
-        rule, prepare = self.prefix + "prepare", self.maps.prepare
+        rule, prepare = self.prefix + "prepare", self.prepare
         matrix, ids = np.asarray(prepare.index), self.multiplied
         faces = by_faces(matrix, FACE)
         tile_columns, in_tensor = faces.shape[1], ids < self.num_tiles
@@ -122,11 +131,11 @@ class _DramRules:
         yield from equal(rule, "filled elements that no core multiplies", 0, beyond)
 
     def _tilize(self) -> Iterator[Failure]:
-        rows, columns = self.maps.prepare.index.shape
+        rows, columns = self.prepare.index.shape
         runs = np.arange(rows * columns // FACE).reshape(rows, -1)
         yield from check_map(
             self.prefix + "tilize",
-            self.maps.tilize,
+            self.tilize,
             by_faces(runs, 1).reshape(self.num_tiles, -1),
             runs.size,
             lambda tile, row: (None, f"tile {tile}, {_face_row(row)}"),
@@ -166,8 +175,8 @@ class _DramRules:
         kinds, cores = np.unique(
             np.column_stack([shard, pages]), axis=0, return_index=True
         )
-        face_rows = through(kinds[:, 1:], self.maps.tilize, TILE_ELEMS // FACE)
-        got = through(face_rows, self.maps.prepare, FACE).reshape(len(kinds), -1)
+        face_rows = through(kinds[:, 1:], self.tilize, TILE_ELEMS // FACE)
+        got = through(face_rows, self.prepare, FACE).reshape(len(kinds), -1)
         yield from compare(
             self.prefix.strip() or "weights",
             self.lanes[kinds[:, 0]],

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Shaped
 
+from jaxdw.errors import UnsupportedError
+
 HostOrDevice = np.ndarray | jax.Array  # maps are built as the one, run as the other
 Alike = TypeVar("Alike", np.ndarray, jax.Array)  # what comes in as the one leaves so
 
@@ -89,6 +91,24 @@ class FormulaMap:
         inside = places < self.destinations
         found = self.rule(np.where(inside, places, 0))
         return np.where(inside, found, self.size + places - self.destinations)
+
+
+def as_table(sources: Sources, question: str) -> IndexMap:
+    """Returns a map that has a table.
+
+    Args:
+      question: what it is for, "traced" for one.
+
+    Raises:
+      UnsupportedError: it is a formula.
+    """
+    if not isinstance(sources, IndexMap):
+        raise UnsupportedError(
+            f"a map (={sources.destinations} elements) must be a table to be "
+            f"{question}; this one is a formula, too large for a table: use a layer of "
+            "fewer channels, whose places follow the same formula"
+        )
+    return sources
 
 
 def make_index_map(index: np.ndarray, size: int) -> IndexMap:

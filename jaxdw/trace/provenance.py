@@ -6,18 +6,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from jaxdw.errors import UnsupportedError
 from jaxdw.maps.indexmap import (
-    FormulaMap,
     HostOrDevice,
     IndexMap,
+    as_table,
     compose,
     offset_shards,
     widen,
 )
 from jaxdw.maps.maps import make_maps, window_map
 from jaxdw.maps.multicast import handshake
-from jaxdw.maps.regular import MOST_ELEMS
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, TILE_BYTES, TILE_ELEMS
 
@@ -42,25 +40,19 @@ class Provenance:
         plan.refuse_slices("explain")
         self.plan = plan
         self.maps = make_maps(plan)
-        if isinstance(self.maps.weights.prepare, FormulaMap):
-            rows, columns = plan.weight_matrix_shape
-            raise UnsupportedError(
-                f"the prepared matrix (={rows} x {columns}) must have a table to be "
-                f"traced, at most {MOST_ELEMS} elements; explain the same layer with "
-                "fewer channels, whose rows follow the same formulas"
-            )
+        self.prepare = as_table(self.maps.weights.prepare, "traced")
+        self.tilize = as_table(self.maps.weights.tilize, "traced")
 
     @functools.cached_property
     def tile_weights(self) -> Int[np.ndarray, "tiles 1024"]:
         """The OIHW weight in each element of each tile, in memory order."""
-        weights = self.maps.weights
-        found = compose(widen(weights.tilize, FACE), weights.prepare)
+        found = compose(widen(self.tilize, FACE), self.prepare)
         return or_nothing(found).reshape(-1, TILE_ELEMS)
 
     @functools.cached_property
     def matrix_places(self) -> Int[np.ndarray, "tiles 1024"]:
         """The flat place in the prepared matrix of each element of each tile."""
-        places = widen(self.maps.weights.tilize, FACE).index
+        places = widen(self.tilize, FACE).index
         return np.asarray(places, np.int64).reshape(-1, TILE_ELEMS)
 
     def places_of(self, weight: int) -> Int[np.ndarray, " copies"]:
