@@ -336,3 +336,35 @@ def test_the_pcc_of_each_program_is_that_of_its_own_run(capsys):
     for name, pcc in pccs.items():
         found = report_of(capsys, f"run {ROW} --program {name}")
         assert found["result"]["pcc"] == pcc > 0.999
+
+
+def test_grids_of_input_and_output_stand_apart(capsys):
+    line = "plan --channels 144 --size 56x56 --padding 1 --scheme block --program all"
+    column = report_of(capsys, line)["programs"]["regular"]
+    assert (column["input_grid"], column["output_grid"]) == ("6x8", "5x8")
+    assert (column["cores"], column["cores_that_compute"]) == (48, 40)
+
+
+def test_the_scheme_that_ttnn_chooses_is_the_only_plan_shown(capsys):
+    line = "plan --channels 144 --size 56x56 --padding 1 --scheme auto --program"
+    report = report_of(capsys, f"{line} regular")
+    assert (report["plan"]["scheme"], report["alternatives"]) == ("block", [])
+    assert report_of(capsys, f"{line} depthwise")["alternatives"]
+
+
+def test_an_unknown_option_and_a_wrong_shard_arrive_together(capsys):
+    line = "plan --channels 64 --size 8 --cores 2 --input-shard 1x32 --full-inner-dim"
+    _, _, err = said(capsys, line)
+    assert "`full_inner_dim` (=True)" in err
+    assert "`input_shard` (=1 rows, 32 channels)" in err
+
+
+@pytest.mark.parametrize("programs", ["depthwise,ttnn", "regular,ttnn"])
+def test_a_sweep_of_programs_says_what_bounds_leave_out(capsys, tmp_path, programs):
+    line = f"sweep --models mobilenet_v2 --schemes auto --programs {programs}"
+    line += f" --filter height==7 --plan-only --processes 1 --out {tmp_path}"
+    status, out, _ = said(capsys, line)
+    assert status == 0
+    compared = BOUNDS_MISLEAD in " ".join(out.split())
+    assert compared == programs.startswith("depthwise")
+    assert "ttnn: regular" in out

@@ -44,15 +44,15 @@ KNOWN: dict[str, dict[Quantity, Known]] = {
         ),
         "cycles": _BOUNDS,
     },
-    "regular": _TTNN
-    | {
+    "regular": {
+        **_TTNN,
         "arithmetic": Known(
             "real kernels", "bf16 tensors, both Dst; SFPU activations by source"
         ),
         "cycles": _BOUNDS,
     },
-    "conv1d": _TTNN
-    | {
+    "conv1d": {
+        **_TTNN,
         "arithmetic": Known("real kernels", "bf16 tensors; float32 on the SFPU: not"),
         "cycles": _BOUNDS,
     },

@@ -78,11 +78,8 @@ def program_rows(rows: list[Row]) -> list[dict[str, object]]:
         shown = best_row(by_scheme) or found[0]
         plain = shown | {"program": "depthwise"}
         key = tuple(shown[name] for name in ("model", "layer", *_TOLD))
-        line = layers.setdefault(
-            key,
-            {"layer": f"{shown['model']} {layer_label(plain)}"}
-            | dict.fromkeys(programs, ""),
-        )
+        name = f"{shown['model']} {layer_label(plain)}"
+        line = layers.setdefault(key, {"layer": name, **dict.fromkeys(programs, "")})
         line[shown["program"]] = _of_program(shown)
     return list(layers.values())
 

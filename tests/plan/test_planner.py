@@ -279,6 +279,13 @@ DEEP = jd.ConvConfig(channels=1152, height=7, width=7, kernel=5, padding=2)
     [
         ("regular", DEEP, {"scheme": "height"}, {"scheme": "auto"}, 1),
         ("ttnn", LARGE, {"scheme": "height"}, {"memory": "dram"}, 4),
+        (
+            "ttnn",
+            dataclasses.replace(DEEP, height=56, width=56),
+            {"scheme": "height"},
+            {"scheme": "auto", "memory": "dram"},
+            2,
+        ),
         ("regular", LARGE, {"scheme": "auto"}, {"memory": "dram"}, 4),
     ],
 )

@@ -11,7 +11,7 @@ from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import sweep_page
 from jaxdw.report.sweep_table import best_row, grouped, summary_table
 from jaxdw.sweep.evaluate import evaluate
-from jaxdw.sweep.rows import NAMES
+from jaxdw.sweep.rows import NAMES, Point
 from jaxdw.sweep.space import Space
 
 SPACE = Space(models=("mobilenet_v2",), schemes=("height", "width", "block"))
@@ -104,6 +104,18 @@ def test_the_page_compares_programs_and_says_what_bounds_leave_out(rows):
         f"ttnn: regular, {mixed[1]['planned_scheme']}, fits, {bounds[1]}",
     ]
     assert "<td>regular of ttnn 0.81.1</td>" in text
+
+
+def test_a_card_says_that_the_layer_runs_by_another_program():
+    conv = jd.ConvConfig(channels=32, height=1, width=20, kernel=(1, 3))
+    point = Point(
+        model="m", layer="l", times=1, conv=conv, shard=jd.ShardConfig(),
+        compute=jd.ComputeConfig(), arch="wormhole_b0", program="regular",
+    )  # fmt: skip
+    row = dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
+    text = sweep_page([row])
+    assert "gives this layer to its conv1d program; figures are of regular" in text
+    assert "regular !, height, fits" in text
 
 
 def test_every_row_of_the_page_says_how_to_repeat_it(rows):
