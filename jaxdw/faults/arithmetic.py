@@ -20,6 +20,7 @@ from jaxdw.maps.maps import ComposedMaps
 from jaxdw.maps.multicast import handshake
 from jaxdw.numerics import formats, fpu, fpu_float
 from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype
+from jaxdw.plan.depthwise.weights import effective_tiles
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_ELEMS
 
@@ -245,7 +246,7 @@ def add_stale_rows(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
 def _tiles(launch: Launch) -> IndexMap:
     """Returns the OIHW weights in every core's weight_cb, `[cores, elements]`."""
     plan, maps = launch.plan, launch.maps
-    elements = np.arange(plan.effective_tiles * TILE_ELEMS)[None]
+    elements = np.arange(effective_tiles(plan) * TILE_ELEMS)[None]
     found = held_in_l1(
         maps.weights,
         handshake(maps.multicast).source,

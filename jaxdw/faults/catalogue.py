@@ -8,6 +8,12 @@ from typing import Literal
 from jaxdw.faults import arithmetic, multicast, sticks, weights
 from jaxdw.faults.used_chip import Launch
 from jaxdw.numerics.formats import BLOCK, MAGNITUDE_BITS
+from jaxdw.plan.depthwise.weights import (
+    effective_tiles,
+    is_large_kernel,
+    is_wide_reduction,
+    weight_layout,
+)
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE, TILE_ELEMS
 
@@ -40,7 +46,7 @@ class Fault:
 
 def _sharded(plan: Plan) -> bool:
     """Whether more than one channel shard has channels."""
-    return sum(count > 0 for count in plan.weight_layout.shard_channels) > 1
+    return sum(count > 0 for count in weight_layout(plan).shard_channels) > 1
 
 
 def _multicast(plan: Plan) -> bool:
@@ -59,9 +65,9 @@ def _matrix_unit(plan: Plan) -> bool:
 def _reads_stale_rows(plan: Plan) -> bool:
     """More channels than whole tiles of products fill, in the second 16 rows."""
     rows = arithmetic.REDUCE_ROWS
-    held = plan.effective_tiles * TILE_ELEMS
+    held = effective_tiles(plan) * TILE_ELEMS
     beyond = held < rows * plan.input_shard.channels
-    return 16 < plan.conv.taps <= rows and beyond and not plan.is_wide_reduction
+    return 16 < plan.conv.taps <= rows and beyond and not is_wide_reduction(plan)
 
 
 def _rounds_on_output(plan: Plan) -> bool:
@@ -96,14 +102,14 @@ CATALOGUE: tuple[Fault, ...] = (
     Fault(
         "channels-rotated",
         "prepare",
-        lambda plan: max(plan.weight_layout.shard_channels) > 1,
+        lambda plan: max(weight_layout(plan).shard_channels) > 1,
         weights.prepare_from(weights.rotated),
         "weights of every shard one channel on, the first in the last one's place",
     ),
     Fault(
         "remainder-dropped",
         "prepare",
-        lambda plan: plan.weight_layout.shard_channels[-1] % TILE > 0,
+        lambda plan: weight_layout(plan).shard_channels[-1] % TILE > 0,
         weights.prepare_from(weights.without_remainder),
         "channels of the last shard beyond its whole tiles have no weights",
     ),
@@ -140,7 +146,7 @@ CATALOGUE: tuple[Fault, ...] = (
     Fault(
         "layout-overrun",
         "prepare",
-        lambda plan: plan.is_large_kernel and plan.weight_layout.name == "final",
+        lambda plan: is_large_kernel(plan) and weight_layout(plan).name == "final",
         weights.overrun,
         "more than 32 kernel positions: a shard's tiles run over the next columns",
         code="JDW003",
@@ -148,7 +154,7 @@ CATALOGUE: tuple[Fault, ...] = (
     Fault(
         "wide-blocks",
         "prepare",
-        lambda plan: plan.is_wide_reduction and plan.weight_layout.name == "final",
+        lambda plan: is_wide_reduction(plan) and weight_layout(plan).name == "final",
         weights.wide_blocks,
         "more than 256 channels to a core: sticks in blocks of 256, weights not",
         code="JDW004",
@@ -164,7 +170,7 @@ CATALOGUE: tuple[Fault, ...] = (
         "block-exponent-per-32",
         "pack",
         lambda plan: (
-            _block_weights(plan) and max(plan.weight_layout.shard_channels) > BLOCK
+            _block_weights(plan) and max(weight_layout(plan).shard_channels) > BLOCK
         ),
         arithmetic.pack_with(elems=2 * BLOCK),
         "32 weights share an exponent instead of 16",
@@ -214,7 +220,7 @@ CATALOGUE: tuple[Fault, ...] = (
     Fault(
         "three-pages",
         "read",
-        lambda plan: plan.effective_tiles > weights.OLDER_PAGES,
+        lambda plan: effective_tiles(plan) > weights.OLDER_PAGES,
         weights.first_pages_only,
         "tiles of a stick past the third are never multiplied",
         code="JDW013",

@@ -19,10 +19,11 @@ from jaxdw.faults.used_chip import (
     with_maps,
 )
 from jaxdw.maps.depthwise import prepare_map
-from jaxdw.maps.indexmap import make_index_map
+from jaxdw.maps.indexmap import as_table, make_index_map
 from jaxdw.maps.maps import NO_READ
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
+from jaxdw.plan.depthwise.weights import tiles_per_reduction, weight_layout
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE, TILE_ELEMS
 
@@ -44,15 +45,18 @@ def prepare_from(
     """
 
     def inject(launch: Launch) -> Launch:
-        conv, prepare = launch.plan.conv, launch.maps.weights.prepare
+        conv, prepare = (
+            launch.plan.conv,
+            as_table(launch.maps.weights.prepare, "spoiled"),
+        )
         own = conv.channels * conv.taps
         channel, tap = np.divmod(np.arange(own), conv.taps)
         taken = source(launch.plan, channel, tap)
         found = weight_sources(launch.plan, taken)
-        table = np.arange(prepare.size + 2)
+        sources = np.arange(prepare.size + 2)
         to = weight_sources(launch.plan, np.arange(own))
-        table[to] = np.where(taken < 0, prepare.padding, found)
-        return _prepare(launch, table[index_of(prepare)])
+        sources[to] = np.where(taken < 0, prepare.padding, found)
+        return _prepare(launch, sources[index_of(prepare)])
 
     return inject
 
@@ -68,7 +72,7 @@ def flipped(plan: Plan, channel, tap):
 
 def _shard_of(plan: Plan, channel):
     """Returns for each channel its shard's first channel and count."""
-    counts = np.array(plan.weight_layout.shard_channels)
+    counts = np.array(weight_layout(plan).shard_channels)
     firsts = np.cumsum(counts) - counts
     shard = np.searchsorted(np.cumsum(counts), channel, side="right")
     shard = np.minimum(shard, len(counts) - 1)
@@ -81,7 +85,7 @@ def rotated(plan: Plan, channel, tap):
 
 
 def without_remainder(plan: Plan, channel, tap):
-    counts = plan.weight_layout.shard_channels
+    counts = weight_layout(plan).shard_channels
     kept = plan.conv.channels - counts[-1] % TILE
     return np.where(channel < kept, channel * plan.conv.taps + tap, -1)
 
@@ -94,9 +98,9 @@ def wide_blocks(launch: Launch) -> Launch:
     past the tiles that a core holds it reads zeros.
     """
     plan, pairing = launch.plan, launch.maps.pairing
-    block = plan.tiles_per_reduction * TILE
+    block = tiles_per_reduction(plan) * TILE
     tap, channel = np.divmod(index_of(pairing), plan.input_shard.channels)
-    first_tile = channel // block * plan.tiles_per_reduction
+    first_tile = channel // block * tiles_per_reduction(plan)
     met = first_tile * TILE_ELEMS + tap * block + channel % block
     met = np.minimum(met, pairing.padding)
     return with_maps(launch, pairing=make_index_map(met, pairing.size))
@@ -125,7 +129,7 @@ def prepare_as(name: WeightLayoutName, launch: Launch, num_shards: int = 0) -> L
 def misplaces(name: WeightLayoutName, plan: Plan) -> bool:
     """Whether a revision brings any core other weights than the plan's own."""
     launch = lay_out(plan)
-    counts = np.array(plan.weight_layout.shard_channels)[:, None]
+    counts = np.array(weight_layout(plan).shard_channels)[:, None]
     real = np.arange(plan.input_shard.channels) < counts
     met = [
         np.where(real[:, None], index_of(maps.composed.weights), -1)
@@ -136,14 +140,14 @@ def misplaces(name: WeightLayoutName, plan: Plan) -> bool:
 
 def overrun(launch: Launch) -> Launch:
     """Lets tiles run on over the next shards' columns instead of wrapping."""
-    layout = launch.plan.weight_layout
+    layout = weight_layout(launch.plan)
     endless = launch.plan.conv.taps * layout.stick_elems
     return _lay(launch, dataclasses.replace(layout, tiles_per_row=endless))
 
 
 def row_major_faces(launch: Launch) -> Launch:
     weights = launch.maps.weights
-    index = np.sort(index_of(weights.tilize), axis=1)
+    index = np.sort(index_of(as_table(weights.tilize, "spoiled")), axis=1)
     tilize = make_index_map(index, weights.tilize.size)
     return with_maps(launch, weights=dataclasses.replace(weights, tilize=tilize))
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Rows(NamedTuple):
 class MatrixWeights(Columns, abc.ABC):
     """The lanes and tiles of each channel shard; a weight is `channel * taps + tap`."""
 
-    @property
+    @functools.cached_property
     @abc.abstractmethod
     def rows(self) -> Rows:
         """Whole tiles of rows; each row of the matrix is read once."""

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdw.machine.memory import Memory
-from jaxdw.maps.indexmap import gather, gather_written
+from jaxdw.maps.indexmap import as_table, gather, gather_written
 from jaxdw.maps.maps import DramMaps
 from jaxdw.maps.multicast import Delivery, Multicast, handshake
 from jaxdw.maps.tiles import tilize_rows
@@ -31,8 +31,8 @@ class Upload:
 
 def upload(host: Float[Array, " elements"], maps: DramMaps, dtype: str) -> Upload:
     """Prepares, tilizes, packs and deals a flat host tensor over the DRAM banks."""
-    matrix = gather(host, maps.prepare)
-    tiles = tilize_rows(matrix, maps.tilize)
+    matrix = gather(host, as_table(maps.prepare, "kept in memory"))
+    tiles = tilize_rows(matrix, as_table(maps.tilize, "kept in memory"))
     packed = formats.pack(tiles, dtype)
     return Upload(matrix=matrix, tiles=tiles, dram=Memory.full(packed).move(maps.deal))
 

@@ -13,6 +13,7 @@ Source: ttnn 0.81.1 conv_bmm_tilize.cpp, run on ttsim @56694c8a, Wormhole and Bl
 
 import dataclasses
 from collections.abc import Hashable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
@@ -40,8 +41,8 @@ def figures(plan: Plan) -> dict[str, Hashable]:
 
 
 def figures_of_slice(
-    figures: tuple[tuple[str, Hashable], ...], most: int
-) -> tuple[tuple[tuple[str, Hashable], ...], int]:
+    figures: tuple[tuple[str, Any], ...], most: int
+) -> tuple[tuple[tuple[str, Any], ...], int]:
     """Returns the figures that give the same bits of some channels, and how many.
 
     From 32 lanes on taps follow each other whatever the shard, so that all layers of

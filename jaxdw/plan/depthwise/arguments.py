@@ -56,8 +56,11 @@ def _numbered(pairs: Iterable[tuple[str, int | str]]) -> Arguments:
 
 
 def _cb_ids(l1: L1Use) -> dict[Role, int]:
-    ids = {b.role: b.cb for b in l1.buffers if b.cb is not None}
-    return {"bias": NO_CB, "pre_tilize": NO_CB} | ids
+    ids: dict[Role, int] = {"bias": NO_CB, "pre_tilize": NO_CB}
+    for buffer in l1.buffers:
+        if buffer.cb is not None:
+            ids[buffer.role] = buffer.cb
+    return ids
 
 
 def _channels_per_shard(at: Placement) -> int:

@@ -84,7 +84,7 @@ class WeightMatrix:
             return (r * kernel_w + s) * self.padded_lanes + lane
         if self.at.scheme == "height":
             return r * self._slab + s * self.padded_lanes + lane
-        shard, inside = divmod(lane, self.shard_lanes)
+        shard, inside = lane // self.shard_lanes, lane % self.shard_lanes
         if self.at.shard.full_inner_dim:
             tap = r * kernel_w + s
             return shard * self._slab + tap * self.shard_lanes + inside

@@ -1,17 +1,19 @@
 """From a question to what ttnn 0.81.1 does with it."""
 
 import dataclasses
+from typing import cast
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.conv1d.program import CONV1D
+from jaxdw.plan.program import ProgramName
 from jaxdw.plan.regular.program import REGULAR
 from jaxdw.plan.ttnn.auto import auto_scheme
 from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.placed import place
 from jaxdw.plan.ttnn.program import Asked
-from jaxdw.plan.ttnn.route import route, takes_conv1d
+from jaxdw.plan.ttnn.route import Route, route, takes_conv1d
 from jaxdw.plan.ttnn.slices import part_scheme, slice_layer
 from jaxdw.plan.units import TILE
 
@@ -71,7 +73,7 @@ def plan_ttnn(
     shard: ShardConfig,
     compute: ComputeConfig,
     arch: Arch,
-    program: str | None = None,
+    program: ProgramName | None = None,
 ) -> Outcome:
     """Plans one depthwise convolution as ttnn 0.81.1 does.
 
@@ -88,7 +90,7 @@ def plan_ttnn(
         shard = dataclasses.replace(shard, input_layout="tile")
     way = route(conv, shard)
     if program is not None and way in PROGRAMS:
-        way = program
+        way = cast(Route, program)
     plan = Outcome(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
     if way == "matmul":
         return plan
