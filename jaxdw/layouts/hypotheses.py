@@ -28,6 +28,7 @@ from jaxdw.maps.depthwise import prepare_map
 from jaxdw.numerics import formats
 from jaxdw.plan.config import WeightLayoutName
 from jaxdw.plan.depthwise.layout import WeightLayout, make_weight_layout
+from jaxdw.plan.depthwise.weights import weight_layout
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up
 
@@ -295,7 +296,7 @@ def _moved_shards(evidence: Evidence, own: SourceIndex) -> Iterator[str]:
     want, found = parts(evidence.values(own)), parts(evidence.runs)
     moved = [core for core in range(shards) if found[core] != want[core]]
     if not moved:  # cores that these weights cannot tell apart
-        busy = [c for c in range(shards) if plan.weight_layout.shard_channels[c]]
+        busy = [c for c in range(shards) if weight_layout(plan).shard_channels[c]]
         pairs = itertools.combinations(busy, 2)
         moved = next(([a, b] for a, b in pairs if want[a] == want[b]), [])
     if not all(found[core] in want for core in moved):
