@@ -22,7 +22,7 @@ from jaxdw.maps.indexmap import IndexMap, as_table, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
 from jaxdw.maps.tiles import tilize_map
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import round_up
+from jaxdw.plan.units import FACE_ROWS, round_up
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
     maps = dataclasses.replace(
         maps,
         weights=lay_weights(
-            plan, as_table(maps.weights.prepare, "spoiled"), known=known
+            plan, as_table(maps.weights.prepare, "spoilt"), known=known
         ),
         shard=make_index_map(shard, own.size),
         halo=IndexMap(halo_index, halo.size),
@@ -181,7 +181,7 @@ def read_pages(weights: DramMaps, pages: Int[np.ndarray, "cores tiles"]) -> Dram
 
 def pages_to_earlier(launch: Launch) -> int:
     """Returns how many pages behind each weight tile the earlier launch's lies."""
-    num_tiles = len(as_table(launch.maps.weights.tilize, "spoiled").index) // 2
+    num_tiles = launch.maps.weights.tilize.destinations // FACE_ROWS // 2
     return round_up(num_tiles, launch.plan.arch.num_banks)
 
 

@@ -8,7 +8,6 @@ prepare_conv2d_weights.cpp, later than @c2aaf71d.
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from jaxdw.layouts.matrix import EVERY_CHANNEL, MatrixWeights, Rows
 class Conv1dWeights(MatrixWeights):
     """Each weight in all rows of a block, one kernel position after another."""
 
-    @functools.cached_property
-    def rows(self) -> Rows:
+    def _rows(self) -> Rows:
         row = np.arange(self.definition.conv.taps * self.cut.block_rows)
         tap = row // self.cut.block_rows
         return Rows(row=row, tap=tap, channel=np.full_like(row, EVERY_CHANNEL))

@@ -32,10 +32,13 @@ class Rows(NamedTuple):
 class MatrixWeights(Columns, abc.ABC):
     """The lanes and tiles of each channel shard; a weight is `channel * taps + tap`."""
 
-    @functools.cached_property
     @abc.abstractmethod
+    def _rows(self) -> Rows:
+        """Returns whole tiles of rows; each row of the matrix is read once."""
+
+    @functools.cached_property
     def rows(self) -> Rows:
-        """Whole tiles of rows; each row of the matrix is read once."""
+        return self._rows()
 
     @property
     def cut(self) -> Cut:

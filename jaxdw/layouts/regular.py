@@ -9,7 +9,6 @@ conv_bmm_tilize.cpp of ttnn 0.81.1; prepare_conv2d_weights.cpp @c2aaf71d.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,8 +21,7 @@ from jaxdw.layouts.matrix import NO_TAP, MatrixWeights, Rows
 class RegularWeights(MatrixWeights):
     """Each weight once, on the diagonal of its kernel position's channels."""
 
-    @functools.cached_property
-    def rows(self) -> Rows:
+    def _rows(self) -> Rows:
         blocks = self._width_blocks() if self.cut.scheme == "width" else self._blocks()
         return Rows(*np.concatenate([np.stack(block) for block in blocks], axis=1))
 
