@@ -32,9 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def plan_only(
-    conv: ConvConfig, shard: ShardConfig, program: str = "depthwise"
-) -> Plan:
+def plan_only(conv: ConvConfig, shard: ShardConfig, program: str = "depthwise") -> Plan:
     """Plans a layer with its L1, cycle bounds and findings."""
     plan = make_plan(conv, shard, program=program, must_fit=False)
     if not (plan.l1.used_bytes and plan.cycles.total and plan.findings is not None):
@@ -95,9 +93,7 @@ def main(args: argparse.Namespace) -> None:
         table.add_column(column, justify="right")
     records = []
     for name, (work, own) in works.items():
-        rate = per_second(
-            functools.partial(work, program=args.program), own, args.runs
-        )
+        rate = per_second(functools.partial(work, program=args.program), own, args.runs)
         least = LEAST_PER_SECOND.get(args.program, {}).get(name)
         cells = (f"{len(own):,}", f"{rate:,.0f}")
         table.add_row(name, *cells, "" if least is None else f"{least:,}")

@@ -1,4 +1,4 @@
-"""A device program of a few lines, in four tables, is planned, run, proved and swept."""
+"""A device program of a few lines, in four tables: planned, run, proved and swept."""
 
 import dataclasses
 

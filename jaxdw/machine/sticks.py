@@ -9,6 +9,7 @@ from jaxtyping import Array, Float32, Shaped
 
 from jaxdw.arch.arch import Arch, load_arch
 from jaxdw.errors import refuse
+from jaxdw.machine.core import float32_sticks
 from jaxdw.machine.cores import in_form
 from jaxdw.machine.depthwise import compute_sticks
 from jaxdw.maps.indexmap import HostOrDevice
@@ -47,7 +48,7 @@ def core_sticks(
     """
     refuse(compute.problems() + output_problems(output_dtype, compute))
     arithmetic = functools.partial(
-        compute_sticks,
+        _sticks,
         activation=activation,
         output_dtype=output_dtype,
         dtype="float32",
@@ -61,6 +62,11 @@ def core_sticks(
         None if bias is None else jnp.asarray(bias).astype(jnp.float32),
         arithmetic,
     )
+
+
+def _sticks(tap, weights, bias, *, compute: ComputeConfig, **options):
+    own = compute_sticks if compute.arithmetic == "fpu" else float32_sticks
+    return own(tap, weights, bias, compute=compute, **options)
 
 
 def _through(windows, weights, bias, arithmetic):
