@@ -364,3 +364,17 @@ def test_arithmetic_and_plans_measure_layers_that_fit_no_core():
     cases = [(large, jd.ShardConfig(scheme="width"))]
     for work in (plans.plan_only, plans.plan_and_maps, plans.ranking):
         assert plans.per_second(work, cases, 7) > 0
+    assert plans.plan_only(*cases[0], "ttnn").program == "regular"
+
+
+def test_plans_are_measured_of_the_program_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(plans.zoo, "MODELS", ["mobilenet_v2"])
+    monkeypatch.setattr(plans.zoo, "distinct", lambda model: [TINY])
+    line = ["plans", "--program", "regular", "--runs", "7"]
+    args = make_parser().parse_args([*line, "--json", str(tmp_path / "lines")])
+    seen = []
+    monkeypatch.setattr(
+        plans, "per_second", lambda work, cases, runs: seen.append(work(*cases[0])) or 1
+    )
+    plans.main(args)
+    assert seen[0].program == "regular"
