@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Bool, Float32, Int32
 
 from jaxdw.arch.arch import Arch
 from jaxdw.numerics import formats, fpu, mvmul, tilise
@@ -56,6 +56,7 @@ class Core:
     Attributes:
       rows, row_taps: blocks of K that hold taps of one channel, and how many each.
       shards: channel shards of `width` side by side, whose blocks follow each other.
+      parts: into which the channels of a shard are cut, each in blocks of its own.
       phases: those of the fidelity, less such as change nothing.
       partials_dtype: of the buffer that Dst is packed to after a block.
     """
@@ -67,6 +68,7 @@ class Core:
     row_taps: int
     width: int
     shards: int
+    parts: int
     phases: Sequence[int]
     partials_dtype: str
     dtype: str
@@ -118,6 +120,15 @@ class Core:
     def shard(self) -> Int32[np.ndarray, "1 channels"]:
         """The shard of each channel."""
         return np.repeat(np.arange(self.shards, dtype=np.int32), self.width)[None]
+
+    @property
+    def in_last_block(self) -> Bool[np.ndarray, "1 channels"]:
+        """Whether the last block of all holds taps of a channel.
+
+        Parts of the shards come one after the other, each of all shards in order.
+        """
+        part = np.tile(np.arange(self.width) // (self.width // self.parts), self.shards)
+        return (self.shard == self.shards - 1) & (part == self.parts - 1)
 
     def activations(
         self, first: Tap, taps: int
@@ -201,9 +212,9 @@ class Core:
 
         Those of the last shard have none.
         """
-        if self.shards == 1 or changed is dst:
+        if changed is dst or self.in_last_block.all():
             return dst
-        return jnp.where(self.shard == self.shards - 1, dst, changed)
+        return jnp.where(self.in_last_block, dst, changed)
 
     def over_rows(self, add: Callable[[Tap, Dst], Dst], rows: int, dst: Dst) -> Dst:
         """Goes through the first rows of K; in a loop if they take many steps."""

@@ -35,7 +35,7 @@ def figures(plan: Plan) -> dict[str, Hashable]:
         "kernel": plan.kernel,
         "width": plan.input_shard.channels,
         "full_inner_dim": plan.shard.full_inner_dim,
-        "act_block_w_div": plan.shard.act_block_w_div,
+        "act_block_w_div": plan.shard.act_block_w_div if plan.scheme == "width" else 1,
         "packer_l1_acc": plan.compute.packer_l1_acc,
     }
 
@@ -90,7 +90,7 @@ def compute_sticks(
         all input shards in order, their padding included.
       width: channels of one input shard, a multiple of 8.
       full_inner_dim: BLOCK: one block of K holds all kernel rows.
-      act_block_w_div: WIDTH: blocks of K of one input shard.
+      act_block_w_div: WIDTH: parts of a shard's channels, whole tiles each.
       packer_l1_acc: as asked for; in force with more than two blocks of K, or with more
         than one and a bias.
       dtype: of the activations before they are tilised.
@@ -106,7 +106,9 @@ def compute_sticks(
     """
     fp32_dest = compute.fp32_dest_acc
     taps, channels = kernel[0] * kernel[1], weights[0].shape[-1]
-    refuse(_shape_problems(scheme, taps, len(weights), width, channels))
+    refuse(
+        _shape_problems(scheme, taps, len(weights), width, channels, act_block_w_div)
+    )
     tilise.refuse_unknown(dtype, weights_dtype, output_dtype, fp32_dest=fp32_dest)
     assert compute.arithmetic == "fpu"
 
@@ -129,6 +131,7 @@ def compute_sticks(
         row_taps=row_taps,
         width=width,
         shards=shards,
+        parts=act_block_w_div,
         phases=phases,
         partials_dtype=_l1_dtype(fp32_dest) if in_l1 else output_dtype,
         dtype=dtype,
@@ -156,7 +159,7 @@ def _l1_dtype(fp32_dest: bool) -> str:
 
 
 def _shape_problems(
-    scheme: str, taps: int, num_weights: int, width: int, channels: int
+    scheme: str, taps: int, num_weights: int, width: int, channels: int, parts: int
 ) -> list[str]:
     found = []
     if num_weights != taps:
@@ -174,10 +177,16 @@ def _shape_problems(
             f"`channels` (={channels}) must be whole shards of `width` (={width}); use "
             f"{-(-channels // width) * width}"
         )
-    if scheme == "width" and width % TILE_LANES:
+    if scheme != "width" and parts != 1:
         found.append(
-            f"`width` (={width}) must be a multiple of {TILE_LANES} with "
-            f"scheme='width'; use {-(-width // TILE_LANES) * TILE_LANES}"
+            f"`act_block_w_div` (={parts}) must be 1 with scheme={scheme!r}; use 1"
+        )
+    least = TILE_LANES * parts
+    if scheme == "width" and width % least:
+        found.append(
+            f"`width` (={width}) must be a multiple of {TILE_LANES} times "
+            f"`act_block_w_div` (={parts}) with scheme='width'; use "
+            f"{-(-width // least) * least}"
         )
     if scheme == "height" and channels != width:
         found.append(

@@ -1,5 +1,7 @@
 """Blocks of K one by one, with all lanes, on the scalar oracle of the matrix unit."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import oracles_fpu as oracle
@@ -13,18 +15,18 @@ from jaxdw.numerics.sfpu import activate
 CHIPS = {"wormhole": "wormhole_b0", "blackhole": "blackhole"}
 
 
-def blocks_of(scheme, kernel, width, shards, full_inner_dim):
+def blocks_of(scheme, kernel, width, shards, full_inner_dim, parts):
     """Returns, block by block, the (tap, channel) of each lane of K; None in gaps."""
     (kh, kw), taps = kernel, range(kernel[0] * kernel[1])
     if scheme == "height" or (scheme == "block" and not full_inner_dim):
         rows = [[r * kw + s for s in range(kw)] for r in range(kh)]
     else:
         rows = [list(taps)]
-    for row in rows:
-        for shard in range(shards):
-            own = range(shard * width, (shard + 1) * width)
-            lanes = [(tap, channel) for tap in row for channel in own]
-            yield lanes + [None] * (-len(lanes) % 32)
+    for row, part, shard in itertools.product(rows, range(parts), range(shards)):
+        first = shard * width + part * (width // parts)
+        own = range(first, first + width // parts)
+        lanes = [(tap, channel) for tap in row for channel in own]
+        yield lanes + [None] * (-len(lanes) % 32)
 
 
 def pack_row(row, dtype, fp32_dest, pack_block=lambda b: oracle.kernel_block(b, 7)):
@@ -62,9 +64,8 @@ def oracle_dst(windows, weights, bias, how):
     fp32_dest, out, chip = how["fp32_dest"], how["out"], how["chip"]
     channels, phases = windows.shape[1], oracle.FIDELITY_PHASES[how["fidelity"]]
     shards = channels // how["width"]
-    blocks = list(
-        blocks_of(how["scheme"], how["kernel"], how["width"], shards, how["full"])
-    )
+    grid = (how["width"], shards, how["full"], how["parts"])
+    blocks = list(blocks_of(how["scheme"], how["kernel"], *grid))
     in_l1 = how["l1"] and len(blocks) > (2 if bias is None else 1)
     partials_dtype = ("float32" if fp32_dest else "bfloat16") if in_l1 else out
     partials = None
@@ -109,7 +110,7 @@ def oracle_dst(windows, weights, bias, how):
 CASES = {
     "scheme": "block", "kernel": (2, 3), "width": 8, "full": False, "bias": False,
     "fidelity": "HiFi2", "fp32_dest": False, "dtype": "bfloat16", "out": "bfloat16",
-    "l1": False, "chip": "wormhole", "activation": None,
+    "l1": False, "chip": "wormhole", "activation": None, "parts": 1,
 }  # fmt: skip
 F32 = {"fp32_dest": True, "out": "float32"}
 BFP8 = {"out": "bfloat8_b"}
@@ -135,6 +136,9 @@ BFP8 = {"out": "bfloat8_b"}
         {"l1": True, "bias": True, "kernel": (1, 2), "width": 16, "shards": 1},
         {"l1": True, "fp32_dest": True, "full": True, "activation": "gelu"},
         {"scheme": "width", "width": 32, "kernel": (1, 2), "l1": True, **F32},
+        {"scheme": "width", "width": 32, "kernel": (2, 2), **F32},
+        {"scheme": "width", "width": 64, "kernel": (1, 1), "parts": 2, **F32},
+        {"scheme": "height", "width": 96, "kernel": (2, 1), "l1": True, "bias": True},
         {"l1": True, "scheme": "height", "kernel": (2, 2), **F32},
         {"fp32_dest": True, "activation": "gelu"},
         {"fp32_dest": True, "activation": "relu6", "bias": True},
@@ -186,6 +190,7 @@ def test_sticks_equal_those_of_all_blocks_and_lanes(how, seed):
             kernel=how["kernel"],
             width=how["width"],
             full_inner_dim=how["full"],
+            act_block_w_div=how["parts"],
             packer_l1_acc=how["l1"],
             activation=how["activation"],
             output_dtype=how["out"],
@@ -198,3 +203,27 @@ def test_sticks_equal_those_of_all_blocks_and_lanes(how, seed):
             form=form,
         )
         assert np.asarray(got).view(np.uint32)[0].tolist() == want
+
+
+def test_denormal_partials_in_l1_are_zero():
+    """Blocks of 1.5, -1, 1 and 0 times the smallest normal number: 0.5 is lost."""
+    values = jnp.array([1.5, -1.0, 1.0, 0.0])[:, None, None] * jnp.ones((1, 1, 8))
+    how = CASES | {"scheme": "height", "kernel": (4, 1)}
+    for fp32_dest, output_dtype in ((False, "bfloat16"), (True, "float32")):
+        got = regular.compute_sticks(
+            lambda k: values[k] * 2.0**-63,
+            jnp.full((4, 1, 8), 2.0**-63),
+            None,
+            scheme=how["scheme"],
+            kernel=how["kernel"],
+            width=8,
+            packer_l1_acc=True,
+            activation=None,
+            output_dtype=output_dtype,
+            dtype="bfloat16",
+            weights_dtype="bfloat16",
+            compute=jd.ComputeConfig(fp32_dest_acc=fp32_dest),
+            arch=load_arch("wormhole_b0"),
+            form="integer",
+        )
+        assert np.asarray(got).view(np.uint32).tolist() == [[0x00800000] * 8]
