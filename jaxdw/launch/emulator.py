@@ -229,7 +229,7 @@ def emulate(
         maps = make_maps(launch)
         return run(launch, maps, image, w, bias, backend=backend).output
 
-    output = run_slices(plan, x, run_launch)
+    output = jnp.asarray(run_slices(plan, x, run_launch))
     return Emulation(plan=plan, output=output, memories=MappingProxyType({}))
 
 

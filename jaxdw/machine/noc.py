@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdw.machine.memory import Memory
-from jaxdw.maps.indexmap import gather, gather_written
+from jaxdw.maps.indexmap import IndexMap, gather, gather_written
 from jaxdw.maps.maps import DramMaps
 from jaxdw.maps.multicast import Delivery, Multicast, handshake
 from jaxdw.maps.tiles import tilize_rows
@@ -30,7 +30,12 @@ class Upload:
 
 
 def upload(host: Float[Array, " elements"], maps: DramMaps, dtype: str) -> Upload:
-    """Prepares, tilizes, packs and deals a flat host tensor over the DRAM banks."""
+    """Prepares, tilizes, packs and deals a flat host tensor over the DRAM banks.
+
+    Both maps of the matrix are tables.
+    """
+    assert isinstance(maps.prepare, IndexMap)
+    assert isinstance(maps.tilize, IndexMap)
     matrix = gather(host, maps.prepare)
     tiles = tilize_rows(matrix, maps.tilize)
     packed = formats.pack(tiles, dtype)

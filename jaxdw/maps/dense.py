@@ -60,7 +60,8 @@ def check_dense(
     pages = pages_in_l1(weights, sent, num_tiles)
     pages = pages.reshape(num_nhw_shards, -1, num_tiles)
     held = held_in_l1(weights, sent, dense.copies, num_nhw_shards).sources
-    found = held.index if held.index.ndim == 5 else held.index[None]
+    found = np.asarray(held.index)
+    found = found if found.ndim == 5 else found[None]
     _check_copies(found, held)
     in_place = np.count_nonzero(found < held.size, axis=(2, 3, 4))
     if isinstance(weights.prepare, IndexMap):

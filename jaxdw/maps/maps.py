@@ -17,10 +17,10 @@ from jaxdw.maps.dense import Dense, check_dense
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
 from jaxdw.maps.held import InL1, held_in_l1
 from jaxdw.maps.indexmap import (
+    Alike,
     FormulaMap,
     HostOrDevice,
     IndexMap,
-    Sources,
     compose,
     element_of,
     narrow,
@@ -40,7 +40,7 @@ class ProgramMaps(NamedTuple):
       pairing, dense: as in `Maps`.
     """
 
-    prepare: Callable[[Plan], Sources]
+    prepare: Callable[[Plan], IndexMap | FormulaMap]
     pairing: Callable[[Plan], IndexMap]
     dense: Callable[[Plan], Dense | None] = lambda plan: None
 
@@ -174,7 +174,10 @@ def make_maps(plan: Plan) -> Maps:
 
 
 def _dram_maps(
-    plan: Plan, prepare: Sources, shape: tuple[int, int], page_ids: np.ndarray
+    plan: Plan,
+    prepare: IndexMap | FormulaMap,
+    shape: tuple[int, int],
+    page_ids: np.ndarray,
 ) -> DramMaps:
     is_table = isinstance(prepare, IndexMap)
     tilize = tilize_map(*shape) if is_table else tilize_formula(*shape)
@@ -239,11 +242,11 @@ def check_indices(maps: Maps) -> None:
 
 
 def fitted(
-    values: Shaped[HostOrDevice, "*rows channels"], lanes: int, fill: float | bool = 0
-) -> Shaped[HostOrDevice, "*rows lanes"]:
+    values: Shaped[Alike, "*rows channels"], lanes: int, fill: float | bool = 0
+) -> Shaped[Alike, "*rows lanes"]:
     """Returns channels cut or filled up to `lanes`: cores hold whole tiles of outputs,
     and may hold fewer or more channels of windows."""
-    xp = np if isinstance(values, np.ndarray) else jax.numpy
+    xp: Any = np if isinstance(values, np.ndarray) else jax.numpy
     past = [(0, 0)] * (values.ndim - 1) + [(0, max(0, lanes - values.shape[-1]))]
     return xp.pad(values[..., :lanes], past, constant_values=fill)
 

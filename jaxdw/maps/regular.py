@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxdw.maps.dense import Dense
-from jaxdw.maps.indexmap import FormulaMap, IndexMap, Sources, make_index_map
+from jaxdw.maps.indexmap import FormulaMap, IndexMap, make_index_map
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.ttnn.matrix import WeightMatrix
 from jaxdw.plan.units import TILE, TILE_ELEMS, tile_element
@@ -30,7 +30,7 @@ def weight_rows(plan: Plan) -> Int[np.ndarray, "copies taps channels"]:
     return np.stack([matrix.row(lanes, r, s) for r, s in positions], axis=1)
 
 
-def prepare_map(plan: Plan) -> Sources:
+def prepare_map(plan: Plan) -> IndexMap | FormulaMap:
     """Returns the map from OIHW weights to the prepared matrix: table or formula."""
     rows, columns = plan.weight_matrix_shape
     held, num_weights = weight_rows(plan), plan.conv.channels * plan.conv.taps

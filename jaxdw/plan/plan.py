@@ -130,12 +130,12 @@ class Plan(Placement, abc.ABC):
         """Launches that the layer takes."""
         return 1
 
-    @property
+    @functools.cached_property
     def slice_parts(self) -> tuple[Part, ...]:
         """What of the image each launch reads and computes; empty if there is one."""
         return ()
 
-    @property
+    @functools.cached_property
     def slice_plans(self) -> "tuple[Plan, ...]":
         """The plan of each launch; this plan alone if there is one."""
         return (self,)

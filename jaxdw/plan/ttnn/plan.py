@@ -88,7 +88,7 @@ class TtnnPlan(Plan, abc.ABC):
             launch=launch,
         )
 
-    @property
+    @functools.cached_property
     def window(self) -> Window:
         """Of the first launch."""
         return self.launch.at.window

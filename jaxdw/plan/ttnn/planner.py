@@ -1,6 +1,7 @@
 """From a question to what ttnn 0.81.1 does with it."""
 
 import dataclasses
+from typing import cast
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
@@ -11,7 +12,7 @@ from jaxdw.plan.ttnn.auto import auto_scheme
 from jaxdw.plan.ttnn.outcome import Launch, Outcome
 from jaxdw.plan.ttnn.placed import place
 from jaxdw.plan.ttnn.program import Asked
-from jaxdw.plan.ttnn.route import route, takes_conv1d
+from jaxdw.plan.ttnn.route import Route, route, takes_conv1d
 from jaxdw.plan.ttnn.slices import part_scheme, slice_layer
 from jaxdw.plan.units import TILE
 
@@ -88,7 +89,7 @@ def plan_ttnn(
         shard = dataclasses.replace(shard, input_layout="tile")
     way = route(conv, shard)
     if program is not None and way in PROGRAMS:
-        way = program
+        way = cast(Route, program)
     plan = Outcome(conv=conv, shard=shard, compute=compute, arch=arch, route=way)
     if way == "matmul":
         return plan
