@@ -52,7 +52,7 @@ def figures_of_slice(
       figures: of a launch whose channels can be computed apart.
       most: channels wanted; a multiple of 32.
     """
-    own = dict(figures)
+    own: dict[str, Any] = dict(figures)
     width, (kernel_h, kernel_w) = own["width"], own["kernel"]
     if width >= TILE_LANES:
         alike = {"scheme": "height", "kernel": (1, kernel_h * kernel_w), "width": most}

@@ -199,6 +199,7 @@ def add_steps(
         found = [[terms[tap][phase] for tap in taps] for phase, taps in kinds]
         own = found[0]
         if len(set(kinds)) > 1:
+            assert choose is not None
             own = jax.tree.map(choose, *found)
         dst = unit.add(own, dst)
     return dst

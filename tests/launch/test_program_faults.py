@@ -143,6 +143,14 @@ def test_weights_that_meet_other_channels_are_refused(stage, change, way):
         output(way, plan, maps, operands)
 
 
+@pytest.mark.parametrize("program", ["regular", "conv1d"])
+def test_a_matrix_known_by_formula_gives_the_same_bits(program):
+    plan, maps, operands = case(program, formula=True)
+    want = output("composed", plan, case(program)[1], operands)
+    for way in ("composed", "bucketed", "mesh"):
+        same_bits(output(way, plan, maps, operands), want)
+
+
 @pytest.mark.parametrize("change", [read_wrong_columns, read_twice])
 def test_a_formula_s_matrix_is_refused_if_tiles_come_twice_or_not(change):
     plan, maps, operands = case("regular", formula=True)
@@ -172,12 +180,13 @@ def test_a_core_of_its_own_kind_is_found_too():
         output("composed", plan, maps, operands)
 
 
+@pytest.mark.parametrize("step", [1, -1])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_row_of_a_block_with_another_weight_is_refused(way):
+def test_a_row_of_a_block_with_another_weight_is_refused(way, step):
     plan, maps, operands = case("conv1d")
 
     def prepare(index, _):
-        index[37, 9] = index[37, 9] + 1  # position 1, row 5 of the block
+        index[37, 9] = index[37, 9] + step  # position 1, row 5 of the block
 
     maps = spoiled(maps, "weights.prepare", prepare)
     sentence = r"row 5 of kernel position 1, channel 9 of channel shard 0"

@@ -137,6 +137,7 @@ def test_each_weight_is_paired_once_with_its_own_channel(program, conv, shard):
         channel = np.arange(lanes.shape[1]) + shard * lanes.shape[1]
         want = channel * layer.taps + np.arange(layer.taps)[:, None]
         assert (real == (channel < layer.channels)).all()
+        assert (lanes[~real] == pairing.padding).all()
         np.testing.assert_array_equal(source[real], want[real])
         seen += source[real].tolist()
     assert sorted(seen) == list(range(layer.channels * layer.taps))

@@ -127,6 +127,7 @@ def test_another_program_than_the_library_s_is_said():
     conv = jd.ConvConfig(channels=64, height=1, width=40, kernel=(1, 4))
     plan = jd.make_plan(conv, program="regular")
     assert (plan.program, plan.upstream_program) == ("regular", "conv1d")
+    assert plan.weight_matrix_shape == (4 * 64, 64)  # of conv1d's a row for each of 32
     assert len(plan.findings) == 1
     assert "conv1d" in plan.findings[0].text
 
@@ -164,6 +165,8 @@ def test_launches_of_a_sliced_layer_add_up():
     plan = plan_of(row)
     launches = plan.slice_plans
     assert len(launches) == plan.slices == int(row["slices"])
+    assert plan.window.num_outputs == launches[0].window.num_outputs
+    assert plan.window.num_outputs < np.prod(plan.output_shape[:3])
     assert plan.cycles.total >= max(launch.cycles.total for launch in launches)
     assert plan.cycles.matrix_unit == sum(p.cycles.matrix_unit for p in launches)
     assert plan.own_facts()["slices"] == plan.slices

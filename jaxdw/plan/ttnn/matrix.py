@@ -7,14 +7,13 @@ Source: tt-metal prepare_conv2d_weights.cpp @c2aaf71d; 20 tensors of ttnn 0.81.1
 """
 
 import dataclasses
-from typing import TypeVar
 
 import numpy as np
 
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.units import TILE, round_up
 
-Lanes = TypeVar("Lanes", int, np.ndarray)  # one or many
+Lanes = int | np.ndarray  # one or many
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
