@@ -49,8 +49,8 @@ MUTANTS = [
         "* taps + np.arange(taps)",
         "* taps + np.arange(taps)[::-1]",
     ),
-    ("pairing", "pairing_map", "weight_rows(plan)[0]", "weight_rows(plan)[1]"),
-    ("pairing", "pairing_map", "* tiles.columns_per_core +", "* 2 +"),
+    ("pairing", "pairing_map", "copies.index[:, 0]", "copies.index[:, 1]"),
+    ("pairing", "dense_of", "* tiles.columns_per_core +", "* 2 +"),
     ("read", "_weight_maps", "weight_tile_ids(core)", "weight_tile_ids(core)[::-1]"),
     ("multicast", "make_multicast", "core % plan", "core // plan"),
 ]
