@@ -191,7 +191,7 @@ def test_one_and_two_devices_give_the_same_bits():
     assert [row["devices"] for row in found] == [1, 2, 2, 2, 2, 2]
     assert [row["nan"] > 0 for row in found] == [False] * 5 + [True]
     assert [row["exchanged"] > 0 for row in found] == [
-        False, True, True, False, False, True
+        False, False, True, True, False, True
     ]  # fmt: skip
 
 

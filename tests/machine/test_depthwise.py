@@ -74,21 +74,6 @@ def test_both_forms_equal_the_scalar_oracle(dtype, weights_dtype, fidelity, fp32
         assert got[stick].tolist() == want
 
 
-@pytest.mark.parametrize("form", ["float", "integer"])
-def test_float32_arithmetic_adds_in_kernel_position_order_and_rounds_once(form):
-    compute = jd.ComputeConfig(arithmetic="float32")
-    windows = np.array([2.0**25, 1.0, -(2.0**25)], np.float32).reshape(3, 1, 1)
-    weights, bias = np.ones((3, 1), np.float32), np.full(1, 2**-9, np.float32)
-    options = {"compute": compute, "form": form}
-    assert sticks_of(windows, weights, None, **options).view(np.float32) == 0
-    last = sticks_of(windows[[0, 2, 1]], weights, bias, **options)
-    assert last.view(np.float32) == 1  # 1 + 2**-9 is rounded to bf16, at the end
-    wide = sticks_of(
-        windows[[0, 2, 1]], weights, bias, output_dtype="float32", **options
-    )
-    assert wide.view(np.float32) == 1 + 2.0**-9
-
-
 def test_only_the_integer_form_takes_any_operands():
     """Infinity is 2**128 to the matrix unit; against the scalar oracle."""
     windows = np.full((2, 1, 16), np.inf, np.float32)
