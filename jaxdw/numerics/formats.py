@@ -109,10 +109,11 @@ def packed_values(
     """
     bits, rule = _magnitude_bits(dtype), _rule(packer)
     channels = values.shape[-1]
-    fill = [(0, 0)] * (values.ndim - 1) + [(0, -channels % BLOCK)]
-    filled = jnp.pad(values, fill)
-    held = _decode(*rule(filled.reshape(-1, BLOCK), bits), bits)
-    return held.reshape(filled.shape)[..., :channels]
+    past = -channels % BLOCK
+    if past:
+        values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, past)])
+    held = _decode(*rule(values.reshape(-1, BLOCK), bits), bits).reshape(values.shape)
+    return held[..., :channels] if past else held
 
 
 def _magnitude_bits(dtype: str) -> int:
