@@ -74,4 +74,4 @@ def test_it_is_swept_under_its_own_name():
         compute=jd.ComputeConfig(), arch="n150", program=NAME,
     )  # fmt: skip
     row = evaluate(point)
-    assert (row["program"], row["status"], row["error"]) == (NAME, "pass", None)
+    assert (row["program"], row["status"], row.get("error")) == (NAME, "pass", None)
