@@ -197,7 +197,7 @@ def test_a_long_table_says_what_it_leaves_out(capsys):
         ("--weight 0,0,0 --output 1,0,0", ["`output image` (=1) must be one of 1"]),
         ("--tile 2 --bank 12,0", ["`tile` (=2) must be", "`bank` (=12) must be"]),
         ("--core 8,0", ["`x` (=8) must be one of 8; use 0 to 7"]),
-        ("--core 5,5 --address base", ["`--core` (=(5, 5)) must be a core of the"]),
+        ("--core 5,5 --address base", ["`--core` (=(5, 5)) must be one of the"]),
         ("--core 0,0 --address 0x1000000000", ["`address` (=0x1000000000) must lie"]),
         ("--address 5", ["`--address` must come with the core it is about; add --"]),
         ("--output 0,0,0", ["`--output` must come with the weight"]),
