@@ -208,10 +208,7 @@ class Core:
         return formats.round_to(added, self.partials_dtype)
 
     def unless_last(self, dst: Dst, changed: Dst) -> Dst:
-        """Returns what Dst becomes by the blocks of K that follow a channel's own.
-
-        Those of the last shard have none.
-        """
+        """Returns `changed` for channels whose own blocks of K others follow."""
         if changed is dst or self.in_last_block.all():
             return dst
         return jnp.where(self.in_last_block, dst, changed)

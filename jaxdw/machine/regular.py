@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import refuse
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.machine.k_blocks import TILE_LANES, Core, Windows, through_dst, through_l1
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import GROUP_LANES
@@ -34,7 +34,7 @@ def figures(plan: Plan) -> dict[str, Hashable]:
         "scheme": plan.scheme,
         "kernel": plan.kernel,
         "width": plan.input_shard.channels,
-        "full_inner_dim": plan.shard.full_inner_dim,
+        "full_inner_dim": plan.scheme == "block" and plan.shard.full_inner_dim,
         "act_block_w_div": plan.shard.act_block_w_div if plan.scheme == "width" else 1,
         "packer_l1_acc": plan.compute.packer_l1_acc,
     }
@@ -102,13 +102,17 @@ def compute_sticks(
 
     Raises:
       ConfigError: a shard or a kernel that is none.
-      UnsupportedError: formats whose rule is not known (`tilise.problems`).
+      UnsupportedError: formats whose rule is not known (`tilise.refuse_unknown`).
     """
     fp32_dest = compute.fp32_dest_acc
     taps, channels = kernel[0] * kernel[1], weights[0].shape[-1]
     refuse(
         _shape_problems(scheme, taps, len(weights), width, channels, act_block_w_div)
     )
+    if full_inner_dim and scheme != "block":
+        raise ConfigError(
+            f"`full_inner_dim` (=True) must be False with scheme={scheme!r}; use False"
+        )
     tilise.refuse_unknown(dtype, weights_dtype, output_dtype, fp32_dest=fp32_dest)
     assert compute.arithmetic == "fpu"
 

@@ -193,7 +193,7 @@ def add_steps(
       a, b: SrcA and SrcB of each tap.
       choose: takes an array for each kind and returns of each its own channels.
     """
-    phases = sorted({phase for step in steps[0] for phase in step[:1]})
+    phases = sorted({phase for phase, _ in steps[0]})
     terms = [unit.products(*pair, phases) for pair in zip(a, b, strict=True)]
     for kinds in zip(*steps, strict=True):
         found = [[terms[tap][phase] for tap in taps] for phase, taps in kinds]
@@ -208,7 +208,8 @@ def add_steps(
 def empty_dst(tap: Callable[[Tap], Float32[Array, "..."]], weights: fpu.ByTap) -> Dst:
     """Returns an empty Dst of the shape of a tap's products."""
     windows = jax.eval_shape(lambda: tap(0))
-    return jnp.zeros(jnp.broadcast_shapes(windows.shape, weights[0].shape))
+    shape = jnp.broadcast_shapes(windows.shape, weights[0].shape)
+    return jnp.zeros(shape, jnp.float32)
 
 
 def over_taps(

@@ -239,12 +239,35 @@ def refused(**how):
         ({"width": 12}, r"`width` \(=12\) must be a multiple of 8; use 16"),
         ({"width": 32}, r"`channels` \(=48\) must be whole shards .*=32\); use 64"),
         ({"scheme": "width", "width": 16}, r"`width` \(=16\) must be a multiple of 32"),
+        (
+            {"scheme": "height", "width": 48, "full_inner_dim": True},
+            r"=True\) must be F",
+        ),
         ({"scheme": "height", "width": 16}, r"`width` \(=16\) must be all 48 channels"),
     ],
 )
 def test_what_no_core_has_is_refused(how, message):
     with pytest.raises(jd.ConfigError, match=message):
         refused(**how)
+
+
+@pytest.mark.parametrize("scheme", ["height", "width"])
+def test_full_inner_dim_changes_block_only(scheme):
+    """As the library has it; at 16 channels HiFi4 would give other bits."""
+    conv = jd.ConvConfig(channels=32 if scheme == "width" else 16, height=4, width=4)
+    rng = np.random.default_rng(0)
+    operands = [rng.standard_normal(s) for s in (conv.input_shape, conv.weight_shape)]
+    results = [
+        jd.emulate(
+            conv,
+            jd.ShardConfig(scheme=scheme, full_inner_dim=full),
+            *operands,
+            compute=jd.ComputeConfig(math_fidelity="HiFi4", fp32_dest_acc=True),
+            program="regular",
+        ).output
+        for full in (False, True)
+    ]
+    chex.assert_trees_all_equal(*results)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,18 @@ BFP8 = {"out": "bfloat8_b"}
         {**BFP8, "scheme": "height", "width": 40, "kernel": (1, 3)},
         {**BFP8, "scheme": "width", "width": 32, "kernel": (1, 2), "fp32_dest": True},
         {**BFP8, "l1": True, "kernel": (3, 1)},
+        {**BFP8, "width": 16, "chip": "blackhole"},
+        {
+            "scheme": "width",
+            "width": 96,
+            "parts": 3,
+            "shards": 1,
+            "kernel": (1, 1),
+            "l1": True,
+            "bias": True,
+            "fp32_dest": True,
+            "fidelity": "HiFi4",
+        },
     ],
     ids=str,
 )
