@@ -142,7 +142,7 @@ def _heat_maps(layers: dict[tuple, dict[str, list[Row]]]) -> list[html.Section]:
 
     correlation = "Lowest correlation with float64 by tt-metal's function; full tint "
     correlation += "at 0.985."
-    bound = "Lower bound of one launch, the best of a cell; a chip takes longer."
+    bound = "Lower bound of all launches, the best of a cell; a chip takes longer."
     maps: list[tuple[str, str, str, Callable]] = [
         ("fits", "Fits L1", "Configurations that fit one core's L1.", fits),
         ("pcc", "Worst PCC", correlation, worst_pcc),

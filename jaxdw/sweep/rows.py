@@ -76,7 +76,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
     Column("weight_tiles", int, "read or received by one core"),
     Column("tiles_per_bank", int, "of the fullest DRAM bank"),
     Column("multicast_bytes", int, "by one sender"),
-    Column("cycles", int, "lower bound of one launch"),
+    Column("cycles", int, "lower bound of all launches"),
     Column("cycles_binding", str, "the resource with the largest bound"),
     Column("cycles_halo", int, "lower bound of the halo"),
     Column("cycles_dram", int, "lower bound of DRAM"),
@@ -218,7 +218,8 @@ def _versions() -> dict[str, str]:
 def plan_row(plan: "Plan") -> Row:
     """Returns what a row says of its plan."""
     conv, cycles, l1 = plan.conv, plan.cycles, plan.l1
-    computed = plan.num_cores * plan.output_shard.rows * plan.output_shard.channels
+    shard = plan.output_shard
+    computed = plan.num_output_cores * shard.rows * shard.channels
     sends = bool(plan.broadcasts)
     return {
         "planned_program": plan.program,
@@ -228,7 +229,7 @@ def plan_row(plan: "Plan") -> Row:
         "nhw_shards": plan.num_nhw_shards,
         "channel_shards": plan.num_channel_shards,
         "halo_shard": joined(plan.halo_shard),
-        "out_shard": joined(plan.output_shard),
+        "out_shard": joined(shard),
         "padding_waste": round(
             1 - plan.window.num_outputs * conv.channels / computed, 6
         ),

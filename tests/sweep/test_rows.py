@@ -113,6 +113,15 @@ def test_the_figures_of_a_plan_stand_in_their_columns():
     assert plan_row(alone)["multicast_bytes"] == 0
 
 
+def test_waste_counts_the_cores_that_hold_output():
+    conv = jd.ConvConfig(channels=384, height=14, width=14, kernel=3, padding=1)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="block"), program="regular")
+    assert (plan.num_cores, plan.num_output_cores) == (56, 42)
+    assert tuple(plan.output_shard) == (32, 64)
+    waste = plan_row(plan)["padding_waste"]
+    assert waste == pytest.approx(1 - 14 * 14 * 384 / (42 * 32 * 64), abs=1e-6)
+
+
 def test_another_program_is_another_point_and_is_refused():
     point = OLD_SPACE.points()[0]
     other = dataclasses.replace(point, program="winograd")
