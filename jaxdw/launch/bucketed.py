@@ -2,11 +2,11 @@
 
 The same maps and the same cores as `emulator.run`, and the same bits, but the work is
 cut into pieces of a few sizes: channels into slices of 128 where they can be computed
-apart, output sticks into chunks,
-input sticks padded to a power of 4. What only moves is moved on the host. One
-computation is compiled for each number of kernel positions, size of input and way of
-computing, however many layers, schemes, grids and weight formats are run. The matrix
-unit's integer form is compiled only for operands that its float form refuses.
+apart, output sticks into chunks, input sticks padded to a power of 4. What only moves
+is moved on the host. One computation is compiled for each number of kernel positions,
+size of input and way of computing, however many layers, schemes, grids and weight
+formats are run. The matrix unit's integer form is compiled only for operands that its
+float form refuses.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from jaxdw.launch.host import (
     padded,
     weights_in_lanes,
 )
-from jaxdw.launch.slices import refuse_slices
+from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.machine.cores import (
     AskedForm,
     Backend,
@@ -123,7 +123,7 @@ def run_bucketed(
       ConfigError: an index that its map does not have.
       UnsupportedError: a plan of several launches, weights as `check_dense` refuses.
     """
-    refuse_slices(plan)
+    plan.refuse_slices("run_bucketed", ONE_BY_ONE)
     composed = compose_maps(maps)
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
     size = static.channels_per_core

@@ -19,7 +19,7 @@ from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.launch.composed import run_composed, trace_composed
 from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
-from jaxdw.launch.slices import refuse_slices, run_slices
+from jaxdw.launch.slices import ONE_BY_ONE, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
@@ -103,7 +103,7 @@ def run(
     x, w = _real(x, "x"), _real(w, "w")
     bias = None if bias is None else _real(bias, "bias")
     refuse(_problems(plan, x, w, bias, keep, mesh, backend))
-    refuse_slices(plan)
+    plan.refuse_slices("run", ONE_BY_ONE)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)

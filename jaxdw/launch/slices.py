@@ -6,20 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from jaxdw.errors import UnsupportedError
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.plan.plan import Plan
 
 Image = Shaped[HostOrDevice, "n h w c"]
 
 
-def refuse_slices(plan: Plan) -> None:
-    """Refuses a plan of several launches where one is run."""
-    if plan.slices > 1:
-        raise UnsupportedError(
-            f"`plan` (={plan.slices} launches) must be of one launch; use `emulate`, "
-            "or run each of `plan.slice_plans` on its part of `x`"
-        )
+ONE_BY_ONE = "use `emulate`, or run each of `plan.slice_plans` on its part of `x`"
 
 
 def run_slices(

@@ -20,13 +20,15 @@ from jaxdw.numerics.fpu import Dst, Tap
 from jaxdw.numerics.fpu_float import MANTISSA_BITS
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.ttnn.plan import TtnnPlan
 
 Windows = Callable[[Tap], Float32[Array, "sticks channels"]]
 
 
 def figures(plan: Plan) -> dict[str, Hashable]:
     """Returns what the arithmetic takes of a plan."""
-    return {"coalesced": plan.own_facts()["coalesced"]}
+    assert isinstance(plan, TtnnPlan)
+    return {"coalesced": plan.launch.blocks.coalesced}
 
 
 def compute_sticks(

@@ -23,6 +23,7 @@ from jaxdw.plan.plan import Plan
 
 Backend = Literal["xla", "pallas"]
 AskedForm = Literal["integer", "float", "by operands"]
+Figures = tuple[tuple[str, Hashable], ...]  # by keyword
 
 
 class DeviceProgram(NamedTuple):
@@ -31,15 +32,28 @@ class DeviceProgram(NamedTuple):
     Attributes:
       compute_sticks: its arithmetic, as `depthwise.compute_sticks`.
       figures: what that takes of a plan beside what all programs take, by keyword.
+      channels_part: whether channel shards can be computed apart, and give the same
+        bits, in an arithmetic with an output's dtype.
+      figures_of_slice: the figures of some channels computed apart, at most so many,
+        and how many they are.
     """
 
     compute_sticks: Callable[..., Float32[Array, "sticks channels"]]
     figures: Callable[[Plan], Mapping[str, Hashable]] = lambda plan: {}
+    channels_part: Callable[[ComputeConfig, str], bool] = lambda compute, dtype: True
+    figures_of_slice: Callable[[Figures, int], tuple[Figures, int]] = (
+        lambda figures, most: (figures, most)
+    )
 
 
 PROGRAMS = {
     "depthwise": DeviceProgram(depthwise.compute_sticks),
-    "regular": DeviceProgram(regular.compute_sticks, regular.figures),
+    "regular": DeviceProgram(
+        regular.compute_sticks,
+        regular.figures,
+        regular.channels_part,
+        regular.figures_of_slice,
+    ),
     "conv1d": DeviceProgram(conv1d.compute_sticks, conv1d.figures),
 }
 
@@ -56,7 +70,7 @@ class Static:
     """
 
     program: str
-    figures: tuple[tuple[str, Hashable], ...]
+    figures: Figures
     num_channel_shards: int
     num_output_shards: int
     channels_per_core: int
@@ -75,16 +89,9 @@ class Static:
 
 
 def channels_part(static: Static) -> bool:
-    """Whether channel shards can be computed apart, and give the same bits.
-
-    Blocks of `regular` follow each other over the shards of the input, which shows in
-    partials that packing changes and in how many there are.
-    """
-    return static.program != "regular" or not (
-        static.compute.fp32_dest_acc
-        or static.compute.packer_l1_acc
-        or static.output_dtype == "bfloat8_b"
-    )
+    """Whether channel shards can be computed apart, and give the same bits."""
+    program = PROGRAMS[static.program]
+    return program.channels_part(static.compute, static.output_dtype)
 
 
 def of_slice(static: Static, most: int) -> tuple[Static, int]:
@@ -94,9 +101,7 @@ def of_slice(static: Static, most: int) -> tuple[Static, int]:
       static: of a launch whose channels can be (`channels_part`).
       most: channels wanted; a multiple of 32.
     """
-    if static.program != "regular":
-        return static, most
-    figures, size = regular.figures_of_slice(static.figures, most)
+    figures, size = PROGRAMS[static.program].figures_of_slice(static.figures, most)
     return dataclasses.replace(static, figures=figures), size
 
 

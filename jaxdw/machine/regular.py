@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
 from jaxdw.arch.arch import Arch
-from jaxdw.errors import ConfigError, refuse
+from jaxdw.errors import refuse
 from jaxdw.machine.k_blocks import TILE_LANES, Core, Windows, through_dst, through_l1
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import GROUP_LANES
@@ -38,6 +38,17 @@ def figures(plan: Plan) -> dict[str, Hashable]:
         "act_block_w_div": plan.shard.act_block_w_div if plan.scheme == "width" else 1,
         "packer_l1_acc": plan.compute.packer_l1_acc,
     }
+
+
+def channels_part(compute: ComputeConfig, output_dtype: str) -> bool:
+    """Whether channel shards can be computed apart, and give the same bits.
+
+    Blocks follow each other over the shards of the input, which shows in partials that
+    packing changes and in how many there are.
+    """
+    return not (
+        compute.fp32_dest_acc or compute.packer_l1_acc or output_dtype == "bfloat8_b"
+    )
 
 
 def figures_of_slice(
@@ -106,13 +117,14 @@ def compute_sticks(
     """
     fp32_dest = compute.fp32_dest_acc
     taps, channels = kernel[0] * kernel[1], weights[0].shape[-1]
-    refuse(
-        _shape_problems(scheme, taps, len(weights), width, channels, act_block_w_div)
+    found = _shape_problems(
+        scheme, taps, len(weights), width, channels, act_block_w_div
     )
     if full_inner_dim and scheme != "block":
-        raise ConfigError(
+        found.append(
             f"`full_inner_dim` (=True) must be False with scheme={scheme!r}; use False"
         )
+    refuse(found)
     tilise.refuse_unknown(dtype, weights_dtype, output_dtype, fp32_dest=fp32_dest)
     assert compute.arithmetic == "fpu"
 

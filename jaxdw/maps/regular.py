@@ -12,7 +12,7 @@ from jaxtyping import Int
 from jaxdw.maps.dense import Dense
 from jaxdw.maps.indexmap import FormulaMap, IndexMap, make_index_map
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.ttnn.matrix import WeightMatrix
+from jaxdw.plan.ttnn.plan import TtnnPlan
 from jaxdw.plan.units import TILE, TILE_ELEMS, tile_element
 
 MOST_ELEMS = 2**24  # of a matrix that is made as a table
@@ -20,7 +20,8 @@ MOST_ELEMS = 2**24  # of a matrix that is made as a table
 
 def weight_rows(plan: Plan) -> Int[np.ndarray, "copies taps channels"]:
     """Returns the rows of the matrix that hold each weight, in its channel's column."""
-    matrix: WeightMatrix = plan.launch.weights  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(plan, TtnnPlan)
+    matrix = plan.launch.weights
     channels, (kernel_h, kernel_w) = plan.conv.channels, plan.conv.kernel
     if plan.program == "regular":
         lanes = np.arange(channels)[None]

@@ -113,6 +113,11 @@ class CoreGrid:
             for shard, rect in enumerate(rects)
         )
 
+    def weight_readers(self) -> tuple[int, ...]:
+        """Returns the cores that read weights from DRAM, in core order."""
+        senders = sorted(broadcast.sender for broadcast in self.broadcasts())
+        return tuple(senders or range(self.num_cores))
+
 
 def search_core_grid(
     scheme: Scheme,

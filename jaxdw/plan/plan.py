@@ -63,9 +63,13 @@ class Plan(Placement, abc.ABC):
         shard: ShardConfig,
         compute: ComputeConfig,
         arch: Arch,
-        core_grid: CoreGrid,
+        core_grid: CoreGrid | None = None,
     ) -> "Plan":
-        """Returns the plan on these cores, whether it fits L1 or not."""
+        """Returns the plan, whether it fits L1 or not.
+
+        Args:
+          core_grid: of `find_core_grid`, which is asked if None.
+        """
 
     @abc.abstractmethod
     def _decide_weights(self) -> WeightPages: ...
@@ -140,11 +144,14 @@ class Plan(Placement, abc.ABC):
         """The plan of each launch; this plan alone if there is one."""
         return (self,)
 
-    def refuse_slices(self, question: str) -> None:
+    def refuse_slices(
+        self, question: str, way_out: str = "use one of `plan.slice_plans`"
+    ) -> None:
         """Returns if the layer takes one launch.
 
         Args:
           question: that is asked of a plan, its name.
+          way_out: what to do instead.
 
         Raises:
           UnsupportedError: a layer of several launches, of which the plan describes
@@ -152,8 +159,8 @@ class Plan(Placement, abc.ABC):
         """
         if self.slices > 1:
             raise UnsupportedError(
-                f"`{question}` must be asked of one launch, and this layer takes "
-                f"{self.slices}; use one of `plan.slice_plans`"
+                f"`plan` (={self.slices} launches) must be of one launch for "
+                f"`{question}`; {way_out}"
             )
 
     @property
@@ -169,8 +176,7 @@ class Plan(Placement, abc.ABC):
     @functools.cached_property
     def weight_readers(self) -> tuple[int, ...]:
         """The cores that read weights from DRAM, in core order."""
-        senders = {broadcast.sender for broadcast in self.broadcasts}
-        return tuple(sorted(senders)) or tuple(range(self.num_output_cores))
+        return self.output_grid.weight_readers()
 
     @property
     def upstream_program(self) -> ProgramName | str:
@@ -216,7 +222,7 @@ class Plan(Placement, abc.ABC):
 
     @functools.cached_property
     def cycles(self) -> CycleBounds:
-        """Lower bounds on the cycles of one launch."""
+        """Lower bounds on the cycles of all launches."""
         return self._decide_cycles()
 
     @functools.cached_property

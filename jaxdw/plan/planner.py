@@ -61,9 +61,7 @@ def make_plan(
     refuse(_problems(kind, conv, shard, compute, arch))
     if shard.scheme == "auto" and not kind.chooses_scheme:
         return _rank(kind, conv, shard, compute, arch, must_fit)[0]
-    plan = kind.place(
-        conv, shard, compute, arch, kind.find_core_grid(conv, shard, arch)
-    )
+    plan = kind.place(conv, shard, compute, arch)
     if must_fit and not plan.l1.fits:
         named = f"the program {plan.program} of {plan.tree}"
         raise L1OutOfMemory(
@@ -105,11 +103,10 @@ def rank_plans(
 
 def _kind(program: str, conv: ConvConfig) -> type[Plan]:
     """Returns the program of that name; `ttnn` is whichever ttnn 0.81.1 takes."""
-    if program == TTNN and not conv.problems():
+    if program == TTNN:
+        refuse(conv.problems())
         program = RegularPlan.chosen(conv)
     if program not in PROGRAMS:
-        if program == TTNN:
-            refuse(conv.problems())
         raise ConfigError(
             f"`program` (={program!r}) must be one of {', '.join((*PROGRAMS, TTNN))}"
         )
@@ -137,8 +134,7 @@ def _candidates(
 ) -> Iterator[Plan]:
     """Yields one plan for each scheme and core grid that a limit can lead to."""
     if shard.keeps_cores:
-        core_grid = kind.find_core_grid(conv, shard, arch)
-        yield kind.place(conv, shard, compute, arch, core_grid)
+        yield kind.place(conv, shard, compute, arch)
         return
     limit_x, limit_y = shard.grid or arch.grid
     everywhere = [(x, y) for y in range(1, limit_y + 1) for x in range(1, limit_x + 1)]
@@ -217,7 +213,7 @@ def _tree_suggestion(plan: Plan, free: ShardConfig) -> tuple[ShardConfig | None,
         if _problems(type(plan), *asked):
             continue
         try:
-            found = type(plan).place(*asked, plan.core_grid)
+            found = type(plan).place(*asked)
         except UnsupportedError:
             continue
         if found.l1.fits:

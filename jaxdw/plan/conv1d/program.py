@@ -8,7 +8,6 @@ from jaxdw.plan.conv1d.weights import tile_rows, weight_matrix
 from jaxdw.plan.ttnn.blocks import BlockConfig, block_refusal
 from jaxdw.plan.ttnn.placed import Placed
 from jaxdw.plan.ttnn.program import TtnnProgram
-from jaxdw.plan.ttnn.route import takes_conv1d
 
 
 def refusal(at: Placed, blocks: BlockConfig) -> str | None:
@@ -21,7 +20,6 @@ def refusal(at: Placed, blocks: BlockConfig) -> str | None:
 
 CONV1D = TtnnProgram(
     name="conv1d",
-    takes=takes_conv1d,
     defects=DEFECTS,
     block_config=block_config,
     buffers=buffers,

@@ -105,8 +105,9 @@ class DepthwisePlan(Plan):
         shard: ShardConfig,
         compute: ComputeConfig,
         arch: Arch,
-        core_grid: CoreGrid,
+        core_grid: CoreGrid | None = None,
     ) -> "DepthwisePlan":
+        core_grid = core_grid or cls.find_core_grid(conv, shard, arch)
         window = Window(conv)
         before_halo = input_shard(
             cast(Scheme, shard.scheme),

@@ -7,11 +7,9 @@ from jaxdw.plan.regular.findings import DEFECTS
 from jaxdw.plan.regular.weights import tile_rows, weight_matrix
 from jaxdw.plan.ttnn.blocks import block_refusal
 from jaxdw.plan.ttnn.program import TtnnProgram
-from jaxdw.plan.ttnn.route import takes_conv1d
 
 REGULAR = TtnnProgram(
     name="regular",
-    takes=lambda conv: not takes_conv1d(conv),
     defects=DEFECTS,
     block_config=block_config,
     buffers=buffers,

@@ -7,7 +7,6 @@ from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Finding, met
-from jaxdw.plan.grid import Broadcast
 from jaxdw.plan.l1 import CircularBuffer, L1Use
 from jaxdw.plan.program import WeightPages
 from jaxdw.plan.ttnn.blocks import BlockConfig
@@ -49,25 +48,6 @@ class Launch:
     def cycles(self) -> CycleBounds:
         """Lower bounds on the cycles of this launch."""
         return self.program.cycles(self.at, self.blocks)
-
-    @functools.cached_property
-    def broadcasts(self) -> tuple[Broadcast, ...]:
-        """Who multicasts weights to whom; cores are those of the output grid."""
-        return self.at.output_grid.broadcasts()
-
-    @functools.cached_property
-    def weight_readers(self) -> tuple[int, ...]:
-        """The cores of the output grid that read weights from DRAM."""
-        senders = {broadcast.sender for broadcast in self.broadcasts}
-        return tuple(sorted(senders)) or tuple(range(self.at.output_grid.num_cores))
-
-    def weight_tile_ids(self, core: int) -> tuple[int, ...]:
-        """Returns the tile ids of a core of the output grid, in reading order.
-
-        A multicast receiver's are those of its sender.
-        """
-        start = core % self.at.output_columns * self.at.out_w_tiles
-        return self.weight_pages.tile_ids(start)
 
     @functools.cached_property
     def weight_pages(self) -> WeightPages:
@@ -148,19 +128,22 @@ class Outcome:
             return None
         return self.launch.weights.rows, self.launch.weights.columns
 
+    def asked_of(self, program: TtnnProgram) -> Asked:
+        """Returns the layer as a question to a program."""
+        return Asked(
+            conv=self.conv,
+            shard=self.shard,
+            compute=self.compute,
+            arch=self.arch,
+            program=program,
+        )
+
     @functools.cached_property
     def num_launches_instead(self) -> int:
         """Launches that the default path takes of a layer refused in L1."""
         if self.message is None or self.launch is None or self.slicing is not None:
             return 0
-        asked = Asked(
-            conv=self.conv,
-            shard=self.shard,
-            compute=self.compute,
-            arch=self.arch,
-            program=self.launch.program,
-        )
-        return slice_layer(asked).num_slices
+        return slice_layer(self.asked_of(self.launch.program)).num_slices
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -71,14 +71,18 @@ class TtnnPlan(Plan, abc.ABC):
     ) -> "TtnnPlan":
         outcome = planner.plan_ttnn(conv, shard, compute, arch, cls.program)
         launch = outcome.launch or planner.first_launch(outcome, cls.program)
+        return cls._of_launch(outcome, launch, shard)
+
+    @classmethod
+    def _of_launch(
+        cls, outcome: Outcome, launch: Launch, shard: ShardConfig
+    ) -> "TtnnPlan":
         at = launch.at
-        if shard.scheme != at.scheme:
-            shard = dataclasses.replace(shard, scheme=at.scheme)
         return cls(
-            conv=conv,
-            shard=shard,
-            compute=compute,
-            arch=arch,
+            conv=outcome.conv,
+            shard=dataclasses.replace(shard, scheme=at.scheme),
+            compute=outcome.compute,
+            arch=outcome.arch,
             core_grid=at.core_grid,
             output_grid=at.output_grid,
             input_shard=at.input_shard,
@@ -144,22 +148,10 @@ class TtnnPlan(Plan, abc.ABC):
 
     def _plan_of(self, conv: ConvConfig) -> "TtnnPlan":
         launch = planner.slice_launch(self.outcome, conv, self.program)
-        at = launch.at
         outcome = dataclasses.replace(
             self.outcome, conv=conv, launch=launch, slicing=None, message=launch.message
         )
-        return dataclasses.replace(
-            self,
-            conv=conv,
-            shard=dataclasses.replace(at.shard, scheme=at.scheme),
-            core_grid=at.core_grid,
-            output_grid=at.output_grid,
-            input_shard=at.input_shard,
-            halo_shard=at.halo_shard,
-            output_shard=at.output_shard,
-            outcome=outcome,
-            launch=launch,
-        )
+        return self._of_launch(outcome, launch, launch.at.shard)
 
     @property
     def weight_matrix_shape(self) -> tuple[int, int]:

@@ -106,9 +106,7 @@ def plan_ttnn(
             "padded image: ttnn folds it into channels, another convolution; use "
             "another stride or program='depthwise'"
         )
-    asked = Asked(
-        conv=conv, shard=shard, compute=compute, arch=arch, program=PROGRAMS[way]
-    )
+    asked = plan.asked_of(PROGRAMS[way])
     if shard.enable_activation_reuse and shard.scheme in ("auto", "height"):
         return dataclasses.replace(plan, message=_reuse_message(asked))
     if shard.memory == "dram":
@@ -119,13 +117,13 @@ def plan_ttnn(
 
 def first_launch(outcome: Outcome, program: str) -> Launch:
     """Returns the launch of a layer that the library does not launch, all the same."""
-    asked = _asked(outcome, program)
+    asked = outcome.asked_of(PROGRAMS[program])
     return _launch(asked, _scheme(asked))
 
 
 def slice_launch(outcome: Outcome, part: ConvConfig, program: str) -> Launch:
     """Returns the launch of one of several slices."""
-    asked = _asked(outcome, program)
+    asked = outcome.asked_of(PROGRAMS[program])
     of_part = dataclasses.replace(
         asked,
         conv=part,
@@ -133,16 +131,6 @@ def slice_launch(outcome: Outcome, part: ConvConfig, program: str) -> Launch:
     )
     scheme = part_scheme(asked, part)
     return _launch(of_part, scheme, is_part=True)
-
-
-def _asked(outcome: Outcome, program: str) -> Asked:
-    return Asked(
-        conv=outcome.conv,
-        shard=outcome.shard,
-        compute=outcome.compute,
-        arch=outcome.arch,
-        program=PROGRAMS[program],
-    )
 
 
 def _in_slices(plan: Outcome, asked: Asked) -> Outcome:

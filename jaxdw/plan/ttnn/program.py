@@ -21,15 +21,12 @@ class TtnnProgram:
     """The decisions of one program factory, integers only.
 
     Attributes:
-      takes: whether the library itself gives it a layer that is no matmul's.
       buffers: circular buffers in order of creation; of the estimate if True.
       refusal: what the factory refuses before it creates buffers, None if nothing.
       tile_rows: of the weights, in the order that cores read them.
     """
 
     name: TtnnProgramName
-    tree: str = "ttnn 0.81.1"
-    takes: Callable[[ConvConfig], bool]
     defects: tuple[Defect, ...]
     block_config: Callable[[Placed], BlockConfig]
     buffers: Callable[[Placed, BlockConfig, bool], tuple[CircularBuffer, ...]]

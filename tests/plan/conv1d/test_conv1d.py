@@ -17,6 +17,11 @@ def launch_of(conv=LAYER, arch="n150", compute=None, **shard):
     return plan_ttnn(conv, shard, compute, jd.load_arch(arch)).launch
 
 
+def plan_of(**shard):
+    shard, compute = jd.ShardConfig(**shard), default_compute(LAYER)
+    return jd.make_plan(LAYER, shard, compute, program="ttnn", must_fit=False)
+
+
 @pytest.mark.parametrize(
     ("arch", "changes", "coalesced"),
     [
@@ -102,15 +107,16 @@ def test_height_blocks_are_tilised_one_after_the_other():
 
 @pytest.mark.parametrize("scheme", ["block", "width"])
 def test_other_shardings_read_no_weights_in_order(scheme):
-    launch = launch_of(scheme=scheme)
+    plan = plan_of(scheme=scheme)
     with pytest.raises(jd.UnsupportedError, match=f"'{scheme}'.*must be 'height'"):
-        launch.weight_tile_ids(0)
+        plan.weight_tile_ids(0)
 
 
 def test_the_first_core_fetches_the_weights_of_all():
-    launch = launch_of()
-    assert launch.weight_readers == (0,)
+    plan = plan_of()
+    launch = plan.launch
+    assert plan.weight_readers == (0,)
     tiles = 4 * 2
-    assert launch.weight_tile_ids(5) == tuple(range(tiles))
+    assert plan.weight_tile_ids(5) == tuple(range(tiles))
     assert launch.cycles.dram == launch.cycles.multicast == tiles * 2048 // 32
     assert launch.cycles.l1_reads == 32 * 4 * 64 * 2 // 32

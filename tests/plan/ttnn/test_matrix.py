@@ -88,24 +88,23 @@ def test_no_two_weights_share_a_row(layer, input_layout):
 @given(strategies.ttnn_layers(), st.sampled_from([False, True]))
 def test_the_readers_of_all_columns_cover_the_matrix_once(layer, full_inner_dim):
     conv, shard = layer
-    launch = launch_of(conv, scheme=shard.scheme, full_inner_dim=full_inner_dim)
+    shard = jd.ShardConfig(scheme=shard.scheme, full_inner_dim=full_inner_dim)
+    compute = default_compute(conv)
+    plan = jd.make_plan(conv, shard, compute, program="ttnn", must_fit=False)
+    launch = plan.launch
     at = launch.at
     if launch.program.name == "conv1d" and at.scheme != "height":
         with pytest.raises(jd.UnsupportedError, match=f"'{at.scheme}'.*'height'"):
-            launch.weight_tile_ids(0)
+            plan.weight_tile_ids(0)
         return
     ids = [
-        tile
-        for core in range(at.output_columns)
-        for tile in launch.weight_tile_ids(core)
+        tile for core in range(at.output_columns) for tile in plan.weight_tile_ids(core)
     ]
     tile_rows, tile_columns = launch.weights.tile_grid
     assert sorted(ids) == list(range(tile_rows * tile_columns))
     last = at.output_grid.num_cores - 1
-    assert launch.weight_tile_ids(last) == launch.weight_tile_ids(
-        last % at.output_columns
-    )
+    assert plan.weight_tile_ids(last) == plan.weight_tile_ids(last % at.output_columns)
     expected = range(at.output_grid.num_cores if at.scheme == "width" else 1)
     if at.scheme == "block":
         expected = range(at.output_columns)
-    assert launch.weight_readers == tuple(expected)
+    assert plan.weight_readers == tuple(expected)

@@ -8,7 +8,7 @@ import ttnn_rows
 import jaxdw as jd
 from jaxdw.plan.ttnn.operations import operations
 from jaxdw.plan.ttnn.planner import default_compute, plan_ttnn, problems
-from jaxdw.plan.ttnn.route import route
+from jaxdw.plan.ttnn.route import route, takes_conv1d
 
 ARCH = jd.load_arch("n150")
 ROW = {"channels": 64, "height": 1, "width": 67, "kernel": (1, 4)}
@@ -61,10 +61,11 @@ def test_a_program_may_be_chosen_against_the_library():
     asked = conv, jd.ShardConfig(), jd.ComputeConfig(), ARCH
     own, other = plan_ttnn(*asked), plan_ttnn(*asked, program="regular")
     assert (own.route, other.route) == ("conv1d", "regular")
-    assert own.launch.program.takes(conv)
-    assert not other.launch.program.takes(conv)
+    assert takes_conv1d(conv)
+    names = own.launch.program.name, other.launch.program.name
+    assert names == ("conv1d", "regular")
     assert problems(*asked, program="conv1d") == []
-    assert own.launch.broadcasts[0].num_dests == 1
+    assert own.launch.at.output_grid.broadcasts()[0].num_dests == 1
     for changes in ({"bias": True}, {"height": 2}, {"kernel": (2, 4), "padding": 1}):
         (sentence,) = problems(
             jd.ConvConfig(**ROW | changes), *asked[1:], program="conv1d"
