@@ -87,12 +87,13 @@ def jaxdw(
     compute: ComputeConfig,
     shard: ShardConfig,
     arch: str = "wormhole_b0",
+    program: str = "depthwise",
     synchronous: bool = False,
 ) -> Prepared:
     """Prepares `run`; `synchronous` computes in the thread that calls."""
     if synchronous:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
-    plan = make_plan(conv, shard, compute, arch, must_fit=False)
+    plan = make_plan(conv, shard, compute, arch, program=program, must_fit=False)
     maps = make_maps(plan)
     inputs, weights = jnp.asarray(x), jnp.asarray(w)
     facts = {

@@ -48,6 +48,7 @@ from bench.layers import (
 )
 from jaxdw.errors import refuse
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
+from jaxdw.plan.planner import PROGRAMS
 
 TORCH = "torch channels_last"
 LAX = "lax.conv_general_dilated"
@@ -87,22 +88,36 @@ GOALS = (
         for way in map(name_of, WAYS)
         for scheme in ("block", "width")
     ),
+    *(
+        Goal(what=f"fpu {fidelity} height regular", over=way, asked=1.3)
+        for fidelity, way in (("LoFi", "fpu LoFi height"), ("HiFi4", "fpu HiFi4 height"))
+    ),
 )
 
 
-def contenders(schemes: Sequence[Scheme]) -> list[Contender]:
-    """Returns all contenders, those of one process next to each other."""
+def contenders(
+    schemes: Sequence[Scheme], programs: Sequence[str] = ("depthwise",)
+) -> list[Contender]:
+    """Returns all contenders, those of one process next to each other.
+
+    In float32 all device programs compute alike: only `depthwise` is among them.
+    """
     found = [
         Contender(
-            name=f"{name_of(compute)} {scheme}",
+            name=f"{name_of(compute)} {scheme}{_suffix(program)}",
             process=name_of(compute),
             prepare=functools.partial(
-                jaxdw, compute=compute, shard=ShardConfig(scheme=scheme)
+                jaxdw,
+                compute=compute,
+                shard=ShardConfig(scheme=scheme),
+                program=program,
             ),
             compute=compute,
         )
         for compute in WAYS
         for scheme in schemes
+        for program in programs
+        if program == "depthwise" or compute.arithmetic == "fpu"
     ]
     synchronous = functools.partial(
         jaxdw, compute=WAYS[0], shard=ShardConfig(), synchronous=True
@@ -129,11 +144,19 @@ def contenders(schemes: Sequence[Scheme]) -> list[Contender]:
     ]
 
 
+def _suffix(program: str) -> str:
+    return "" if program == "depthwise" else f" {program}"
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--layer", type=layer_of, metavar="CxHxW[kK][sS][nN]")
     what.add_argument("--models", type=names, default=(), help="joined by commas")
     parser.add_argument("--schemes", type=names, default=("height",))
+    parser.add_argument(
+        "--programs", type=names, default=("depthwise",), metavar="NAMES",
+        help=f"any of {', '.join(PROGRAMS)}, joined by commas",
+    )  # fmt: skip
     parser.add_argument(
         "--only", type=names, default=(), metavar="PARTS",
         help="contenders whose name holds one of these, joined by commas",
@@ -149,16 +172,21 @@ def main(args: argparse.Namespace) -> None:
             for scheme in args.schemes
             if scheme not in get_args(Scheme)
         ]
+        + [
+            f"`--programs` (={program}) must be among {', '.join(PROGRAMS)}"
+            for program in args.programs
+            if program not in PROGRAMS
+        ]
     )
     suites: Suites = {model: bare_layers(model) for model in args.models}
     if not suites:
         layer = args.layer or layer_of(DEFAULT_LAYER)
         suites = {layer_name(layer): Counter([layer])}
     convs = list(dict.fromkeys(itertools.chain.from_iterable(suites.values())))
-    found = contenders(args.schemes)
+    found = contenders(args.schemes, args.programs)
     if args.only:
+        legal = ", ".join(c.name for c in found)
         found = [c for c in found if any(part in c.name for part in args.only)]
-        legal = ", ".join(c.name for c in contenders(args.schemes))
         parts = ",".join(args.only)
         refuse([] if found else [f"`--only` (={parts}) must be part of one of {legal}"])
     records = compete(found, convs, args.runs)
@@ -265,8 +293,8 @@ def _layers_table(
 
 def _beside_height(name: str, contenders: list[str]) -> bool:
     """Whether a contender differs from another, shown in its place, by its scheme."""
-    way, _, scheme = name.rpartition(" ")
-    return scheme in ("block", "width") and f"{way} height" in contenders
+    words = ["height" if w in ("block", "width") else w for w in name.split()]
+    return " ".join(words) in set(contenders) - {name}
 
 
 def _sums_table(
