@@ -90,7 +90,10 @@ GOALS = (
     ),
     *(
         Goal(what=f"fpu {fidelity} height regular", over=way, asked=1.3)
-        for fidelity, way in (("LoFi", "fpu LoFi height"), ("HiFi4", "fpu HiFi4 height"))
+        for fidelity, way in (
+            ("LoFi", "fpu LoFi height"),
+            ("HiFi4", "fpu HiFi4 height"),
+        )
     ),
 )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxdw.judge.compare import pcc, ulp_distance
     from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
+    from jaxdw.launch.resident import LoadedLaunch, load
     from jaxdw.layouts.certificate import Certificate, certify
     from jaxdw.layouts.identify import identify
     from jaxdw.layouts.misread import misread
@@ -45,6 +46,7 @@ _ROOMS = {
     "Emulation": "launch.emulator",
     "Finding": "plan.findings",
     "L1OutOfMemory": "plan.l1",
+    "LoadedLaunch": "launch.resident",
     "Maps": "maps.maps",
     "Plan": "plan.plan",
     "ScheduleVerdict": "schedule.verdict",
@@ -60,6 +62,7 @@ _ROOMS = {
     "identify": "layouts.identify",
     "judge_schedule": "schedule.verdict",
     "laboratory": "faults.laboratory",
+    "load": "launch.resident",
     "load_arch": "arch.arch",
     "make_maps": "maps.maps",
     "make_plan": "plan.planner",
@@ -82,7 +85,7 @@ __all__ = [  # noqa: RUF022
     "ConvConfig", "ShardConfig", "ComputeConfig", "Arch", "load_arch",
     "ConfigError", "UnsupportedError", "L1OutOfMemory",
     "Plan", "make_plan", "rank_plans", "Finding",
-    "Maps", "make_maps", "Emulation", "run", "emulate",
+    "Maps", "make_maps", "Emulation", "run", "emulate", "load", "LoadedLaunch",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
     "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",

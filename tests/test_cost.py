@@ -15,10 +15,10 @@ from jaxdw.machine.cores import static_of
 from jaxdw.models import zoo
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
-WAYS = {  # flops to a kernel position of an output
-    "float32": (FLOAT32, 10.5),
-    "LoFi": (jd.ComputeConfig(math_fidelity="LoFi"), 32),
-    "HiFi4": (jd.ComputeConfig(math_fidelity="HiFi4"), 92),
+WAYS = {  # operations to a kernel position of an output, and kernels
+    "float32": (FLOAT32, 10.5, 3),
+    "LoFi": (jd.ComputeConfig(math_fidelity="LoFi"), 22, 12),
+    "HiFi4": (jd.ComputeConfig(math_fidelity="HiFi4"), 62, 13),
 }
 
 
@@ -41,9 +41,10 @@ def planned(scheme: str, compute: jd.ComputeConfig, **layer):
     return jd.make_plan(conv, jd.ShardConfig(scheme=scheme), compute, must_fit=False)
 
 
-def lowered(plan: jd.Plan, form: str):
+def lowered(plan: jd.Plan, form: str, *, strided: bool = False):
     x, w = jnp.ones(plan.conv.input_shape), jnp.ones(plan.conv.weight_shape)
-    leaves, structure = jax.tree.flatten(jd.make_maps(plan).composed)
+    maps = jd.make_maps(plan)
+    leaves, structure = jax.tree.flatten(maps.strided if strided else maps.composed)
     static = static_of(plan)
 
     def run(leaves, x, w):
@@ -53,19 +54,22 @@ def lowered(plan: jd.Plan, form: str):
     return jax.jit(run).lower(leaves, x, w).compile()
 
 
+@pytest.mark.parametrize("strided", [True, False])
 @pytest.mark.parametrize("scheme", ["height", "width", "block"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_is_three_kernels_and_one_gather_for_each_tap(way, scheme):
-    compute, most_flops = WAYS[way]
+def test_a_run_is_a_few_kernels_and_reads_windows_as_slices(way, scheme, strided):
+    """One gather is that of the weights; without slices there is one for each tap."""
+    compute, most_operations, most_kernels = WAYS[way]
     plan = planned(scheme, compute, padding=1)
-    done = lowered(plan, form="float")
+    done = lowered(plan, form="float", strided=strided)
     text, cost = done.as_text(), done.cost_analysis()
-    assert len(re.findall(r"= \S+ gather\(", text)) == plan.conv.taps + 1  # and weights
-    assert len(re.findall(r"= \S+ fusion\(", text)) <= 4
+    of_taps = 0 if strided else plan.conv.taps
+    assert len(re.findall(r"= \S+ gather\(", text)) == of_taps + 1
+    assert len(re.findall(r"= \S+ fusion\(", text)) <= most_kernels
     outputs = math.prod(plan.output_shape)
     user_bytes = 4 * (math.prod(plan.conv.input_shape) + outputs)
-    assert cost["bytes accessed"] < 1.7 * user_bytes
-    assert cost["flops"] < most_flops * outputs * plan.conv.taps
+    assert cost["bytes accessed"] < 4.2 * user_bytes
+    assert cost["flops"] < most_operations * outputs * plan.conv.taps
     assert done.memory_analysis().temp_size_in_bytes < 0.4 * user_bytes
 
 

@@ -249,6 +249,5 @@ def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
         ),
         windows_written=or_all(maps.windows_written, (shards, rows)),
         collect=maps.collect or IndexMap(outputs, shards * rows),
-        no_poison=False,
         lanes=maps.lanes,
     )

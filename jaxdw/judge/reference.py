@@ -3,18 +3,30 @@
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
-from scipy import special
 
 from jaxdw.errors import refuse
 from jaxdw.plan.config import ConvConfig
+
+
+def _silu(y: np.ndarray) -> np.ndarray:
+    from scipy import special  # takes 0.2 s to import, and few layers need it
+
+    return y * special.expit(y)
+
+
+def _gelu(y: np.ndarray) -> np.ndarray:
+    from scipy import special
+
+    return y * special.ndtr(y)
+
 
 _ACTIVATIONS = {
     None: lambda y: y,
     "relu": lambda y: np.maximum(y, 0),
     "relu6": lambda y: np.clip(y, 0, 6),
-    "silu": lambda y: y * special.expit(y),
-    "gelu": lambda y: y * special.ndtr(y),
-    "gelu_approx": lambda y: y * special.ndtr(y),
+    "silu": _silu,
+    "gelu": _gelu,
+    "gelu_approx": _gelu,
 }
 
 

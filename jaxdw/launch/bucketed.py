@@ -21,6 +21,7 @@ from jaxdw.launch.host import (
     cast,
     collected,
     padded,
+    side_by_side,
     weights_in_lanes,
 )
 from jaxdw.launch.slices import ONE_BY_ONE
@@ -34,7 +35,7 @@ from jaxdw.machine.cores import (
     static_of,
 )
 from jaxdw.machine.memory import poisoned
-from jaxdw.maps.maps import Maps, compose_maps
+from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import round_up
@@ -56,6 +57,39 @@ def compiled_key(plan: Plan) -> tuple:
     """Returns what two plans must share to run through the same computation."""
     rows = bucket_rows(plan.window.num_inputs)
     return rows, plan.conv.taps, plan.conv.bias, _piece_static(plan, "xla")
+
+
+def output_key(plan: Plan, maps: Maps) -> tuple | None:
+    """Returns what the bits of an output depend on beside the operands.
+
+    Schemes and grids that read the same windows and meet them with the same weights
+    compute the same: it is their maps that say so. None where cores read windows that
+    are no slices of the image.
+    """
+    strided = maps.strided_on_host
+    if strided is None:
+        return None
+    static, channels = static_of(plan), plan.conv.channels
+    # blocks lie inside a shard, and a dense program's steps follow its width
+    width = static.channels_per_core
+    if static.program == "depthwise" and static.output_dtype != "bfloat8_b":
+        width = 0
+    weights = side_by_side(np.asarray(strided.weights.index))[:, :channels]
+    others = (strided.blocks, strided.bias)
+    return (
+        strided.windows,
+        static.program,
+        static.figures,
+        width,
+        plan.conv,
+        plan.compute,
+        plan.arch,
+        weights.tobytes(),
+        *(None if m is None else (m.index.shape, m.index.tobytes()) for m in others),
+        None
+        if strided.channels_written is None
+        else strided.channels_written.tobytes(),
+    )
 
 
 def _piece_static(plan: Plan, backend: Backend) -> Static:
@@ -124,7 +158,7 @@ def run_bucketed(
       UnsupportedError: a plan of several launches, weights as `check_dense` refuses.
     """
     plan.refuse_slices("run_bucketed", ONE_BY_ONE)
-    composed = compose_maps(maps)
+    composed = maps.on_host
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
     size = static.channels_per_core
     weights = weights_in_lanes(composed, np.asarray(w, np.float32), dtype)

@@ -2,118 +2,160 @@
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Shaped
 
 from jaxdw.launch.host import (
     bias_in_lanes,
     collected,
-    computed_once,
     host_sticks,
+    padded_image,
     weights_in_lanes,
 )
-from jaxdw.machine.cores import AskedForm, Static, run_cores
-from jaxdw.maps.maps import ComposedMaps
+from jaxdw.machine.cores import (
+    AskedForm,
+    Static,
+    are_ordinary,
+    float_first,
+    run_cores,
+)
+from jaxdw.machine.xla import (
+    compiler_options,
+    computed_once,
+    in_callers_thread,
+    may_run_in_caller,
+)
+from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
+from jaxdw.numerics.fpu import Form
 from jaxdw.plan.config import ComputeConfig
 
+_MOST_SMALL_OUTPUTS = 2**21  # that a caller waits for, where it need not
 
-class Loaded(NamedTuple):
-    """What lies ready before the cores compute.
 
-    Attributes:
-      sticks: the input as the host sends it, in the activations' dtype.
-      weights, bias: what window elements meet, as `run_cores` takes them.
-    """
+class Lanes(NamedTuple):
+    """Weights and bias as `run_cores` takes them, what window elements meet."""
 
-    sticks: Float[Array, "sticks channels"]
     weights: Float32[Array, "*weight_nhw taps channels"]
     bias: Float32[Array, "*bias_nhw channels"] | None
 
 
 @functools.partial(jax.jit, static_argnames="static")
 def load_weights(
-    maps: ComposedMaps,
+    maps: LaneMaps,
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     static: Static,
-) -> tuple[
-    Float32[Array, "*weight_nhw taps channels"],
-    Float32[Array, "*bias_nhw channels"] | None,
-]:
+) -> Lanes:
     """Packs weights and bias, deals them and returns those that cores read."""
     dtype = static.weights_dtype
-    return weights_in_lanes(maps, w, dtype), bias_in_lanes(maps, bias, dtype)
+    return Lanes(weights_in_lanes(maps, w, dtype), bias_in_lanes(maps, bias, dtype))
 
 
 @functools.partial(jax.jit, static_argnames="static")
-def load(
-    maps: ComposedMaps,
+def load_sticks(
+    maps: ComposedMaps | StridedMaps, x: Float[Array, "..."], static: Static
+) -> Shaped[Array, "rows channels"]:
+    """Returns the input as the host sends it, padded if cores read slices."""
+    if isinstance(maps, StridedMaps):
+        return padded_image(x, maps.windows, static)
+    return host_sticks(x, static)
+
+
+def run_loaded(
+    maps: ComposedMaps | StridedMaps,
     x: Float[Array, "..."],
-    w: Float[Array, "c one kh kw"],
-    bias: Float[Array, " c"] | None,
+    lanes: Lanes,
     static: Static,
-) -> Loaded:
-    """Does the host's part, weights and input."""
-    return Loaded(host_sticks(x, static), *load_weights(maps, w, bias, static))
+    form: AskedForm,
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+    """Does the host's part for the input and then the chip's.
+
+    No copy of a shard is made: cores read the host's sticks through composed maps.
+
+    Returns:
+      The output, and whether its operands are such as the float form takes.
+    """
+    sticks = computed_once(load_sticks(maps, x, static))
+    strided = isinstance(maps, StridedMaps)
+    collect = None if strided else maps.collect
+    output = run_cores(
+        sticks,
+        maps.windows if strided else maps.sticks.index,
+        *lanes,
+        static,
+        channels_written=maps.channels_written,
+        windows_written=None if strided else maps.windows_written,
+        form=form,
+        then=lambda rows: collected(rows, collect, static.output_shape),
+    )
+    return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
 
 
 def load_and_run(
-    maps: ComposedMaps,
+    maps: ComposedMaps | StridedMaps,
     x: Float[Array, "..."],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     static: Static,
     form: AskedForm,
-) -> Float32[Array, "n ho wo c"]:
-    """Does the host's part and then the chip's.
-
-    No copy of a shard is made: cores read the host's sticks through composed maps.
-    """
-    loaded = computed_once(load(maps, x, w, bias, static))
-    return run_cores(
-        loaded.sticks,
-        maps.sticks.index,
-        loaded.weights,
-        loaded.bias,
-        static,
-        channels_written=maps.channels_written,
-        windows_written=maps.windows_written,
-        form=form,
-        then=lambda rows: collected(rows, maps.collect, static.output_shape),
-    )
-
-
-def compiler_options(backend: str) -> dict[str, str] | None:
-    """Returns what XLA is told of the chip's computations.
-
-    On a CPU with 512-bit vectors they use their full width (measured: 1.5 times faster
-    than the 256 bits that XLA chooses itself).
-    """
-    return {"xla_cpu_prefer_vector_width": "512"} if backend == "cpu" else None
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+    """Does the host's part and then the chip's, as `run_loaded`."""
+    lanes = computed_once(load_weights(maps, w, bias, static))
+    return run_loaded(maps, x, lanes, static, form)
 
 
 @functools.cache
-def compiled(backend: str):
-    """Returns the whole chip as one compiled computation."""
+def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
+    """Returns the whole chip as one compiled computation.
+
+    Args:
+      way: `load_and_run` or `run_loaded`.
+      in_caller: whether it is to run in the thread that calls.
+    """
     return jax.jit(
-        load_and_run,
+        in_callers_thread(way) if in_caller else way,
         static_argnames=("static", "form"),
         compiler_options=compiler_options(backend),
     )
 
 
 def run_composed(
-    maps: ComposedMaps,
+    maps: Maps,
     x: Float[Array, "..."],
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     static: Static,
-    form: AskedForm = "by operands",
 ) -> Float32[Array, "n ho wo c"]:
     """Runs the chip on arrays at hand."""
-    return compiled(jax.default_backend())(maps, x, w, bias, static, form)
+    return _run(load_and_run, maps, (x, w, bias), static)
+
+
+def run_resident(
+    maps: Maps, x: Float[Array, "..."], lanes: Lanes, static: Static
+) -> Float32[Array, "n ho wo c"]:
+    """Runs the chip on an array at hand, weights and bias loaded before."""
+    return _run(run_loaded, maps, (x, lanes), static)
+
+
+def _run(
+    way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static
+) -> Float32[Array, "n ho wo c"]:
+    backend = jax.default_backend()
+    is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
+    waits = is_small or static.compute.arithmetic == "fpu"
+    quick = maps.strided if static.backend == "xla" else None
+
+    def whole_chip(form: Form) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+        if form == "integer":
+            return compiled(way, backend)(maps.composed, *operands, static, form)
+        run = compiled(way, backend, waits and may_run_in_caller())
+        return run(quick or maps.composed, *operands, static, form)
+
+    return float_first(whole_chip, static.compute)
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -140,7 +182,7 @@ def trace_composed(
 
     def chip(leaves, x, w, bias, static: Static):
         maps = structure.unflatten(leaves)
-        return load_and_run(maps, x, w, bias, static, "by operands")
+        return load_and_run(maps, x, w, bias, static, "by operands")[0]
 
     @jax.custom_jvp
     def rounded(leaves, x, w, bias):

@@ -21,10 +21,9 @@ from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
 from jaxdw.launch.slices import ONE_BY_ONE, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
-from jaxdw.machine.cores import Backend, static_of
+from jaxdw.machine.cores import Backend, float_first, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
 from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
-from jaxdw.numerics import fpu_float
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
@@ -70,8 +69,9 @@ def run(
     maps traced by an outer jit) every memory is made. Both give the same bits.
 
     The matrix unit has a float form for operands of ordinary size, and an integer form
-    for all. NumPy arrays are judged before compiling, so that only the float form is
-    compiled if they are ordinary; of device arrays nothing is known, and both are.
+    for all. The float form is run first, and tells whether it took its operands; the
+    integer form is compiled and run only if it did not. So an fpu run waits for its
+    output; inside `jit` both forms are compiled, and nothing waits.
 
     Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
     with the true activation, at the values given: they go straight through every
@@ -99,10 +99,9 @@ def run(
     """
     if not isinstance(keep, str):
         keep = tuple(keep)
-    operands = (x, w)
-    x, w = _real(x, "x"), _real(w, "w")
-    bias = None if bias is None else _real(bias, "bias")
-    refuse(_problems(plan, x, w, bias, keep, mesh, backend))
+    x, w = real(x, "x"), real(w, "w")
+    bias = None if bias is None else real(bias, "bias")
+    refuse(run_problems(plan, x, w, bias, keep, mesh, backend))
     plan.refuse_slices("run", ONE_BY_ONE)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
@@ -119,22 +118,25 @@ def run(
     elif keep or isinstance(maps.shard.index, Tracer):
         if not isinstance(maps.shard.index, Tracer):
             check_maps(jax.tree.map(np.asarray, maps))
-        output, memories = run_staged(maps, x, w, bias, static, keep)
+        staged = functools.partial(run_staged, maps, x, w, bias, static, keep)
+        if traced:
+            output, memories = staged("by operands")[0]
+        else:
+            output, memories = float_first(staged, static.compute)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)
     else:
-        ordinary = (
-            plan.compute.arithmetic == "fpu"
-            and maps.composed.no_poison
-            and all(map(fpu_float.surely_ordinary, operands))
-        )
-        form = "float" if ordinary else "by operands"
         with eval_context():
-            output = run_composed(maps.composed, x, w, bias, static, form)
+            output = run_composed(maps, x, w, bias, static)
     return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
 
 
-def _real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:
+def real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:
+    """Returns values as an array of floats; those of a device as they are.
+
+    Raises:
+      ConfigError: values that are no real numbers, called by `name`.
+    """
     if not isinstance(values, jax.Array):
         values = np.asarray(values)
         if values.dtype.kind not in "biufV":  # V: bf16 and other types of ml_dtypes
@@ -151,12 +153,17 @@ def _is_floating(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, jnp.floating)
 
 
-def _problems(
+def run_problems(
     plan: Plan, x, w, bias, keep: Sequence[str], mesh: Mesh | None, backend: str
 ) -> list[str]:
+    """Returns one sentence for each rule of `run` that its arguments break.
+
+    Args:
+      x: None if there is no input yet.
+    """
     conv = plan.conv
     given = bias.shape if conv.bias and bias is not None else None
-    found = conv.tensor_problems(x.shape, w.shape, given)
+    found = conv.tensor_problems(None if x is None else x.shape, w.shape, given)
     if conv.bias and bias is None:
         found.append(
             "`bias` (=None) must be given for a plan with bias; pass an array "
@@ -223,7 +230,7 @@ def emulate(
     plan = make_plan(conv, shard, compute, arch, program=program, must_fit=False)
     if plan.slices <= 1:
         return run(plan, make_maps(plan), x, w, bias, keep=keep, backend=backend)
-    refuse(_problems(plan, np.asarray(x), np.asarray(w), bias, keep, None, backend))
+    refuse(run_problems(plan, np.asarray(x), np.asarray(w), bias, keep, None, backend))
 
     def run_launch(launch: Plan, image):
         maps = make_maps(launch)
@@ -242,7 +249,7 @@ def prepare_weights(
       ConfigError: weights of another shape than planned.
       UnsupportedError: a matrix too large to build.
     """
-    w = _real(w, "w")
+    w = real(w, "w")
     refuse(plan.conv.tensor_problems(None, w.shape, None))
     prepare = PROGRAMS[plan.program].prepare(plan)
     if not isinstance(prepare, IndexMap):

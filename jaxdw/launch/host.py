@@ -6,29 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.xla_metadata import set_xla_metadata
-from jaxtyping import Array, Float, Float32, PyTree, Shaped
+from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.machine.cores import Static
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
-from jaxdw.maps.maps import ComposedMaps, fitted
+from jaxdw.maps.maps import LaneMaps, fitted
+from jaxdw.maps.strided import Strided
 from jaxdw.numerics import formats
 
 _PIECE_ELEMS = 2**16  # that `hold` takes of a host array at a time
 
 cast = jax.jit(formats.cast, static_argnames="dtype")
 _hold_piece = jax.jit(formats.hold, static_argnames="dtype")
-
-
-def computed_once(results: PyTree) -> PyTree:
-    """Returns the results of a call of a jitted function, computed once, in memory.
-
-    XLA on a CPU would fuse the call into every use of its results: it rounds the input
-    again at each kernel position (measured: 6 times slower).
-    """
-    if jax.default_backend() != "cpu":
-        return results
-    return set_xla_metadata(results, inlineable="false")
 
 
 def host_tensor(
@@ -64,6 +53,25 @@ def host_sticks(
     return formats.cast(sticks, static.dtype)
 
 
+def padded_image(
+    x: Float[Array, "..."], windows: Strided, static: Static
+) -> Shaped[Array, "rows channels"]:
+    """Returns rows of the zero-padded image, padded to whole channel shards.
+
+    In the activations' dtype, bf16 as its bits in uint16.
+    """
+    channels = static.num_channel_shards * static.channels_per_core
+    sticks = host_sticks(x, static)
+    if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
+        sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
+    # an update of zeros: padding as such, XLA decides on at each element
+    top, _, left, _ = windows.padding
+    image = jnp.zeros((*windows.padded_image, channels), sticks.dtype)
+    values = sticks.reshape(*windows.image, channels)
+    image = jax.lax.dynamic_update_slice(image, values, (0, top, left, 0))
+    return image.reshape(-1, channels)
+
+
 def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]:
     """Returns what values of weights or bias are after the host packed them.
 
@@ -80,15 +88,15 @@ def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]
 
 
 def side_by_side(
-    weights: Float32[Alike, "*nhw channel_shards taps channels"],
-) -> Float32[Alike, "*nhw taps all_channels"]:
-    """Returns the weights of channel shards in a row."""
+    weights: Shaped[Alike, "*nhw channel_shards taps channels"],
+) -> Shaped[Alike, "*nhw taps all_channels"]:
+    """Returns the weights of channel shards, or where they come from, in a row."""
     by_tap = weights.swapaxes(-3, -2)
     return by_tap.reshape(*by_tap.shape[:-2], -1)
 
 
 def weights_in_lanes(
-    maps: ComposedMaps, w: Float[Alike, "c one kh kw"], dtype: str
+    maps: LaneMaps, w: Float[Alike, "c one kh kw"], dtype: str
 ) -> Float32[Alike, "*nhw taps channels"]:
     """Returns the weight that each window element meets, channel shards in a row."""
     packed = maps.weights if maps.blocks is None else maps.blocks
@@ -99,7 +107,7 @@ def weights_in_lanes(
 
 
 def bias_in_lanes(
-    maps: ComposedMaps, bias: Float[Alike, " c"] | None, dtype: str
+    maps: LaneMaps, bias: Float[Alike, " c"] | None, dtype: str
 ) -> Float32[Alike, "*nhw channels"] | None:
     """Returns the bias that each channel gets, channel shards in a row."""
     if bias is None or maps.bias is None:

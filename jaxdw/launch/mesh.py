@@ -10,15 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Float32, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Shaped
 
 from jaxdw.errors import UnsupportedError
 from jaxdw.launch.composed import load_weights
 from jaxdw.launch.exchange import make_exchange
-from jaxdw.launch.host import cast, collected, computed_once, padded
-from jaxdw.machine.cores import Static, channels_part, run_cores
+from jaxdw.launch.host import cast, collected, padded
+from jaxdw.machine.cores import (
+    Static,
+    are_ordinary,
+    channels_part,
+    float_first,
+    run_cores,
+)
+from jaxdw.machine.xla import computed_once
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps, Maps
+from jaxdw.numerics.fpu import Form
 from jaxdw.plan.plan import Plan
 
 
@@ -143,14 +151,15 @@ def run_on_mesh(
     everywhere = NamedSharding(mesh, P())
     w, bias = jax.device_put((w, bias), everywhere)
     sticks = jax.device_put(sticks, NamedSharding(mesh, P(axes.nhw, axes.channels)))
-    return _compiled(mesh, axes)(laid, sticks, w, bias, static)
+    run = functools.partial(_compiled(mesh, axes), laid, sticks, w, bias, static)
+    return float_first(run, static.compute)
 
 
 @functools.cache
 def _compiled(mesh: Mesh, axes: Axes):
     return jax.jit(
         functools.partial(_run, mesh=mesh, axes=axes),
-        static_argnames="static",
+        static_argnames=("static", "form"),
         out_shardings=NamedSharding(mesh, P()),
     )
 
@@ -161,10 +170,11 @@ def _run(
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     static: Static,
+    form: Form,
     *,
     mesh: Mesh,
     axes: Axes,
-) -> Float32[Array, "n ho wo c"]:
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
     maps = laid.composed
     shards, channels = len(maps.sticks.index), sticks.shape[1]
 
@@ -193,13 +203,15 @@ def _run(
         specs["windows_written"] = P(axes.nhw)
 
     of_shards = jax.shard_map(
-        functools.partial(_one_device, static=static, axes=axes),
+        functools.partial(_one_device, static=static, form=form, axes=axes),
         mesh=mesh,
         in_specs=(P(axes.nhw), P(axes.nhw), specs),
         out_specs=P(axes.nhw, None, axes.channels),
         check_vma=False,
     )(laid.send, maps.sticks, operands)
-    return collected(of_shards, maps.collect, static.output_shape)
+    output = collected(of_shards, maps.collect, static.output_shape)
+    held = cast(sticks, static.dtype)
+    return output, are_ordinary(held, weights, compute=static.compute)
 
 
 def _one_device(
@@ -208,6 +220,7 @@ def _one_device(
     operands: Mapping[str, Shaped[Array, "..."]],
     *,
     static: Static,
+    form: Form,
     axes: Axes,
 ) -> Float32[Array, "nhw outputs channels"]:
     """Sends and gets the sticks at the borders and runs its own cores."""
@@ -224,6 +237,7 @@ def _one_device(
         static,
         channels_written=operands.get("channels_written"),
         windows_written=operands.get("windows_written"),
+        form=form,
     )
 
 

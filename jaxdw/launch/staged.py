@@ -5,19 +5,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Shaped
 
 from jaxdw.errors import UnsupportedError
 from jaxdw.launch.host import (
     collected,
-    computed_once,
     host_sticks,
     host_tensor,
     side_by_side,
 )
 from jaxdw.machine import noc
-from jaxdw.machine.cores import Static, run_cores
+from jaxdw.machine.cores import AskedForm, Static, are_ordinary, run_cores
 from jaxdw.machine.memory import Memory
+from jaxdw.machine.xla import computed_once
 from jaxdw.maps.bias import bias_lanes
 from jaxdw.maps.dense import columns_written
 from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
@@ -91,7 +91,10 @@ def weights_met(
     return side_by_side(of_each_core(gather, tiles, pairing))
 
 
-@functools.partial(jax.jit, static_argnames=("static", "keep"))
+Memories = dict[str, Shaped[Array, "..."]]
+
+
+@functools.partial(jax.jit, static_argnames=("static", "keep", "form"))
 def run_staged(
     maps: Maps,
     x: Float[Array, "n h w c"],
@@ -99,8 +102,14 @@ def run_staged(
     bias: Float[Array, " c"] | None,
     static: Static,
     keep: tuple[str, ...],
-) -> tuple[Float32[Array, "n ho wo c"], dict[str, Shaped[Array, "..."]]]:
-    """Runs stage by stage; every memory is made."""
+    form: AskedForm,
+) -> tuple[tuple[Float32[Array, "n ho wo c"], Memories], Bool[Array, ""]]:
+    """Runs stage by stage; every memory is made.
+
+    Returns:
+      The output and the memories to keep, and whether the operands are such as the
+      float form takes.
+    """
     x, w, bias = _refuse_derivatives(x, w, bias)
     num_nhw_shards = len(maps.shard.index)
     grid = (num_nhw_shards, static.num_output_shards)
@@ -168,6 +177,7 @@ def run_staged(
         static,
         channels_written=fitted(channels_written, maps.lanes, True),
         windows_written=windows_written,
+        form=form,
         operands=(sticks, weights),
     )
     memories |= {
@@ -179,4 +189,5 @@ def run_staged(
         ),
     }
     output = collected(outputs, maps.collect, static.output_shape)
-    return output, {name: memories[name] for name in keep}
+    kept = {name: memories[name] for name in keep}
+    return (output, kept), are_ordinary(sticks, weights, compute=static.compute)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.numerics import formats, fpu, sfpu
@@ -51,6 +51,13 @@ def float32_sticks(
     )
 
 
+def as_float32(values: Shaped[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Returns window elements, bits of bf16 among them, as float32."""
+    if values.dtype == jnp.uint16:
+        return fpu.floats_of(values.astype(jnp.int32) << 16)
+    return values.astype(jnp.float32)
+
+
 def run_core(
     l1: Float[Array, "rows channels"],
     sticks: Int32[HostOrDevice, "taps outputs"],
@@ -70,17 +77,14 @@ def run_core(
         divisor of their number.
     """
     channels = weights.shape[1]
-    if is_bf16 := l1.dtype == jnp.bfloat16:  # moved as bits
+    if l1.dtype == jnp.bfloat16:  # moved as bits
         l1 = jax.lax.bitcast_convert_type(l1, jnp.uint16)
 
     def part(
         sticks: Int32[HostOrDevice, "taps part"],
     ) -> Float32[Array, "part channels"]:
         def tap(k: fpu.Tap) -> Float32[Array, "part channels"]:
-            found = l1.at[sticks[k]].get(mode="fill", fill_value=0)
-            if is_bf16:
-                return fpu.floats_of(found.astype(jnp.int32) << 16)
-            return found.astype(jnp.float32)
+            return as_float32(l1.at[sticks[k]].get(mode="fill", fill_value=0))
 
         return arithmetic(tap, weights[:, None], bias)
 

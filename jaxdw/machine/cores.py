@@ -3,19 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32
+from jaxtyping import Array, Bool, Float32, Int32, Shaped
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
 from jaxdw.machine import conv1d, depthwise, regular
 from jaxdw.machine.core import Arithmetic, float32_sticks
-from jaxdw.machine.grid import map_grid
+from jaxdw.machine.grid import map_grid, map_image
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.indexmap import HostOrDevice
+from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Form
 from jaxdw.numerics.fpu_float import is_ordinary
 from jaxdw.plan.config import ComputeConfig
@@ -23,6 +24,7 @@ from jaxdw.plan.plan import Plan
 
 Backend = Literal["xla", "pallas"]
 AskedForm = Literal["integer", "float", "by operands"]
+Result = TypeVar("Result")
 Figures = tuple[tuple[str, Hashable], ...]  # by keyword
 
 
@@ -164,10 +166,36 @@ def arithmetic_of(static: Static, form: Form) -> Arithmetic:
     )
 
 
+def are_ordinary(
+    *operands: Shaped[Array, "..."], compute: ComputeConfig
+) -> Bool[Array, ""]:
+    """Whether the float form takes these operands; other arithmetic takes any."""
+    if compute.arithmetic != "fpu":
+        return jnp.ones((), bool)
+    return functools.reduce(jnp.logical_and, map(is_ordinary, operands))
+
+
+def float_first(
+    way: Callable[[Form], tuple[Result, Bool[Array, ""]]], compute: ComputeConfig
+) -> Result:
+    """Computes in the float form, which tells on the way whether it may.
+
+    Operands that it does not take are computed again in the integer form, which is
+    compiled only then. Arithmetic in float32 takes all, and nothing is waited for.
+
+    Args:
+      way: returns its result, and whether its operands are such as `are_ordinary` says.
+    """
+    result, ordinary = way("float")
+    if compute.arithmetic != "fpu" or ordinary:
+        return result
+    return way("integer")[0]
+
+
 def in_form(
     asked: AskedForm,
     way: Callable[[Form], Float32[Array, "*shape"]],
-    *operands: Float[Array, "..."],
+    *operands: Shaped[Array, "..."],
     compute: ComputeConfig,
 ) -> Float32[Array, "*shape"]:
     """Computes `way(form)` in the form asked for, or in the one that operands allow.
@@ -179,14 +207,14 @@ def in_form(
         return way("float")
     if asked != "by operands":
         return way(asked)
-    ordinary = functools.reduce(jnp.logical_and, map(is_ordinary, operands))
+    ordinary = are_ordinary(*operands, compute=compute)
     forms = (functools.partial(way, form) for form in ("float", "integer"))
     return jax.lax.cond(ordinary, *forms)
 
 
 def run_cores(
-    l1: Float[Array, "*l1_nhw rows channels"],
-    sticks: Int32[HostOrDevice, "nhw taps outputs"],
+    l1: Shaped[Array, "*l1_nhw rows channels"],
+    sticks: Int32[HostOrDevice, "nhw taps outputs"] | Strided,
     weights: Float32[Array, "*weight_nhw taps channels"],
     bias: Float32[Array, "*bias_nhw channels"] | None,
     static: Static,
@@ -194,7 +222,7 @@ def run_cores(
     channels_written: Bool[HostOrDevice, "*written_nhw channels"] | None = None,
     windows_written: Bool[HostOrDevice, "nhw outputs"] | None = None,
     form: AskedForm = "by operands",
-    operands: tuple[Float[Array, "..."], ...] | None = None,
+    operands: tuple[Shaped[Array, "..."], ...] | None = None,
     then: Callable[[Float32[Array, "nhw outputs channels"]], Array] = lambda rows: rows,
 ) -> Float32[Array, "..."]:
     """Runs every core of the grid; outputs that depend on poison are NaN.
@@ -205,13 +233,19 @@ def run_cores(
     Args:
       l1: rows that hold sticks, of all channel shards side by side, for each NHW shard
         or the same for all, as are weights, bias and `channels_written`.
-      sticks: the row of each window element; past the rows it reads zeros.
+      sticks: the row of each window element; past the rows it reads zeros. Or slices of
+        the padded image, whose rows `l1` then holds; the float form on XLA only, all
+        NHW shards as one.
       channels_written, windows_written: as for `poisoned`.
       operands: hold every value by which the form is chosen; `(l1, weights)` if None.
       then: what follows, of either form, so that XLA runs both as one.
     """
 
     def way(form: Form) -> Float32[Array, "..."]:
+        if isinstance(sticks, Strided):
+            assert form == "float"
+            rows = map_image(l1, sticks, weights, bias, arithmetic_of(static, form))
+            return then(poisoned(rows, channels_written, windows_written))
         arguments = l1, sticks, weights, bias
         if static.backend == "pallas" and form == "float":
             # Pallas takes a tenth of a second to import

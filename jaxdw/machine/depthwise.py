@@ -9,13 +9,17 @@ Source: tt-metal compute_pool_2d.cpp @002a3f41; tests/golden/core_kernels.npz.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
 from jaxdw.arch.arch import Arch
 from jaxdw.machine.core import Windows, finish
+from jaxdw.machine.xla import computed_once
 from jaxdw.numerics import fpu, fpu_float
 from jaxdw.plan.config import ComputeConfig
+
+_split_weights = jax.jit(fpu_float.split_weights)
 
 
 def _fpu_dst(
@@ -29,13 +33,16 @@ def _fpu_dst(
 ) -> Float32[Array, "sticks channels"]:
     fp32_dest = compute.fp32_dest_acc
     multiply_reduce = fpu.multiply_reduce
+    operand = weights
     if form == "float":
         multiply_reduce = functools.partial(
             fpu_float.multiply_reduce, mantissa_bits=mantissa_bits
         )
+        if isinstance(weights, jax.Array):
+            operand = computed_once(_split_weights(weights))
     dst = multiply_reduce(
         tap,
-        weights,
+        operand,
         phases=fpu.PHASES[compute.math_fidelity],
         fp32_dest=fp32_dest,
         arch=arch,

@@ -3,11 +3,12 @@
 import functools
 
 import jax
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int32, Shaped
 
-from jaxdw.machine.core import Arithmetic, run_core
+from jaxdw.machine.core import Arithmetic, as_float32, run_core
 from jaxdw.maps.indexmap import HostOrDevice
-from jaxdw.numerics.fpu import Form
+from jaxdw.maps.strided import Strided
+from jaxdw.numerics.fpu import Form, Tap
 
 # Outputs that the matrix unit's integer form computes together, over all cores: it
 # holds some 25 int32 for each. The float form holds none: XLA fuses all its steps.
@@ -47,3 +48,35 @@ def map_grid(
         for values, ndim in zip(arguments, shared_ndims, strict=True)
     )
     return jax.vmap(core, in_axes)(*arguments)
+
+
+def map_image(
+    image: Shaped[Array, "rows channels"],
+    windows: Strided,
+    weights: Float32[Array, "taps channels"],
+    bias: Float32[Array, " channels"] | None,
+    arithmetic: Arithmetic,
+) -> Float32[Array, "1 outputs channels"]:
+    """Runs every core, all NHW shards together, on windows that are slices.
+
+    What cores compute does not depend on which of them computes it.
+
+    Args:
+      image: rows of the padded image, in NHW order; bits of bf16 as uint16.
+    """
+    channels = image.shape[-1]
+    image = image.reshape(*windows.padded_image, channels)
+    heights, widths = (
+        (outputs - 1) * stride + 1
+        for outputs, stride in zip(windows.outputs, windows.stride, strict=True)
+    )
+
+    def tap(k: Tap) -> Float32[Array, "outputs channels"]:
+        row = k // windows.kernel[1] * windows.dilation[0]
+        column = k % windows.kernel[1] * windows.dilation[1]
+        size = (image.shape[0], heights, widths, channels)
+        found = jax.lax.dynamic_slice(image, (0, row, column, 0), size)
+        found = found[:, :: windows.stride[0], :: windows.stride[1]]
+        return as_float32(found.reshape(-1, channels))
+
+    return arithmetic(tap, weights[:, None], bias)[None]

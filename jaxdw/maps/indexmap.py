@@ -7,9 +7,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Int, Int32, PyTree, Shaped
 
-from jaxdw.errors import UnsupportedError
+from jaxdw.errors import UnsupportedError, refuse
 
 HostOrDevice = np.ndarray | jax.Array  # maps are built as the one, run as the other
 Alike = TypeVar("Alike", np.ndarray, jax.Array)  # what comes in as the one leaves so
@@ -127,6 +127,29 @@ def make_index_map(index: np.ndarray, size: int) -> IndexMap:
                 f"sources, then padding, then poison)"
             )
     return IndexMap(np.ascontiguousarray(index, dtype=np.int32), size)
+
+
+def check_indices(maps: PyTree) -> None:
+    """Checks that every map of a tree names sources that it has.
+
+    Raises:
+      ConfigError: an index below 0 or past the sentinels.
+    """
+    found = []
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        maps, is_leaf=lambda leaf: isinstance(leaf, IndexMap)
+    )
+    for path, leaf in leaves:
+        if not isinstance(leaf, IndexMap) or not leaf.index.size:
+            continue
+        least, most = int(leaf.index.min()), int(leaf.index.max())
+        if least < 0 or most > leaf.poison:
+            found.append(
+                f"`maps{jax.tree_util.keystr(path)}` (={least if least < 0 else most}) "
+                f"must hold indices from 0 to {leaf.poison}; use {leaf.padding} for "
+                f"padding, {leaf.poison} for memory that nobody wrote"
+            )
+    refuse(found)
 
 
 def compose(outer: IndexMap, inner: IndexMap) -> IndexMap:

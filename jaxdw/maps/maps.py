@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
 
-from jaxdw.errors import refuse
 from jaxdw.maps import depthwise, regular
 from jaxdw.maps.banks import bank_table, deal_map, read_map
 from jaxdw.maps.bias import bias_lanes, bias_prepare_map
@@ -21,13 +20,16 @@ from jaxdw.maps.indexmap import (
     FormulaMap,
     HostOrDevice,
     IndexMap,
+    check_indices,
     compose,
     element_of,
     narrow,
     offset_shards,
 )
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
+from jaxdw.maps.strided import Strided, strided_windows
 from jaxdw.maps.tiles import tilize_formula, tilize_map
+from jaxdw.plan.config import ConvConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES
 
@@ -88,6 +90,7 @@ class Maps:
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
       taps: `[taps]`, rows from a window's start to each kernel position.
       collect: `[outputs]` from output shard rows, shards in a row.
+      conv: the layer.
       channels_per_core: padded output channels of one core.
       lanes: padded input channels of all cores, which windows have.
       block_elems: elements of a tile's face row that are packed together, 16 if they
@@ -104,15 +107,33 @@ class Maps:
     top_left: IndexMap
     taps: Int32[HostOrDevice, " taps"]
     collect: IndexMap
+    conv: ConvConfig = dataclasses.field(metadata={"static": True})
     channels_per_core: int = dataclasses.field(metadata={"static": True})
     lanes: int = dataclasses.field(metadata={"static": True})
     block_elems: int = dataclasses.field(metadata={"static": True})
 
     @functools.cached_property
+    def on_host(self) -> "ComposedMaps":
+        """`composed` as NumPy arrays."""
+        with jax.ensure_compile_time_eval():
+            return compose_maps(self)
+
+    @functools.cached_property
     def composed(self) -> "ComposedMaps":
         """The same moves with every chain of maps run together, made once."""
         with jax.ensure_compile_time_eval():
-            return jax.device_put(compose_maps(self))
+            return jax.device_put(self.on_host)
+
+    @functools.cached_property
+    def strided(self) -> "StridedMaps | None":
+        """`composed` with windows that are slices; None if cores read others."""
+        with jax.ensure_compile_time_eval():
+            return jax.device_put(self.strided_on_host)
+
+    @functools.cached_property
+    def strided_on_host(self) -> "StridedMaps | None":
+        """`strided` as NumPy arrays."""
+        return stride_maps(self.on_host, self)
 
     @functools.cached_property
     def by_mesh(self) -> dict[Any, Any]:
@@ -122,8 +143,8 @@ class Maps:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComposedMaps:
-    """The maps of all stages run together, host tensor to core.
+class LaneMaps:
+    """What each lane of the windows meets, from the host's tensors.
 
     Weights and bias lack their leading axis where all NHW shards get the same.
 
@@ -133,25 +154,45 @@ class ComposedMaps:
       blocks: `[(shards,) channel shards, n, 16]` from OIHW weights, runs that share an
         exponent; None if elements are packed one by one, or in runs of 16 channels.
       bias: `[(shards,) channel shards, channels]` from the bias, or None.
-      sticks: `[shards, taps, output rows]` from NHW sticks.
       channels_written: `[(shards,) channels]`, of channel shards in a row, whether all
         weights of a channel were ever written; None if all were.
-      no_poison: whether all weights that cores multiply hold values of the host's.
-      windows_written: `[shards, output rows]`, the same of a window's elements; None if
-        that holds for every output the user sees.
-      collect: as in `Maps`, or None if shards in a row begin with the output.
       lanes: as in `Maps`; weights and bias are cut or filled up to them.
     """
 
     weights: IndexMap
     blocks: IndexMap | None
     bias: IndexMap | None
-    sticks: IndexMap
     channels_written: Bool[HostOrDevice, "*nhw channels"] | None
+    lanes: int = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComposedMaps(LaneMaps):
+    """The maps of all stages run together, host tensor to core.
+
+    Attributes:
+      sticks: `[shards, taps, output rows]` from NHW sticks.
+      windows_written: `[shards, output rows]`, whether a window's elements were ever
+        written; None if that holds for every output the user sees.
+      collect: as in `Maps`, or None if shards in a row begin with the output.
+    """
+
+    sticks: IndexMap
     windows_written: Bool[HostOrDevice, "shards rows"] | None
     collect: IndexMap | None
-    no_poison: bool = dataclasses.field(metadata={"static": True})
-    lanes: int = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StridedMaps(LaneMaps):
+    """`ComposedMaps` of which the windows are slices, and all NHW shards alike.
+
+    Attributes:
+      windows: of all outputs, in the order in which the user sees them.
+    """
+
+    windows: Strided
 
 
 def make_maps(plan: Plan) -> Maps:
@@ -167,6 +208,7 @@ def make_maps(plan: Plan) -> Maps:
         top_left=top_left_map(plan),
         taps=np.array(plan.window.tap_offsets(), np.int32),
         collect=collect_map(plan),
+        conv=plan.conv,
         channels_per_core=plan.output_shard.channels,
         lanes=plan.num_channel_shards * plan.input_shard.channels,
         block_elems=1 if plan.conv.weights_dtype in ("bfloat16", "float32") else FACE,
@@ -216,29 +258,6 @@ def window_map(top_left: IndexMap, taps: Int32[HostOrDevice, " taps"]) -> IndexM
     outside = (start >= top_left.size) | (row >= top_left.size) | (row < 0)
     xp = np if isinstance(row, np.ndarray) else jax.numpy
     return IndexMap(xp.where(outside, top_left.poison, row), top_left.size)
-
-
-def check_indices(maps: Maps) -> None:
-    """Checks that every map names sources that it has.
-
-    Raises:
-      ConfigError: an index below 0 or past the sentinels.
-    """
-    found = []
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        maps, is_leaf=lambda leaf: isinstance(leaf, IndexMap)
-    )
-    for path, leaf in leaves:
-        if not isinstance(leaf, IndexMap) or not leaf.index.size:
-            continue
-        least, most = int(leaf.index.min()), int(leaf.index.max())
-        if least < 0 or most > leaf.poison:
-            found.append(
-                f"`maps{jax.tree_util.keystr(path)}` (={least if least < 0 else most}) "
-                f"must hold indices from 0 to {leaf.poison}; use {leaf.padding} for "
-                f"padding, {leaf.poison} for memory that nobody wrote"
-            )
-    refuse(found)
 
 
 def fitted(
@@ -343,7 +362,6 @@ def compose_maps(maps: Maps) -> ComposedMaps:
     windows_written = (sticks.index != sticks.poison).all(axis=1)
     seen = maps.collect.index[maps.collect.index < maps.collect.size]
     in_order = np.array_equal(maps.collect.index, np.arange(len(maps.collect.index)))
-    packed = blocks or weights.sources
     return ComposedMaps(
         weights=weights.sources,
         blocks=blocks,
@@ -354,6 +372,24 @@ def compose_maps(maps: Maps) -> ComposedMaps:
         if windows_written.ravel()[seen].all()
         else windows_written,
         collect=None if in_order else maps.collect,
-        no_poison=bool((packed.index != packed.poison).all()),
         lanes=maps.lanes,
     )
+
+
+def stride_maps(composed: ComposedMaps, maps: Maps) -> StridedMaps | None:
+    """Returns composed maps with windows that are slices of the padded image.
+
+    Returns:
+      None if cores read other windows, or if NHW shards differ in their weights.
+    """
+    packed = composed.blocks or composed.weights
+    ndims = [(packed.index, 3), (composed.weights.index, 3)]
+    if composed.bias is not None:
+        ndims.append((composed.bias.index, 2))
+    if composed.channels_written is not None:
+        ndims.append((composed.channels_written, 1))
+    windows = strided_windows(maps.conv, composed.sticks, maps.collect)
+    if windows is None or any(of.ndim > shared for of, shared in ndims):
+        return None
+    lanes = {f.name: getattr(composed, f.name) for f in dataclasses.fields(LaneMaps)}
+    return StridedMaps(windows=windows, **lanes)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int32, UInt32
+from jaxtyping import Array, Bool, Float32, Int32, Shaped
 
 from jaxdw.arch.arch import Arch
 from jaxdw.numerics.fpu import (
@@ -37,6 +37,9 @@ MANTISSA_BITS = {"float32": 11, "bfloat16": 8, "bfloat8_b": 7, "bfloat4_b": 3}
 _EXPONENT = 0x7F800000
 _SLICES = 16
 _ONE, _PLACE = 127 << 23, 1 << 23  # bits of 1.0, and of one step of the exponent
+_BF16 = -(1 << 16)  # of float32 bits
+_INTEGERS = np.float32(1.5 * 2**23)  # added, it rounds to an integer
+_LEAST = np.int32(30 * _PLACE)  # below any exponent but that of zero
 
 
 def mantissa_bits_of(windows_dtype: str, weights_dtype: str) -> tuple[int, int]:
@@ -45,59 +48,49 @@ def mantissa_bits_of(windows_dtype: str, weights_dtype: str) -> tuple[int, int]:
 
 
 class _Group(NamedTuple):
-    """Sums of 8 lanes in units of 2**-10 of their largest exponent, for phases 0 and 1.
+    """Sums of up to 8 lanes, for phases 0 and 1, in steps of 2**-10 of an exponent.
 
-    The exponent is given as float32 bits, 0 if all lanes are zero; phase 1 counts in
-    units 2**-5 as large.
+    It is the largest of the lanes, given as float32 bits, `_LEAST` if all are zero;
+    steps of phase 1 are 2**-5 as large.
     """
 
     exponent: Int32[Array, "..."]
     sums: list[Float32[Array, "..."]]
 
 
-def is_ordinary(values: Float[Array, "..."]) -> Bool[Array, ""]:
+def is_ordinary(values: Shaped[Array, "..."]) -> Bool[Array, ""]:
     """Whether every value is zero or lies in 2**-43 <= |value| < 2**37.
 
     The biased exponents of products of such operands lie in 41 to 200.
+
+    Args:
+      values: floats, or bits of bf16 as uint16.
     """
-    flat = values.reshape(-1)
-    if values.dtype == jnp.bfloat16:  # two to a word
-        flat = jnp.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
-        shifts, mask = (0, 16), 0x7FFF0000
-    else:
-        flat, shifts, mask = flat.astype(jnp.float32), (0,), 0x7FFFFFFF
-    words = jax.lax.bitcast_convert_type(flat, jnp.uint32)
+    if values.dtype == jnp.bfloat16:
+        values = jax.lax.bitcast_convert_type(values, jnp.uint16)
+    if values.dtype != jnp.uint16:
+        values = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
+    integer = values.dtype.type
+    place = values.dtype.itemsize * 8 - 9  # of the exponent
     least, span = (
-        jnp.uint32(exponents << 23)
+        integer(exponents << place)
         for exponents in (ORDINARY_LEAST, ORDINARY_BEYOND - ORDINARY_LEAST)
     )
 
-    def most_above_least(words: UInt32[Array, " part"]) -> UInt32[Array, " part"]:
-        sizes = [(words << shift) & jnp.uint32(mask) for shift in shifts]
-        above = [jnp.where(size == 0, size, size - least) for size in sizes]  # wraps
-        return functools.reduce(jnp.maximum, above)
+    def above_least(values: Shaped[Array, " part"]) -> Shaped[Array, " part"]:
+        size = values & integer((1 << (place + 8)) - 1)
+        return jnp.where(size == 0, size, size - least)  # wraps
 
     # elementwise maxima of a few long slices first: XLA's own reduction is slower
-    part = -(-words.size // _SLICES)
-    firsts = [min(n * part, words.size - part) for n in range(_SLICES)]
-    slices = [most_above_least(words[first : first + part]) for first in firsts]
-    return functools.reduce(jnp.maximum, slices).max() < span
+    greatest = functools.reduce(jnp.maximum, map(above_least, _slices(values)))
+    return functools.reduce(jnp.maximum, _slices(greatest)).max() < span
 
 
-def surely_ordinary(values: object) -> bool:
-    """Whether an array in the host's memory is ordinary, however it is rounded.
-
-    False for an array elsewhere: nothing is waited for.
-    """
-    if not isinstance(values, np.ndarray):
-        return False
-    with np.errstate(over="ignore"):
-        size = np.abs(values.astype(np.float32))
-    least = np.float32(2.0**-43)
-    return bool(
-        size.max(initial=0) < 2.0**36
-        and (size.min(initial=1) >= least or ((size == 0) | (size >= least)).all())
-    )
+def _slices(values: Shaped[Array, "..."]) -> list[Shaped[Array, " part"]]:
+    """Cuts values into slices of one length, which may overlap."""
+    part = -(-values.size // _SLICES)
+    firsts = (min(n * part, values.size - part) for n in range(_SLICES))
+    return [values.reshape(-1)[first : first + part] for first in firsts]
 
 
 def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
@@ -107,12 +100,16 @@ def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
 
 def _round_half_away(values: Float32[Array, "..."]) -> Float32[Array, "..."]:
     """Rounds to 8 bits of mantissa."""
-    return floats_of((bits_of(values) + 0x8000) & -0x10000)
+    return floats_of((bits_of(values) + 0x8000) & _BF16)
 
 
-def _units(exponent: Int32[Array, "..."]) -> Float32[Array, "..."]:
-    """Returns how many 2**-10 of a power of two there are in 1.0."""
-    return floats_of(_ONE - exponent + _ONE + 10 * _PLACE)
+def _units(exponent: Int32[Array, "..."], over: int = 0) -> Float32[Array, "..."]:
+    """Returns how many 2**-10 of a power of two there are in 1.0.
+
+    Args:
+      over: 2**-23 of it that are added.
+    """
+    return floats_of((2 * _ONE + 10 * _PLACE + over - (1 << 32)) - exponent)
 
 
 def _unit(exponent: Int32[Array, "..."]) -> Float32[Array, "..."]:
@@ -124,6 +121,18 @@ def _parts(values: Float32[Array, "..."], high_bits: int, all_bits: int):
     """Splits mantissas into the bits of the two fidelity phases that read them."""
     high = _cut(values, high_bits)
     return high, _cut(values, all_bits) - high
+
+
+class Parts(NamedTuple):
+    """Weights of each tap, as the bits that phases 0, 1 and phases 2, 3 read."""
+
+    high: Float32[Array, "taps ..."]
+    low: Float32[Array, "taps ..."]
+
+
+def split_weights(weights: Float32[Array, "taps ..."]) -> Parts:
+    """Returns weights as `multiply_reduce` takes them ready split."""
+    return Parts(*_parts(weights, 7, 11))
 
 
 def effective_phases(
@@ -146,72 +155,83 @@ def effective_phases(
     return [phase for phase in range(phases) if phase not in idle]
 
 
-def _product(a, b, *, phases: list[int], fp32_dest: bool) -> Float32[Array, "..."]:
+def _product(a, b, *, phases: list[int], fp32_dest: bool) -> Int32[Array, "..."]:
     """Returns what ELWMUL's phases leave in an empty Dst, packed to bf16.
 
     A 32-bit Dst holds the sum of all phases exactly, so that one rounding remains. A
     16-bit one starts as phase 0 rounded; each further term is rounded to 2**-10 of
-    Dst's exponent (ties toward +infinity), added, and the sum rounded.
+    Dst's exponent (ties toward +infinity), added, and the sum rounded. Dst is a
+    multiple of that unit and has the sign of every term, so that both roundings are one
+    addition to the sum's bits: half of 2**-10 and half of 2**-7, of which the first is
+    one place lower where the sum's exponent has grown.
+
+    Returns:
+      Bits of float32 of which the lower 16 are to be dropped.
     """
     (a_high, a_low), (b_high, b_low) = a, b
     pairs = [(a_high, b_high), (a_low, b_high), (a_high, b_low), (a_low, b_low)]
     products = [pairs[phase][0] * pairs[phase][1] for phase in phases]
     if fp32_dest:
-        return _round_half_away(sum(products[1:], start=products[0]))
-    dst = _round_half_away(products[0])
+        return bits_of(sum(products[1:], start=products[0])) + 0x8000
+    ties = bits_of(products[0]) >> 31  # -1 where they go toward zero
+    carried = bits_of(products[0]) + 0x8000
     for product in products[1:]:
-        exponent = bits_of(dst) & _EXPONENT
-        term = jnp.floor(product * _units(exponent) + 0.5) * _unit(exponent)
-        dst = _round_half_away(dst + term)
-    return dst
+        dst = carried & _BF16
+        total = bits_of(floats_of(dst) + product)
+        has_grown = ((total ^ dst) & _PLACE) >> 12
+        carried = total + (ties + 0x9000) - has_grown
+    return carried
 
 
-def _group(lanes: Sequence[Float32[Array, "..."]], phases: int) -> _Group:
+def _group(lanes: Sequence[Int32[Array, "..."]], phases: int) -> _Group:
     """Adds up to 8 products, each rounded half away at the largest exponent.
 
-    The lower bits of 1.0 are zero, so that phases 2 and 3 add nothing.
+    A phase reads 5 bits of a product, which 2**-12 of it more brings over a tie and to
+    no other integer. The lower bits of 1.0 are zero: phases 2 and 3 add nothing.
+
+    Args:
+      lanes: as `_product` returns them.
     """
-    exponent = bits_of(lanes[0]) & _EXPONENT
-    for lane in lanes[1:]:
-        exponent = jnp.maximum(exponent, bits_of(lane) & _EXPONENT)
-    units = _units(exponent)
-    scales = [units, units * 32]
-    totals = [jnp.zeros((), jnp.int32)] * min(phases, 2)
-    for lane in lanes:
-        half = floats_of(bits_of(lane) & -0x80000000 | 0x3F000000)
-        high = _cut(lane, 5)
-        for phase, part in enumerate([high, lane - high][:phases]):
-            rounded = (part * scales[phase] + half).astype(jnp.int32)
-            totals[phase] = totals[phase] + rounded
-    return _Group(exponent, [total.astype(jnp.float32) for total in totals])
+    highs = [floats_of(lane & -(1 << 19)) for lane in lanes]
+    parts = [highs]
+    if phases > 1:
+        wholes = (floats_of(lane & _BF16) for lane in lanes)
+        lows = [whole - high for whole, high in zip(wholes, highs, strict=True)]
+        parts.append(lows)
+    exponents = [lane & _EXPONENT for lane in lanes]
+    exponent = functools.reduce(jnp.maximum, exponents, jnp.asarray(_LEAST))
+    if len(lanes) == 1:
+        return _Group(exponent, [part[0] for part in parts])
+    sums = []
+    for phase, part in enumerate(parts):
+        step = 5 * phase * _PLACE
+        scale = _units(exponent - step, 1 << 11)
+        total = functools.reduce(lambda sum, lane: sum + lane * scale, part, _INTEGERS)
+        sums.append((total - _INTEGERS) * _unit(exponent - step))
+    return _Group(exponent, sums)
 
 
 def _accumulate(
     groups: Sequence[_Group], dst: Float32[Array, "..."] | None, phase: int
 ) -> Float32[Array, "..."]:
-    """Adds the groups of one GAPOOL phase to a 16-bit Dst; None for an empty one.
+    """Adds the groups of GAPOOL's phase 0 or 1 to a 16-bit Dst; None for an empty one.
 
     Both operands are brought to 2**-10 of the largest exponent: a term with ties toward
     +infinity, Dst with ties away from zero. A term 14 places down is rounded at 2**-23
-    first, which can carry it over a tie.
+    first, which can carry it over a tie; nearer ones lie 2**-13 or more below a tie,
+    further ones do not come near it.
     """
     exponents = [group.exponent + PHASE_STEP[phase] * _PLACE for group in groups]
-    largest = jnp.asarray(30 * _PLACE, jnp.int32)  # below any that is not zero
     if dst is not None:
-        largest = jnp.maximum(largest, bits_of(dst) & _EXPONENT)
-    for exponent in exponents:
-        largest = jnp.maximum(largest, exponent)
+        exponents.append(bits_of(dst) & _EXPONENT)
+    largest = functools.reduce(jnp.maximum, exponents, jnp.asarray(_LEAST))
+    terms = [group.sums[phase] for group in groups]
     units = _units(largest)
-    total = jnp.zeros((), jnp.float32)
+    totals = [jnp.floor(term * units + (0.5 + 2.0**-14)) for term in terms]
+    total = functools.reduce(jnp.add, totals)
     if dst is not None:
-        scaled = dst * units
-        size = jnp.floor(jnp.abs(scaled) + 0.5)
-        total = jnp.where(scaled < 0, -size, size)
-    if phase < 2:
-        for group, exponent in zip(groups, exponents, strict=True):
-            carry = jnp.where(largest - exponent == 14 * _PLACE, 2.0**-14, 0.0)
-            scaled = group.sums[phase] * _unit(exponent) * units
-            total = total + jnp.floor(scaled + (0.5 + carry))
+        # between two sums that XLA would make one
+        total = (dst * _units(largest, 1 << 11) + _INTEGERS) + total - _INTEGERS
     return _round_half_away(total * _unit(largest))
 
 
@@ -221,7 +241,8 @@ def _terms(groups: Sequence[_Group], phase: int) -> list[Term]:
     for group in groups:
         total = jnp.zeros_like(group.exponent)
         if phase < 2:
-            total = group.sums[phase].astype(jnp.int32)
+            scale = _units(group.exponent + PHASE_STEP[phase] * _PLACE)
+            total = (group.sums[phase] * scale).astype(jnp.int32)
         exponent = jnp.maximum((group.exponent >> 23) + PHASE_STEP[phase], 0)
         terms.append(
             Term((total < 0).astype(jnp.int32), exponent, jnp.abs(total) << 13)
@@ -231,7 +252,7 @@ def _terms(groups: Sequence[_Group], phase: int) -> list[Term]:
 
 def multiply_reduce(
     a: Callable[[Tap], Float32[Array, "..."]],
-    b: ByTap,
+    b: ByTap | Parts,
     *,
     phases: int,
     fp32_dest: bool,
@@ -245,12 +266,18 @@ def multiply_reduce(
         zero; fewer save phases (`MANTISSA_BITS`).
     """
     product_phases = effective_phases(phases, fp32_dest, mantissa_bits)
+    taps = len(b.high if isinstance(b, Parts) else b)
+
+    def weight(k: Tap):
+        if isinstance(b, Parts):
+            return b.high[k], b.low[k]
+        return _parts(b[k], 7, 11)
 
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [
             _product(
                 _parts(a(first + lane), 5, 10),
-                _parts(b[first + lane], 7, 11),
+                weight(first + lane),
                 phases=product_phases,
                 fp32_dest=fp32_dest,
             )
@@ -260,7 +287,7 @@ def multiply_reduce(
             _group(products[lane : lane + GROUP_LANES], phases)
             for lane in range(0, lanes, GROUP_LANES)
         ]
-        for phase in range(phases):
+        for phase in range(phases if fp32_dest else min(phases, 2)):
             if fp32_dest:
                 old = jnp.zeros((), jnp.int32) if dst is None else bits_of(dst)
                 terms = _terms(groups, phase)
@@ -270,4 +297,4 @@ def multiply_reduce(
         assert dst is not None
         return dst
 
-    return over_blocks(add_block, len(b))
+    return over_blocks(add_block, taps)

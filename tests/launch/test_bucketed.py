@@ -149,3 +149,76 @@ def test_keys_tell_apart_what_compiles_apart():
         key(weights_dtype="float32"), key(dtype="float32"),
     }  # fmt: skip
     assert len(others) == 10
+
+
+def planned(program: str = "depthwise", **changes):
+    """Returns a plan and its maps, some settings changed."""
+    shard = {"scheme": "height", "grid": (2, 2)}
+    compute, layer = {}, {"channels": 64, "height": 6, "width": 6, "padding": 1}
+    for name, value in changes.items():
+        of = shard if name in ("scheme", "grid") else compute
+        (layer if name in jd.ConvConfig.__dataclass_fields__ else of)[name] = value
+    plan = jd.make_plan(
+        jd.ConvConfig(**layer),
+        jd.ShardConfig(**shard),
+        jd.ComputeConfig(**compute),
+        program=program,
+        must_fit=False,
+    )
+    return plan, jd.make_maps(plan)
+
+
+@pytest.mark.parametrize("weights_dtype", ["bfloat16", "bfloat8_b"])
+def test_schemes_whose_maps_say_the_same_share_a_key(weights_dtype):
+    keys = {
+        bucketed.output_key(
+            *planned(scheme=scheme, grid=grid, weights_dtype=weights_dtype)
+        )
+        for scheme in ("height", "width", "block")
+        for grid in ((2, 2), (4, 1))
+    }
+    assert len(keys) == 1
+    assert None not in keys
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stride": 2},
+        {"padding": 0},
+        {"weights_dtype": "bfloat4_b"},
+        {"activation": "relu"},
+        {"math_fidelity": "HiFi4"},
+        {"fp32_dest_acc": True},
+        {"arithmetic": "float32"},
+        {"bias": True},
+        {"program": "regular"},
+    ],
+)
+def test_what_changes_an_output_changes_the_key(changes):
+    assert bucketed.output_key(*planned()) != bucketed.output_key(*planned(**changes))
+
+
+def test_widths_of_a_dense_program_have_keys_of_their_own():
+    keys = [
+        bucketed.output_key(*planned("regular", scheme=scheme, grid=(4, 2)))
+        for scheme in ("height", "block", "width")
+    ]
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    "stage", ["weights.prepare", "pairing", "halo", "bias.prepare"]
+)
+def test_a_spoiled_map_has_another_key_or_none(stage):
+    plan, maps = planned(bias=True)
+    *part, field = stage.split(".")
+    holder = getattr(maps, part[0]) if part else maps
+    index_map = getattr(holder, field)
+    index = index_map.index.copy()
+    used = np.flatnonzero(index.ravel() < index_map.size)
+    index.flat[used[5]] = index.flat[used[40]]
+    spoiled = dataclasses.replace(holder, **{field: IndexMap(index, index_map.size)})
+    if part:
+        spoiled = dataclasses.replace(maps, **{part[0]: spoiled})
+    assert bucketed.output_key(plan, spoiled) != bucketed.output_key(plan, maps)

@@ -328,14 +328,19 @@ def test_one_trace_serves_every_call_of_a_shape():
         run(jd.make_maps(plan), x, w)
 
 
-def test_plans_of_one_shape_share_one_compiled_computation():
-    computations = composed.compiled("cpu")._cache_size
-    x, w, _ = draw(jd.ConvConfig(channels=32, height=12, width=8))
-    before = computations()
-    for padding in [(0, 2, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0)]:
-        conv = jd.ConvConfig(channels=32, height=12, width=8, padding=padding)
-        jd.emulate(conv, jd.ShardConfig(grid=(2, 1)), x, w)
-    assert computations() == before + 1
+def compiled_computations() -> int:
+    way = composed.load_and_run
+    ways = (composed.compiled(way, "cpu", in_caller) for in_caller in (False, True))
+    return sum(run._cache_size() for run in ways)
+
+
+def test_a_layer_is_one_compiled_computation_on_any_grid():
+    computations = compiled_computations()
+    conv = jd.ConvConfig(channels=32, height=12, width=8, padding=1)
+    x, w, _ = draw(conv)
+    for grid in [(2, 1), (1, 2), (3, 1)]:
+        jd.emulate(conv, jd.ShardConfig(grid=grid), x, w)
+    assert compiled_computations() == computations + 1
 
 
 def test_inputs_are_rounded_to_the_activations_dtype_as_the_host_does():
@@ -518,7 +523,6 @@ def test_one_computation_serves_host_and_device_arrays_in_float32():
     maps = jd.make_maps(plan)
     x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
     jd.run(plan, maps, x, w)
-    run = composed.compiled(jax.default_backend())
-    before = run._cache_size()
+    before = compiled_computations()
     jd.run(plan, maps, jnp.asarray(x), jnp.asarray(w))
-    assert run._cache_size() == before
+    assert compiled_computations() == before

@@ -236,8 +236,10 @@ def test_triton_takes_the_kernel(name):
     """Lowered for a GPU, on any machine: no operation that Triton does not have."""
     plan, maps, operands = case(name)
     static = static_of(plan)
-    loaded = composed.load(maps.composed, *operands, static)
-    block = pallas_core.channel_block(loaded.sticks.shape[-1])
+    x, w, bias = operands
+    sticks = composed.load_sticks(maps.composed, x, static)
+    lanes = composed.load_weights(maps.composed, w, bias, static)
+    block = pallas_core.channel_block(sticks.shape[-1])
     kernel = functools.partial(
         pallas_core.pallas_grid,
         arithmetic=arithmetic_of(_of_pallas(static, block), "float"),
@@ -246,7 +248,7 @@ def test_triton_takes_the_kernel(name):
         compute=static.compute,
         interpret=False,
     )
-    arguments = loaded.sticks, maps.composed.sticks.index, loaded.weights, loaded.bias
+    arguments = sticks, maps.composed.sticks.index, *lanes
     traced = jax.jit(kernel).trace(*map(as_device, arguments))
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("xla.gpu.triton") == 1

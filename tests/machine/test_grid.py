@@ -24,8 +24,10 @@ def operands():
     x.flat[::7] *= 2.0**-130
     x.flat[5] = np.inf
     w = rng.standard_normal(conv.weight_shape, np.float32)
-    sticks, weights, bias = composed.load(maps, x, w, None, static_of(plan))
-    return sticks, maps.sticks.index, weights, bias
+    static = static_of(plan)
+    sticks = composed.load_sticks(maps, x, static)
+    lanes = composed.load_weights(maps, w, None, static)
+    return sticks, maps.sticks.index, *lanes
 
 
 @pytest.fixture

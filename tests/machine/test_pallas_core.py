@@ -54,9 +54,9 @@ def drawn(scheme: str, compute: jd.ComputeConfig, conv: dict):
 
     x, w = draw(*config.input_shape), draw(*config.weight_shape)
     bias = draw(config.channels) if config.bias else None
-    loaded = composed.load(maps, x, w, bias, static)
-    sticks = maps.sticks.index[..., :27]
-    return [loaded.sticks, sticks, loaded.weights, loaded.bias], static
+    sticks = composed.load_sticks(maps, x, static)
+    lanes = composed.load_weights(maps, w, bias, static)
+    return [sticks, maps.sticks.index[..., :27], *lanes], static
 
 
 def assert_same_bits(arguments: list, static: Static, **written):
