@@ -271,6 +271,51 @@ def test_full_inner_dim_changes_block_only(scheme):
 
 
 @pytest.mark.parametrize(
+    ("compute", "output_dtype", "want"),
+    [
+        ({}, "bfloat16", True),
+        ({"fp32_dest_acc": True}, "bfloat16", False),
+        ({"packer_l1_acc": True}, "bfloat16", False),
+        ({}, "bfloat8_b", False),
+    ],
+)
+def test_channels_part_where_packing_partials_changes_nothing(
+    compute, output_dtype, want
+):
+    assert regular.channels_part(jd.ComputeConfig(**compute), output_dtype) == want
+
+
+@pytest.mark.parametrize(
+    ("how", "size"),
+    [
+        ({"scheme": "height", "kernel": (2, 3), "width": 24}, 48),
+        (
+            {"scheme": "block", "kernel": (3, 3), "width": 16, "full_inner_dim": True},
+            64,
+        ),
+        ({"scheme": "block", "kernel": (1, 3), "width": 32}, 64),
+        ({"scheme": "width", "kernel": (2, 2), "width": 96, "act_block_w_div": 3}, 64),
+        ({"scheme": "height", "kernel": (2, 2), "width": 72}, 64),
+    ],
+)
+def test_a_slice_of_channels_gives_the_bits_of_the_whole(how, size):
+    """In both forms; shards narrower than a tile stay whole."""
+    own, found = regular.figures_of_slice(tuple(how.items()), 64)
+    assert found == size
+    rng = np.random.default_rng(0)
+    shards = 1 if how["scheme"] == "height" else 192 // how["width"]
+    taps, channels = how["kernel"][0] * how["kernel"][1], shards * how["width"]
+    whole = min(size, channels)
+    shape = (taps, 100, channels)
+    windows, weights = (ordinary(rng, s, 0, 8) for s in (shape, (taps, 1, channels)))
+    for form in FORMS:
+        run = functools.partial(sticks, fidelity="HiFi4", fp32_dest=False, form=form)
+        want = run(windows, weights, **how)
+        got = run(windows[..., :whole], weights[..., :whole], **dict(own))
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(want)[:, :whole])
+
+
+@pytest.mark.parametrize(
     "dtypes",
     [
         {"dtype": "float32", "output_dtype": "bfloat8_b"},
