@@ -125,6 +125,19 @@ def test_both_forms_give_the_same_bits(fidelity, coalesced, taps):
         same_bits(got, np.asarray(want))
 
 
+def test_8_bits_of_weights_count_though_activations_are_packed_to_7():
+    rng = np.random.default_rng(0)
+    shapes = (2, 50, 16), (2, 1, 16)
+    windows, weights = (rng.integers(128, 256, shape) / 128 for shape in shapes)
+    for fidelity in ("LoFi", "HiFi2", "HiFi3", "HiFi4"):
+        how = {"fidelity": fidelity, "output_dtype": "bfloat8_b"}
+        want, got = (
+            sticks(jnp.float32(windows), jnp.float32(weights), form=form, **how)
+            for form in FORMS
+        )
+        same_bits(got, np.asarray(want))
+
+
 @pytest.mark.parametrize(
     ("coalesced", "fidelity", "figure"),
     [
