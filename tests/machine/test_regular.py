@@ -237,6 +237,15 @@ def refused(**how):
     [
         ({"kernel": (1, 2)}, r"1 taps\) must have one for each of the kernel's 2"),
         ({"width": 12}, r"`width` \(=12\) must be a multiple of 8; use 16"),
+        ({"width": 0}, r"`width` \(=0\) must be a multiple of 8; use 8"),
+        (
+            {"act_block_w_div": 2},
+            r"`act_block_w_div` \(=2\) must be 1 .*='block'; use 1",
+        ),
+        (
+            {"scheme": "width", "width": 96, "act_block_w_div": 2},
+            r"\(=96\) must be a multiple of 32 times `act_block_w_div` \(=2\).* use 128",
+        ),
         ({"width": 32}, r"`channels` \(=48\) must be whole shards .*=32\); use 64"),
         ({"scheme": "width", "width": 16}, r"`width` \(=16\) must be a multiple of 32"),
         (
@@ -305,14 +314,14 @@ def test_a_slice_of_channels_gives_the_bits_of_the_whole(how, size):
     rng = np.random.default_rng(0)
     shards = 1 if how["scheme"] == "height" else 192 // how["width"]
     taps, channels = how["kernel"][0] * how["kernel"][1], shards * how["width"]
-    whole = min(size, channels)
-    shape = (taps, 100, channels)
-    windows, weights = (ordinary(rng, s, 0, 8) for s in (shape, (taps, 1, channels)))
+    shapes = [(taps, sticks, max(channels, size)) for sticks in (100, 1)]
+    windows, weights = (ordinary(rng, shape, 0, 8) for shape in shapes)
+    both = min(channels, size)
     for form in FORMS:
         run = functools.partial(sticks, fidelity="HiFi4", fp32_dest=False, form=form)
-        want = run(windows, weights, **how)
-        got = run(windows[..., :whole], weights[..., :whole], **dict(own))
-        np.testing.assert_array_equal(np.asarray(got), np.asarray(want)[:, :whole])
+        want = run(windows[..., :channels], weights[..., :channels], **how)
+        got = run(windows[..., :size], weights[..., :size], **dict(own))
+        np.testing.assert_array_equal(got[:, :both], want[:, :both])
 
 
 @pytest.mark.parametrize(
