@@ -244,7 +244,7 @@ def refused(**how):
         ),
         (
             {"scheme": "width", "width": 96, "act_block_w_div": 2},
-            r"\(=96\) must be a multiple of 32 times `act_block_w_div` \(=2\).* use 128",
+            r"\(=96\) must be .* 32 times `act_block_w_div` \(=2\).* use 128",
         ),
         ({"width": 32}, r"`channels` \(=48\) must be whole shards .*=32\); use 64"),
         ({"scheme": "width", "width": 16}, r"`width` \(=16\) must be a multiple of 32"),
