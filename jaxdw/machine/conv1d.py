@@ -67,8 +67,7 @@ def compute_sticks(
     _refuse_unknown(bias, dtype, weights_dtype, output_dtype, weights[0].shape[-1])
     assert compute.arithmetic == "fpu"
     unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch)
-    tilised_dtype = output_dtype if output_dtype == "bfloat8_b" else dtype
-    mantissa_bits = MANTISSA_BITS[tilised_dtype], MANTISSA_BITS[weights_dtype]
+    mantissa_bits = MANTISSA_BITS[dtype], MANTISSA_BITS[weights_dtype]
     phases = unit.phases(compute.math_fidelity, mantissa_bits)
     tilised = functools.partial(
         tilise.tilised,

@@ -49,15 +49,16 @@ def tilised(
 ) -> Float32[Array, "*shape lanes"]:
     """Returns activations as the matrix unit meets them, 16 lanes to a block.
 
-    float32 becomes bf16 by truncation, with a 32-bit Dst of Wormhole to nearest, ties
-    away. bfloat8_b is the `kernel` packer's, with a 32-bit Dst of Blackhole the
-    `device` one's. The rest is exact, or cut to TF32 when it is read.
+    float32 becomes bf16 by truncation. With a 32-bit Dst of Wormhole all values are
+    packed as from Dst: to nearest, ties away, NaN to infinity. bfloat8_b is the
+    `kernel` packer's, with a 32-bit Dst of Blackhole the `device` one's. The rest is
+    exact, or cut to TF32 when it is read.
     """
     if output_dtype == "bfloat8_b":
         packer = "device" if fp32_dest and not is_wormhole(arch) else "kernel"
         return formats.packed_values(values, output_dtype, packer)
-    if dtype == "float32" and output_dtype == "bfloat16":
-        if fp32_dest and is_wormhole(arch):
-            return formats.dst_to_bf16(values)
+    if output_dtype == "bfloat16" and fp32_dest and is_wormhole(arch):
+        return formats.dst_to_bf16(values)
+    if output_dtype == "bfloat16" and dtype == "float32":
         return formats.cut_to_bf16(values)
     return values

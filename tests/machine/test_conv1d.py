@@ -5,14 +5,17 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import oracles_fpu as oracle
 import pytest
 import ttnn_golden
 from absl.testing import parameterized
+from oracles_unit import of_values
 from ttnn_golden import ordinary_sticks, run_case, values
 
 import jaxdw as jd
 from jaxdw.arch.arch import load_arch
 from jaxdw.machine import conv1d
+from jaxdw.numerics import sfpu
 
 ARITHMETIC = ttnn_golden.names("arith", "D")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out")
@@ -125,6 +128,19 @@ def test_both_forms_give_the_same_bits(fidelity, coalesced, taps):
         same_bits(got, np.asarray(want))
 
 
+def test_8_bits_of_weights_count_though_activations_are_packed_to_7():
+    rng = np.random.default_rng(0)
+    shapes = (2, 50, 16), (2, 1, 16)
+    windows, weights = (rng.integers(128, 256, shape) / 128 for shape in shapes)
+    for fidelity in ("LoFi", "HiFi2", "HiFi3", "HiFi4"):
+        how = {"fidelity": fidelity, "output_dtype": "bfloat8_b"}
+        want, got = (
+            sticks(jnp.float32(windows), jnp.float32(weights), form=form, **how)
+            for form in FORMS
+        )
+        same_bits(got, np.asarray(want))
+
+
 @pytest.mark.parametrize(
     ("coalesced", "fidelity", "figure"),
     [
@@ -163,6 +179,16 @@ def test_the_activation_comes_before_the_last_packing_only(fp32_dest, coalesced)
     near_6 = jnp.array([4.0, 4.0]).reshape(2, 1, 1)
     got = sticks(near_6, jnp.ones((2, 1, 1)), activation="relu6", **how)
     assert got.tolist() == [[6.0]]
+
+
+@pytest.mark.parametrize("coalesced", [False, True])
+def test_an_activation_takes_all_bits_of_a_32_bit_dst(coalesced):
+    low = jnp.arange(1, 65, dtype=jnp.float32) * 2.0**-10
+    windows = jnp.stack([jnp.ones_like(low), low])[..., None]
+    how = {"fidelity": "HiFi4", "fp32_dest": True, "coalesced": coalesced}
+    got = sticks(windows, jnp.ones((2, 1, 1)), activation="gelu", **how)
+    active = of_values(sfpu.activate(1 + low, "gelu", fp32_dest=True)).tolist()
+    assert of_values(got)[:, 0].tolist() == [oracle.dst_to_bf16(b) for b in active]
 
 
 def test_a_product_of_a_32_bit_dst_reaches_srcb_cut_to_bf16():

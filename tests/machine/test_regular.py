@@ -237,6 +237,15 @@ def refused(**how):
     [
         ({"kernel": (1, 2)}, r"1 taps\) must have one for each of the kernel's 2"),
         ({"width": 12}, r"`width` \(=12\) must be a multiple of 8; use 16"),
+        ({"width": 0}, r"`width` \(=0\) must be a multiple of 8; use 8"),
+        (
+            {"act_block_w_div": 2},
+            r"`act_block_w_div` \(=2\) must be 1 .*='block'; use 1",
+        ),
+        (
+            {"scheme": "width", "width": 96, "act_block_w_div": 2},
+            r"\(=96\) must be .* 32 times `act_block_w_div` \(=2\).* use 128",
+        ),
         ({"width": 32}, r"`channels` \(=48\) must be whole shards .*=32\); use 64"),
         ({"scheme": "width", "width": 16}, r"`width` \(=16\) must be a multiple of 32"),
         (
@@ -268,6 +277,51 @@ def test_full_inner_dim_changes_block_only(scheme):
         for full in (False, True)
     ]
     chex.assert_trees_all_equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("compute", "output_dtype", "want"),
+    [
+        ({}, "bfloat16", True),
+        ({"fp32_dest_acc": True}, "bfloat16", False),
+        ({"packer_l1_acc": True}, "bfloat16", False),
+        ({}, "bfloat8_b", False),
+    ],
+)
+def test_channels_part_where_packing_partials_changes_nothing(
+    compute, output_dtype, want
+):
+    assert regular.channels_part(jd.ComputeConfig(**compute), output_dtype) == want
+
+
+@pytest.mark.parametrize(
+    ("how", "size"),
+    [
+        ({"scheme": "height", "kernel": (2, 3), "width": 24}, 48),
+        (
+            {"scheme": "block", "kernel": (3, 3), "width": 16, "full_inner_dim": True},
+            64,
+        ),
+        ({"scheme": "block", "kernel": (1, 3), "width": 32}, 64),
+        ({"scheme": "width", "kernel": (2, 2), "width": 96, "act_block_w_div": 3}, 64),
+        ({"scheme": "height", "kernel": (2, 2), "width": 72}, 64),
+    ],
+)
+def test_a_slice_of_channels_gives_the_bits_of_the_whole(how, size):
+    """In both forms; shards narrower than a tile stay whole."""
+    own, found = regular.figures_of_slice(tuple(how.items()), 64)
+    assert found == size
+    rng = np.random.default_rng(0)
+    shards = 1 if how["scheme"] == "height" else 192 // how["width"]
+    taps, channels = how["kernel"][0] * how["kernel"][1], shards * how["width"]
+    shapes = [(taps, sticks, max(channels, size)) for sticks in (100, 1)]
+    windows, weights = (ordinary(rng, shape, 0, 8) for shape in shapes)
+    both = min(channels, size)
+    for form in FORMS:
+        run = functools.partial(sticks, fidelity="HiFi4", fp32_dest=False, form=form)
+        want = run(windows[..., :channels], weights[..., :channels], **how)
+        got = run(windows[..., :size], weights[..., :size], **dict(own))
+        np.testing.assert_array_equal(got[:, :both], want[:, :both])
 
 
 @pytest.mark.parametrize(

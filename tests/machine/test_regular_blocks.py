@@ -120,6 +120,7 @@ BFP8 = {"out": "bfloat8_b"}
 @pytest.mark.parametrize(
     "how",
     [
+        {"fidelity": "LoFi"},
         {"width": 24, "fidelity": "HiFi3"},
         {"width": 24, "full": True, "kernel": (2, 2), "fidelity": "HiFi4"},
         {"width": 16, "full": True},
