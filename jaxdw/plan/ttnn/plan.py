@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
-from jaxdw.plan.findings import Finding
+from jaxdw.plan.findings import Finding, met
 from jaxdw.plan.grid import CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use
 from jaxdw.plan.plan import Plan
@@ -185,7 +185,9 @@ class TtnnPlan(Plan, abc.ABC):
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
         if self.program != self.upstream_program:
-            return (elsewhere(self.program, self.upstream_program),)
+            always = (d for d in self.defects if d.elsewhere is None)
+            there = elsewhere(self.program, self.upstream_program)
+            return (*met(always, self.launch.at), there)
         return self.outcome.findings
 
     def own_facts(self) -> dict[str, Any]:
