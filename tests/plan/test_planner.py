@@ -312,3 +312,19 @@ def test_a_refusal_that_is_not_of_memory_names_no_smaller_layer():
     text = str(refusal.value)
     assert "own words: The width of the first tensor must be equal" in text
     assert text.endswith("no sharding tried is accepted; use another program or layer")
+
+
+def test_conv1d_is_ranked_on_height_alone_which_its_kernels_are_for():
+    conv = jd.ConvConfig(channels=64, height=1, width=35, kernel=(1, 4))
+    shard = jd.ShardConfig(scheme="auto", grid=(4, 1))
+    ranked = jd.rank_plans(conv, shard, program="ttnn")
+    assert [(plan.program, plan.scheme) for plan in ranked] == [("conv1d", "height")]
+    jd.make_maps(ranked[0])
+    # BLOCK would have fewer cycles, and mean nothing
+    asked = dataclasses.replace(shard, scheme="block")
+    blocks = jd.rank_plans(conv, asked, program="ttnn")
+    assert blocks[0].cycles.total < ranked[0].cycles.total
+    for plan in blocks:
+        assert "JDW043" in {finding.code for finding in plan.findings}
+    dense = jd.rank_plans(dataclasses.replace(conv, bias=True), shard, program="ttnn")
+    assert {plan.scheme for plan in dense} == {"height", "width", "block"}
