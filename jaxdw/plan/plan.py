@@ -136,6 +136,11 @@ class Plan(Placement, abc.ABC):
         """Launches that the layer takes."""
         return 1
 
+    @property
+    def launches_instead(self) -> int:
+        """Launches of the tree's default path of a layer that is refused; 0 if none."""
+        return 0
+
     @functools.cached_property
     def slice_parts(self) -> tuple[Part, ...]:
         """What of the image each launch reads and computes; empty if there is one."""

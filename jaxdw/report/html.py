@@ -63,6 +63,17 @@ def table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     return _wide(f"<table>\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>")
 
 
+def lined_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns the same with the lines of its cells as they are; it scrolls if wide."""
+    inner = f"<caption>{escape(caption)}</caption>{_rows(rows)}"
+    return _wide(f'<table class="lined">\n{inner}</table>')
+
+
+def note(text: str) -> str:
+    """Returns a paragraph of plain text, as wide as the page."""
+    return f"<p>{escape(text)}</p>\n"
+
+
 _SORTABLE = '<table class="sortable">'
 
 

@@ -123,6 +123,10 @@ class TtnnPlan(Plan, abc.ABC):
         return self.outcome.num_launches
 
     @property
+    def launches_instead(self) -> int:
+        return self.outcome.num_launches_instead
+
+    @property
     def slice_type(self) -> str | None:
         """The axis that slices are cut along; None for a layer run at once."""
         slicing = self.outcome.slicing
