@@ -86,8 +86,12 @@ def sortable_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
 
 def folded_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Returns the same under a summary that opens it, by mouse or by keyboard."""
-    inner = _wide(f"<table>{_rows(rows)}</table>")
-    return f"<details>\n<summary>{escape(caption)}</summary>\n{inner}\n</details>"
+    return folded(caption, _wide(f"<table>{_rows(rows)}</table>"))
+
+
+def folded(summary: str, inner: str) -> str:
+    """Returns HTML under a summary that opens it; `summary` is plain text."""
+    return f"<details>\n<summary>{escape(summary)}</summary>\n{inner}\n</details>"
 
 
 def facts(caption: str, named: Mapping[str, object]) -> str:

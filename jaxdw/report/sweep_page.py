@@ -18,6 +18,7 @@ from jaxdw.report.sweep_table import (
     compared,
     grouped,
     layer_label,
+    program_of,
     program_rows,
     tells_programs,
     varied,
@@ -39,7 +40,6 @@ def sweep_page(rows: Sequence[Row]) -> str:
     """
     if not rows:
         raise ConfigError("a page needs at least one row; run a sweep that has points")
-    layers = grouped(rows)
     names = dict.fromkeys((row["model"], row["layer"]) for row in rows)
     models = Counter(row["model"] for row in rows)
     return html.page(
@@ -51,7 +51,7 @@ def sweep_page(rows: Sequence[Row]) -> str:
             *_programs(rows),
             *_heat_maps(rows),
             html.Section("rows", "All configurations", _rows_table(rows)),
-            html.Section("layers", "Layers", _cards(layers)),
+            html.Section("layers", "Layers", _cards(rows)),
         ],
     )
 
@@ -191,17 +191,24 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _cards(layers: dict[tuple, dict[str, list[Row]]]) -> str:
-    cards = []
-    for number, by_scheme in enumerate(layers.values()):
-        best, any_row = best_row(by_scheme), next(iter(by_scheme.values()))[0]
-        name = f"{_label(any_row)}, {any_row['program']} on {any_row['arch']}"
-        cards.append(f"<h3>{escape(name)}</h3>")
-        if best is None:
-            cards.append("<p>No configuration of it ran.</p>")
-        else:
-            cards.append(_card(best, f"layer{number}"))
-    return "\n".join(cards)
+def _cards(rows: Sequence[Row]) -> str:
+    """Returns each layer's best plans; several of one layer are folded."""
+    layers: dict[str, list[dict[str, list[Row]]]] = {}
+    for by_scheme in grouped(rows).values():
+        name = _label(next(iter(by_scheme.values()))[0])
+        layers.setdefault(name, []).append(by_scheme)
+    found = []
+    for number, (name, parts) in enumerate(layers.items()):
+        found.append(f"<h3>{escape(name)}</h3>")
+        for place, by_scheme in enumerate(parts):
+            row = best_row(by_scheme)
+            card = "<p>No configuration of it ran.</p>"
+            if row is not None:
+                card = _card(row, f"layer{number}-{place}")
+            row = row or next(iter(by_scheme.values()))[0]
+            said = f"{program_of(row)} on {row['arch']}"
+            found.append(html.folded(said, card) if len(parts) > 1 else card)
+    return "\n".join(found)
 
 
 def _card(row: Row, name: str) -> str:

@@ -192,7 +192,7 @@ def _change(branch: Row | None, library: Row | None) -> str:
     if library["cycles"]:
         said.append(f"cycle bound x{branch['cycles'] / library['cycles']:.2f}")
     defects = {f.severity: f.code for f in plan.findings if f.fails("wrong values")}
-    said += [f"as it stands: {what} ({code})" for what, code in defects.items()]
+    said += [f"known: {what} ({code})" for what, code in defects.items()]
     return "\n".join(said)
 
 

@@ -132,10 +132,12 @@ def test_no_figure_is_without_its_chip_program_format_and_fidelity(mixed):
         assert "fidelity LoFi" in section
     for program, chip in (("depthwise", "blackhole"), ("regular", "wormhole_b0")):
         assert f"<caption>Best plan of {program} on {chip}</caption>" in text
-    titles = re.findall("<h3>([^<]*)</h3>", text)
-    assert titles == [
-        f"mobilenet_v2 blocks.5.1.depthwise x3, {program} on {chip}"
-        for program in ("depthwise", "ttnn")
+    layers = text.split('<section id="layers"')[1]
+    titles = re.findall("<h3>([^<]*)</h3>", layers)
+    assert titles == ["mobilenet_v2 blocks.5.1.depthwise x3"]
+    assert re.findall("<summary>([^<]*)</summary>", layers) == [
+        f"{program} on {chip}"
+        for program in ("depthwise", "ttnn: regular")
         for chip in ("wormhole_b0", "blackhole")
     ]
     assert text.count("<td>weights bfloat16, LoFi, 16-bit Dst, fpu</td>") == 4

@@ -236,8 +236,8 @@ def test_what_the_branch_would_change_is_said_of_each_layer():
         "depthwise for regular",
         "PCC by -0.000250",
         "cycle bound x1.50",
-        "as it stands: hang (JDW002)",
-        "as it stands: wrong values (JDW003)",
+        "known: hang (JDW002)",
+        "known: wrong values (JDW003)",
     ]
     fits = {"fits": True, "cycles": 1}, {"fits": False, "cycles": 1}
     name = "blocks.5.1.depthwise"
