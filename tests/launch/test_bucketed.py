@@ -149,3 +149,32 @@ def test_keys_tell_apart_what_compiles_apart():
         key(weights_dtype="float32"), key(dtype="float32"),
     }  # fmt: skip
     assert len(others) == 10
+
+
+@pytest.mark.parametrize(
+    ("program", "scheme", "channels", "grid", "width"),
+    [
+        # narrow shards stay whole: slices of 120, two of them
+        ("regular", "block", 144, (6, 2), 24),
+        ("regular", "block", 160, (4, 2), 40),
+        ("regular", "width", 280, (3, 1), 96),
+        ("regular", "height", 200, (2, 1), 200),
+        ("conv1d", "height", 160, (2, 1), 160),
+    ],
+)
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi3"])
+def test_shards_that_no_slice_is_made_of_give_the_bits_of_run(
+    program, scheme, channels, grid, width, fidelity
+):
+    image = {"height": 5, "width": 7, "kernel": 2, "padding": 1}
+    if program == "conv1d":
+        image = {"height": 1, "width": 45, "kernel": (1, 3)}
+    plan = jd.make_plan(
+        jd.ConvConfig(channels=channels, **image),
+        jd.ShardConfig(scheme=scheme, grid=grid),
+        jd.ComputeConfig(math_fidelity=fidelity),
+        program=program,
+    )
+    assert plan.input_shard.channels == width
+    assert bucketed.SLICE % width
+    same_bits(plan)
