@@ -6,6 +6,8 @@ import inspect
 import numpy as np
 
 import jaxdw as jd
+from jaxdw.layouts.certificate import certify
+from jaxdw.layouts.rules import RULES
 from jaxdw.maps import banks, bias, halo, multicast, tiles
 from jaxdw.maps import maps as all_maps
 from jaxdw.maps.indexmap import IndexMap
@@ -59,3 +61,13 @@ def mutate_line(monkeypatch, builder, old: str, new: str) -> None:
         return source.replace(old, new)
 
     mutate(monkeypatch, builder, change)
+
+
+def first_rule(monkeypatch, plan: jd.Plan, builder, old: str, new: str) -> str:
+    """Returns the rule that is named first where a line of a builder is changed."""
+    assert certify(plan).holds
+    mutate_line(monkeypatch, builder, old, new)
+    certificate = certify(plan, all_maps.make_maps(plan))
+    found = [failure.rule for failure in certificate.failures]
+    assert {*found} <= {*RULES}
+    return found[0]

@@ -12,7 +12,7 @@ none: it normalises after the pointwise half. `activation` is what follows the l
 its norm directly; hard-swish (MobileNetV3) is not among those of ConvConfig and is
 None here. YOLOv10 is the network as deployed: the 3x3 beside each 7x7 is merged into
 it, and the head has its one-to-one branch only. RegNetY is left out: its convolutions
-are grouped, not depthwise.
+are grouped, not depthwise. `mamba_like` is no network: sizes of a family of them.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from jaxdw.errors import ConfigError
+from jaxdw.models.sequences import mamba_like
 from jaxdw.plan.config import Activation, ConvConfig
 
 
@@ -371,6 +372,7 @@ _MAKERS: dict[str, Callable[[], Iterator[Layer]]] = {
     "shufflenet_v2": _shufflenet_v2,
     "yolov10n": lambda: _yolov10(0.33, 0.25, 1024, frozenset({22}), 7),
     "yolov10x": lambda: _yolov10(1.0, 1.25, 512, frozenset({6, 8, 13, 19, 22}), 3),
+    "mamba_like": lambda: (Layer(name=n, conv=c) for n, c in mamba_like()),
 }
 
 MODELS: tuple[str, ...] = tuple(_MAKERS)

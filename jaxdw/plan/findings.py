@@ -46,8 +46,8 @@ class Defect:
 
     Attributes:
       meets: returns a finding's text for a plan that meets the defect, else None.
-      elsewhere: it is said of a layer that the tree itself gives to another program,
-        for which all other defects are not looked at.
+      elsewhere: whether it is said of a layer that the tree itself gives to another
+        program; None for all layers, True for only these.
     """
 
     code: str
@@ -55,7 +55,7 @@ class Defect:
     basis: Basis
     source: str
     meets: Callable[[Any], str | None]
-    elsewhere: bool = False
+    elsewhere: bool | None = False
 
 
 class Defects(list[Defect]):
@@ -89,12 +89,13 @@ class Defects(list[Defect]):
 
 
 def find(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
-    """Returns the defects that a plan meets, those of its tree's own program or none.
+    """Returns the defects that a plan meets.
 
-    Of a layer that the tree gives to another program only that is said.
+    Of a layer that the tree gives to another program that is said, and which options
+    have no effect.
     """
     elsewhere = plan.upstream_program != plan.program
-    return met((d for d in defects if d.elsewhere == elsewhere), plan)
+    return met((d for d in defects if d.elsewhere in (elsewhere, None)), plan)
 
 
 def met(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:

@@ -201,3 +201,21 @@ def output_shard(grid: CoreGrid, *, num_outputs: int, channels: int) -> Shard:
 def padded_channels(grid: CoreGrid, channels: int) -> int:
     """Returns the channels of one core, padded to whole tiles."""
     return round_up(channels, grid.num_channel_shards * TILE) // grid.num_channel_shards
+
+
+def held_problems(
+    shard: tuple[int, int], grid: CoreGrid, *, num_inputs: int, channels: int
+) -> list[str]:
+    """Returns a sentence if shards of (rows, channels) do not hold the input."""
+    rows, columns = shard
+    least = -(-num_inputs // grid.num_nhw_shards)
+    padded = padded_channels(grid, channels)
+    if rows >= least and columns == padded:
+        return []
+    problem = (
+        f"`input_shard` (={rows} rows, {columns} channels) must hold {num_inputs} "
+        f"sticks of {channels} channels on {grid.num_nhw_shards} x "
+        f"{grid.num_channel_shards} shards, in whole tiles of channels; use "
+        f"{(max(rows, least), padded)}"
+    )
+    return [problem]

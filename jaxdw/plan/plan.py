@@ -3,11 +3,11 @@
 import abc
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
-from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Defect, Finding, find
 from jaxdw.plan.grid import Broadcast, CoreGrid
@@ -29,12 +29,14 @@ class Plan(Placement, abc.ABC):
       defects: what is known to be wrong with it.
       chooses_scheme: whether `scheme="auto"` is the tree's own choice, made by `place`;
         jaxdw ranks plans if not.
+      schemes: those that its kernels are for.
     """
 
     program: ClassVar[ProgramName]
     tree: ClassVar[str]
     defects: ClassVar[tuple[Defect, ...]]
     chooses_scheme: ClassVar[bool] = False
+    schemes: ClassVar[tuple[Scheme, ...]] = get_args(Scheme)
 
     @classmethod
     @abc.abstractmethod
@@ -133,6 +135,11 @@ class Plan(Placement, abc.ABC):
     def slices(self) -> int:
         """Launches that the layer takes."""
         return 1
+
+    @property
+    def launches_instead(self) -> int:
+        """Launches of the tree's default path of a layer that is refused; 0 if none."""
+        return 0
 
     @functools.cached_property
     def slice_parts(self) -> tuple[Part, ...]:

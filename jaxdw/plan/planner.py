@@ -80,12 +80,13 @@ def rank_plans(
 ) -> tuple[Plan, ...]:
     """Returns every plan of a layer that fits L1, the best first.
 
-    Tried are all schemes (or the one of `shard`) on every number of cores inside
-    `shard.grid` that the search could be limited to, or on `shard.cores` alone. The
-    order: fewest cycles by the lower bounds of `plan.cycles`, then fewest findings
-    worse than performance (assumed ones not counted), fewest cores, least L1, then
-    HEIGHT, WIDTH, BLOCK. This is jaxdw's choice: tt-metal's own auto sharding estimates
-    the circular buffers of another program (conv2d_utils.cpp @002a3f41,
+    Tried are the schemes that the program's kernels are for (HEIGHT alone for
+    `conv1d`), or the one of `shard`, on every number of cores inside `shard.grid` that
+    the search could be limited to, or on `shard.cores` alone; what the tree refuses is
+    left out. The order: fewest cycles by the lower bounds of `plan.cycles`, then fewest
+    findings worse than performance (assumed ones not counted), fewest cores, least L1,
+    then HEIGHT, WIDTH, BLOCK. This is jaxdw's choice: tt-metal's own auto sharding
+    estimates the circular buffers of another program (conv2d_utils.cpp @002a3f41,
     determine_conv_config_for_auto_shard).
 
     Args:
@@ -138,7 +139,7 @@ def _candidates(
         return
     limit_x, limit_y = shard.grid or arch.grid
     everywhere = [(x, y) for y in range(1, limit_y + 1) for x in range(1, limit_x + 1)]
-    schemes = get_args(Scheme) if shard.scheme == "auto" else (shard.scheme,)
+    schemes = kind.schemes if shard.scheme == "auto" else (shard.scheme,)
     seen = set()
     for scheme in schemes:
         # the largest limits first, so that a grid is named by the widest one

@@ -63,6 +63,17 @@ def table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     return _wide(f"<table>\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>")
 
 
+def lined_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns the same with the lines of its cells as they are; it scrolls if wide."""
+    inner = f"<caption>{escape(caption)}</caption>{_rows(rows)}"
+    return _wide(f'<table class="lined">\n{inner}</table>')
+
+
+def note(text: str) -> str:
+    """Returns a paragraph of plain text, as wide as the page."""
+    return f"<p>{escape(text)}</p>\n"
+
+
 _SORTABLE = '<table class="sortable">'
 
 
@@ -75,8 +86,12 @@ def sortable_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
 
 def folded_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Returns the same under a summary that opens it, by mouse or by keyboard."""
-    inner = _wide(f"<table>{_rows(rows)}</table>")
-    return f"<details>\n<summary>{escape(caption)}</summary>\n{inner}\n</details>"
+    return folded(caption, _wide(f"<table>{_rows(rows)}</table>"))
+
+
+def folded(summary: str, inner: str) -> str:
+    """Returns HTML under a summary that opens it; `summary` is plain text."""
+    return f"<details>\n<summary>{escape(summary)}</summary>\n{inner}\n</details>"
 
 
 def facts(caption: str, named: Mapping[str, object]) -> str:

@@ -1,13 +1,18 @@
 """The rows of a sweep as a table: a line for each layer, the best scheme marked."""
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 from rich.table import Table
 
+from jaxdw.plan.program import TTNN
 from jaxdw.report.facts import BY_MATMUL
 from jaxdw.sweep.axes import AXES
-from jaxdw.sweep.rows import Row
+from jaxdw.sweep.rows import Row, plan_of_row
 
 _APART = tuple(axis for axis in AXES if axis.apart)
+_OWN_COLUMNS = ("program", "arch")  # of what is told apart, not named by a layer
+_OWN_ROWS = tuple(axis for axis in _APART if axis.column not in _OWN_COLUMNS)
 _CAPTION = "* the best scheme, - refused in all formats"
 ELSEWHERE = "! the tree itself runs the layer otherwise"
 _MARKS = {
@@ -19,7 +24,34 @@ _MARKS = {
 }
 
 
-def grouped(rows: list[Row]) -> dict[tuple, dict[str, list[Row]]]:
+def varied(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns of the axes that have several values; of a model no axis."""
+    return [
+        axis.column
+        for axis in AXES[1:]
+        if len({row.get(axis.column) for row in rows}) > 1
+    ]
+
+
+def compared(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns of the axes that have several values on one layer."""
+    layers: dict[tuple, list[Row]] = {}
+    for row in rows:
+        layers.setdefault((row["model"], row["layer"]), []).append(row)
+    found = {name for of_layer in layers.values() for name in varied(of_layer)}
+    return [axis.column for axis in AXES if axis.column in found]
+
+
+def alike(rows: Sequence[Row]) -> str:
+    """Returns the axes that have one value, and it: what all figures are of."""
+    return ", ".join(
+        f"{axis.column} {rows[0][axis.column]}"
+        for axis in AXES[1:]
+        if axis.column not in varied(rows) and rows[0].get(axis.column) is not None
+    )
+
+
+def grouped(rows: Sequence[Row]) -> dict[tuple, dict[str, list[Row]]]:
     """Returns rows by model, layer and what is told apart, and then by scheme."""
     layers: dict[tuple, dict[str, list[Row]]] = {}
     for row in rows:
@@ -29,16 +61,38 @@ def grouped(rows: list[Row]) -> dict[tuple, dict[str, list[Row]]]:
     return layers
 
 
+def by_column(rows: Sequence[Row]) -> dict[tuple, dict[tuple, list[Row]]]:
+    """Returns rows by layer, and then by scheme, program and chip."""
+    layers: dict[tuple, dict[tuple, list[Row]]] = {}
+    for row in rows:
+        key = (row["model"], row["layer"], *(row[axis.column] for axis in _OWN_ROWS))
+        column = (row["scheme"], *(row[name] for name in _OWN_COLUMNS))
+        layers.setdefault(key, {}).setdefault(column, []).append(row)
+    return layers
+
+
 def layer_label(row: Row) -> str:
     """Returns a layer's name with what tells it apart, where that is not usual."""
     apart = [
-        str(row[axis.column])
-        if axis.kind is str
-        else f"{axis.column} {row[axis.column]}"
-        for axis in _APART
+        f"{axis.column} {row[axis.column]}"
+        for axis in _OWN_ROWS
         if row[axis.column] not in axis.default
     ]
     return " ".join((row["layer"], *apart))
+
+
+def size_of(row: Row) -> str:
+    """Returns batch, channels, height and width, kernel and stride."""
+    sizes = "x".join(
+        str(row[name]) for name in ("batch", "channels", "height", "width")
+    )
+    return f"{sizes} k{_one(row['kernel'])} s{_one(row['stride'])}"
+
+
+def _one(sizes: str) -> str:
+    """Returns sizes joined by x, one if both are the same."""
+    first, second = sizes.split("x")
+    return first if first == second else sizes
 
 
 def best_row(by_scheme: dict[str, list[Row]]) -> Row | None:
@@ -61,61 +115,108 @@ def program_of(row: Row) -> str:
     return said + (" !" if {"JDW021", BY_MATMUL} & {*codes} else "")
 
 
-def tells_programs(rows: list[Row]) -> bool:
+def tells_programs(rows: Sequence[Row]) -> bool:
     """Whether a table has to say by which program each layer is planned."""
     return any(program_of(row) != "depthwise" for row in rows)
 
 
-def program_rows(rows: list[Row]) -> list[dict[str, object]]:
-    """Returns a row for each layer: what each program makes of it, side by side.
+def program_rows(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Returns a row for each layer and chip: what each program makes of it.
 
-    A cell is of the scheme with the fewest cycles among those that run.
+    A cell is of the scheme with the fewest cycles among those that run. Formats,
+    fidelities and the like that are compared have rows of their own.
     """
     programs = list(dict.fromkeys(row["program"] for row in rows))
-    layers: dict[tuple, dict[str, object]] = {}
-    for by_scheme in grouped(rows).values():
-        found = [row for some in by_scheme.values() for row in some]
-        shown = best_row(by_scheme) or found[0]
-        plain = shown | {"program": "depthwise"}
-        key = tuple(shown[name] for name in ("model", "layer", *_TOLD))
-        name = f"{shown['model']} {layer_label(plain)}"
-        line = layers.setdefault(key, {"layer": name, **dict.fromkeys(programs, "")})
-        line[shown["program"]] = _of_program(shown)
-    return list(layers.values())
+    told = [name for name in compared(rows) if name not in _OWN_CELLS]
+    lines: dict[tuple, dict[str, list[Row]]] = {}
+    for row in rows:
+        names = ("model", "layer", "batch", "arch", *told)
+        line = lines.setdefault(tuple(row.get(name) for name in names), {})
+        line.setdefault(row["program"], []).append(row)
+    return [_program_row(found, programs, told) for found in lines.values()]
 
 
-_TOLD = tuple(axis.column for axis in _APART if axis.column != "program")
+_OWN_CELLS = ("program", "arch", "batch", "scheme", "grid_limit")
 
 
-def _of_program(row: Row) -> str:
-    """Returns program, sharding, whether it fits, bound and PCC of one row."""
+def _program_row(
+    found: dict[str, list[Row]], programs: list[str], told: list[str]
+) -> dict[str, object]:
+    shown = {name: best_row({"": of}) or of[0] for name, of in found.items()}
+    one = next(iter(shown.values()))
+    line: dict[str, object] = {
+        "layer": f"{one['model']} {layer_label(one)}\n{size_of(one)}",
+        "chip": one["arch"],
+        **{name: one[name] for name in told},
+        **{name: _of_program(shown.get(name)) for name in programs},
+    }
+    library = next((shown[n] for n in (TTNN, "regular", "conv1d") if n in shown), None)
+    if "depthwise" in programs and len(programs) > 1:
+        line["the branch would change"] = _change(shown.get("depthwise"), library)
+    return line
+
+
+def _of_program(row: Row | None) -> str:
+    """Returns program, sharding, whether it fits, PCC and bound of one row."""
+    if row is None:
+        return ""
     if row["fits"] is None:
         return f"{program_of(row)}, refused"
-    said = [program_of(row), row["planned_scheme"]]
-    said.append("fits" if row["fits"] else "does not fit")
-    said.append(f"{row['cycles']:,} cycles at least")
-    said += [] if row["pcc"] is None else [f"PCC {row['pcc']:.6f}"]
-    return ", ".join(said)
+    said = [f"{program_of(row)}, {row['planned_scheme']}"]
+    said.append("fits" if row["fits"] else "does not fit" + _instead(row))
+    said.append("PCC not run" if row["pcc"] is None else f"PCC {row['pcc']:.6f}")
+    said.append(f">= {row['cycles']:,} cycles")
+    return "\n".join(said)
 
 
-def summary_table(rows: list[Row]) -> Table:
+def _instead(row: Row) -> str:
+    """Returns how the tree's default path takes a layer that does not fit."""
+    plan = plan_of_row(row)
+    if plan.launches_instead:
+        return f" at once\nfrom DRAM in {plan.launches_instead} launches"
+    return ", from DRAM neither" if plan.chooses_scheme else ""
+
+
+def _change(branch: Row | None, library: Row | None) -> str:
+    """Returns what a layer would gain and lose by the depthwise branch."""
+    if branch is None or library is None or branch["planned_program"] is None:
+        return ""
+    plan = plan_of_row(branch)
+    if plan.upstream_program != plan.program:
+        return f"nothing: the branch gives the layer to {plan.upstream_program}"
+    said = [f"{plan.program} for {library['planned_program'] or 'what is refused'}"]
+    if branch["fits"] != library["fits"]:
+        said.append("fits" if branch["fits"] else "no longer fits")
+    if branch["pcc"] is not None and library["pcc"] is not None:
+        said.append(f"PCC by {branch['pcc'] - library['pcc']:+.6f}")
+    if library["cycles"]:
+        said.append(f"cycle bound x{branch['cycles'] / library['cycles']:.2f}")
+    defects = {f.severity: f.code for f in plan.findings if f.fails("wrong values")}
+    said += [f"known: {what} ({code})" for what, code in defects.items()]
+    return "\n".join(said)
+
+
+def summary_table(rows: Sequence[Row]) -> Table:
     """Returns a table of layers: the cycle bound of each scheme, and the worst PCC.
 
     A star marks the best scheme; `-` what was refused in every format and fidelity.
-    The program has a column where it is not depthwise alone.
+    The program has a column where it is not depthwise alone, the chip where there are
+    several.
     """
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
     told = tells_programs(rows)
+    chips = len({row.get("arch") for row in rows}) > 1
+    legend = f"; {ELSEWHERE}" if told else ""
     table = Table(
         title="Cycles, lower bounds, the fewest of all formats",
         title_justify="left",
-        caption=_CAPTION + (f"; {ELSEWHERE}" if told else ""),
+        caption=f"{_CAPTION}{legend}\nall of them: {escape(alike(rows))}",
         caption_justify="left",
     )
     table.add_column("layer", overflow="fold")
     table.add_column("size", no_wrap=True)
-    if told:
-        table.add_column("program", no_wrap=True)
+    for name in ["program"] * told + ["chip"] * chips:
+        table.add_column(name, no_wrap=True)
     for name in (*schemes, "worst PCC"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
@@ -127,11 +228,6 @@ def summary_table(rows: list[Row]) -> Table:
             table.add_row(f"[bold]{escape(last)}")
         best = (best_row(by_scheme) or {}).get("scheme")
         cells = [_cell(by_scheme.get(scheme, []), scheme == best) for scheme in schemes]
-        sizes = ("batch", "channels", "height", "width")
-        size = "x".join(str(any_row[name]) for name in sizes)
-        size += (
-            f" k{any_row['kernel'].split('x')[0]} s{any_row['stride'].split('x')[0]}"
-        )
         pccs = [
             row["pcc"]
             for found in by_scheme.values()
@@ -142,8 +238,9 @@ def summary_table(rows: list[Row]) -> Table:
         programs = {
             program_of(row): None for some in by_scheme.values() for row in some
         }
-        cells = [*([", ".join(programs)] if told else []), *cells]
-        table.add_row(escape(layer_label(any_row)), size, *cells, worst)
+        own = [", ".join(programs)] * told + [any_row.get("arch")] * chips
+        names = escape(layer_label(any_row)), size_of(any_row)
+        table.add_row(*names, *own, *cells, worst)
     return table
 
 

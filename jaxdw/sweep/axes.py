@@ -304,6 +304,7 @@ SETTINGS: tuple[Setting, ...] = (
         legal=arch.NAMES,
         accepts=lambda value: isinstance(value, str),  # the space loads it
         rule="a .toml file",
+        apart=True,
     ),
     Axis(
         column="grid_limit",

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
-from jaxdw.sweep.rows import COLUMNS, NAMES, VOLATILE, Row, name_of_row, whole_row
+from jaxdw.sweep.rows import COLUMNS, NAMES, Row, name_of_row, told_by_both, whole_row
 
 
 class ResultStore:
@@ -259,7 +259,10 @@ class Change:
 
 
 def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
-    """Yields what changed, configurations matched by their key; times do not count."""
+    """Yields what changed, configurations matched by their key.
+
+    Times, versions and columns that one side's schema lacks do not count.
+    """
     old, new = ({row["key"]: row for row in rows} for rows in (before, after))
     for key in sorted(
         old.keys() | new.keys(), key=lambda k: name_of_row(new.get(k) or old[k])
@@ -271,8 +274,8 @@ def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
             continue
         columns = {
             name: (old[key][name], new[key][name])
-            for name in NAMES
-            if name not in VOLATILE and old[key][name] != new[key][name]
+            for name in told_by_both(old[key], new[key])
+            if old[key][name] != new[key][name]
         }
         if columns:
             yield Change(

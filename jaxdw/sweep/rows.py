@@ -5,7 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxdw.errors import ConfigError
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 SCHEMA = 3
-# what rows of an older schema do not say; the tensors of schema 2 were drawn otherwise
-OLDER: dict[int, dict[str, str | None]] = {2: {"program": "depthwise", "repeat": None}}
+# What rows of an older schema do not say, None where nobody knows. Tensors of schema 2
+# were drawn otherwise.
+OLDER: dict[int, dict[str, str | None]] = {
+    2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}
+}
 
 Row = dict[str, Any]  # a value for each of NAMES
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
@@ -102,7 +105,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
 )
 NAMES = tuple(column.name for column in COLUMNS)
 # what a repeated run may change without a change of the emulated system
-VOLATILE = ("seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
+VOLATILE = ("schema", "seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +269,17 @@ def whole_row(found: dict[str, Any], place: str) -> Row:
         )
     missing = OLDER.get(schema, {})
     return {name: found.get(name, missing.get(name)) for name in NAMES}
+
+
+def told_by_both(one: Row, other: Row) -> Iterator[str]:
+    """Yields the columns that the schemas of both rows have, volatile ones left out."""
+    unknown = {
+        name
+        for row in (one, other)
+        for name, value in OLDER.get(row["schema"], {}).items()
+        if value is None
+    }
+    yield from (name for name in NAMES if name not in unknown.union(VOLATILE))
 
 
 def name_of_row(row: Row) -> str:

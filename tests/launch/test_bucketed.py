@@ -222,3 +222,32 @@ def test_a_spoiled_map_has_another_key_or_none(stage):
     if part:
         spoiled = dataclasses.replace(maps, **{part[0]: spoiled})
     assert bucketed.output_key(plan, spoiled) != bucketed.output_key(plan, maps)
+
+
+@pytest.mark.parametrize(
+    ("program", "scheme", "channels", "grid", "width"),
+    [
+        # narrow shards stay whole: slices of 120, two of them
+        ("regular", "block", 144, (6, 2), 24),
+        ("regular", "block", 160, (4, 2), 40),
+        ("regular", "width", 280, (3, 1), 96),
+        ("regular", "height", 200, (2, 1), 200),
+        ("conv1d", "height", 160, (2, 1), 160),
+    ],
+)
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi3"])
+def test_shards_that_no_slice_is_made_of_give_the_bits_of_run(
+    program, scheme, channels, grid, width, fidelity
+):
+    image = {"height": 5, "width": 7, "kernel": 2, "padding": 1}
+    if program == "conv1d":
+        image = {"height": 1, "width": 45, "kernel": (1, 3)}
+    plan = jd.make_plan(
+        jd.ConvConfig(channels=channels, **image),
+        jd.ShardConfig(scheme=scheme, grid=grid),
+        jd.ComputeConfig(math_fidelity=fidelity),
+        program=program,
+    )
+    assert plan.input_shard.channels == width
+    assert bucketed.SLICE % width
+    same_bits(plan)

@@ -110,6 +110,35 @@ def test_a_bias_that_the_middle_core_never_read_spoils_that_core_alone():
     assert spoiled.tolist() == [False] * 32 + [True] * 32 + [False] * 32
 
 
+@pytest.mark.parametrize("program", ["depthwise", "regular"])
+@pytest.mark.parametrize("compute", [FLOAT32, jd.ComputeConfig()])
+def test_one_tile_of_a_bias_that_was_never_read_spoils_its_channels_alone(
+    program, compute
+):
+    conv = jd.ConvConfig(**EXAMPLE | {"channels": 96, "bias": True, "height": 12})
+    plan = jd.make_plan(conv, jd.ShardConfig(), compute, program=program)
+    assert (plan.num_nhw_shards, plan.channel_tiles) == (3, 3)
+    maps = jd.make_maps(plan)
+    assert maps.bias is not None
+    index = maps.bias.read.index.copy()
+    index[1, 2] = maps.bias.read.poison
+    read = make_index_map(index, maps.bias.read.size)
+    maps = dataclasses.replace(maps, bias=dataclasses.replace(maps.bias, read=read))
+    operands = draw(plan.conv)
+    composed = np.asarray(jd.run(plan, maps, *operands).output)
+    kept = jd.run(plan, maps, *operands, keep=("l1_bias", "output_shards"))
+    np.testing.assert_array_equal(composed, kept.output)
+    spoiled = np.zeros((96, 96), bool)
+    spoiled[32:64, 64:] = True
+    np.testing.assert_array_equal(np.isnan(composed.reshape(96, 96)), spoiled)
+    np.testing.assert_array_equal(
+        np.isnan(kept.memories["output_shards"]).reshape(96, 96), spoiled
+    )
+    tiles = np.isnan(kept.memories["l1_bias"]).reshape(3, 3, -1)
+    assert np.argwhere(tiles.all(axis=2)).tolist() == [[1, 2]]
+    assert tiles.any(axis=2).sum() == 1
+
+
 def test_kept_input_shards_and_sender_semaphores_are_those_before_halo_and_after_send():
     plan = plan_of("block")
     x, w, _ = draw(plan.conv)

@@ -7,15 +7,13 @@ import oracles_ttnn
 import pytest
 import strategies
 from hypothesis import assume, given, settings
-from layout_examples import MAP_BUILDERS, mutate_line, spoil
+from layout_examples import MAP_BUILDERS, first_rule, spoil
 from ttnn_examples import ttnn_plan
 
 import jaxdw as jd
 from jaxdw.layouts.certificate import certify, definition_of, weights_of
 from jaxdw.layouts.definition import ZERO
 from jaxdw.layouts.regular import RegularWeights
-from jaxdw.layouts.rules import RULES
-from jaxdw.maps import maps as all_maps
 from jaxdw.maps import regular
 
 
@@ -190,14 +188,8 @@ def test_a_changed_line_in_a_map_builder_is_named(monkeypatch, rule, name, old, 
     plan = ttnn_plan(channels=90, width=40)  # 4 NHW shards, 3 columns of the output
     assert (plan.num_nhw_shards, plan.num_output_shards) == (6, 3)
     assert plan.num_channel_shards != 3
-    assert certify(plan).holds
     builder = MAP_BUILDERS.get(name) or getattr(regular, name)
-    mutate_line(monkeypatch, builder, old, new)
-    found = [
-        failure.rule for failure in certify(plan, all_maps.make_maps(plan)).failures
-    ]
-    assert {*found} <= {*RULES}
-    assert found[0] == rule
+    assert first_rule(monkeypatch, plan, builder, old, new) == rule
 
 
 def test_a_weight_off_the_diagonal_is_named_with_its_core():

@@ -9,6 +9,8 @@ import pytest
 from jaxdw.errors import ConfigError
 from jaxdw.models import zoo
 from jaxdw.plan.config import ConvConfig
+from jaxdw.plan.ttnn.route import takes_conv1d
+from jaxdw.plan.window import Window
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "zoo_layers.csv"
 ACTIVATIONS = ("relu", "relu6", "silu")  # others, as hard-swish, are None in the zoo
@@ -38,11 +40,11 @@ REFERENCE = reference()
 
 
 def test_the_reference_has_every_model():
-    assert set(REFERENCE) == set(zoo.MODELS)
+    assert {*REFERENCE, "mamba_like"} == set(zoo.MODELS)
     assert sum(map(len, REFERENCE.values())) == 524
 
 
-@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("model", REFERENCE)
 def test_layers_are_those_of_the_reference(model):
     assert [layer.conv for layer in zoo.layers(model)] == REFERENCE[model]
 
@@ -61,6 +63,24 @@ def test_each_input_is_the_output_before_it(model):
         top, bottom, _, _ = conv.padding
         output = (conv.height + top + bottom - conv.kernel[0]) // conv.stride[0] + 1
         assert after.height == output
+
+
+def test_mamba_like_layers_are_causal_and_go_to_conv1d():
+    sizes = set()
+    for layer in zoo.layers("mamba_like"):
+        conv = layer.conv
+        sizes.add((conv.channels, conv.width))
+        assert layer.name == f"conv1d.{conv.channels}.{conv.width}"
+        assert conv == ConvConfig(
+            channels=conv.channels,
+            height=1,
+            width=conv.width,
+            kernel=(1, 4),
+            padding=(0, 0, 3, 0),
+        )
+        assert Window(conv).out_width == conv.width
+        assert takes_conv1d(conv)
+    assert sizes == set(itertools.product((2560, 5120, 10240), (12, 128, 1024, 4096)))
 
 
 def test_distinct_counts_every_layer_in_order_of_appearance():

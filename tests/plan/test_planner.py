@@ -312,3 +312,51 @@ def test_a_refusal_that_is_not_of_memory_names_no_smaller_layer():
     text = str(refusal.value)
     assert "own words: The width of the first tensor must be equal" in text
     assert text.endswith("no sharding tried is accepted; use another program or layer")
+
+
+def test_conv1d_is_ranked_on_height_alone_which_its_kernels_are_for():
+    conv = jd.ConvConfig(channels=64, height=1, width=35, kernel=(1, 4))
+    shard = jd.ShardConfig(scheme="auto", grid=(4, 1))
+    ranked = jd.rank_plans(conv, shard, program="ttnn")
+    assert [(plan.program, plan.scheme) for plan in ranked] == [("conv1d", "height")]
+    jd.make_maps(ranked[0])
+    # BLOCK would have fewer cycles, and mean nothing
+    asked = dataclasses.replace(shard, scheme="block")
+    blocks = jd.rank_plans(conv, asked, program="ttnn")
+    assert blocks[0].cycles.total < ranked[0].cycles.total
+    for plan in blocks:
+        assert "JDW043" in {finding.code for finding in plan.findings}
+    dense = jd.rank_plans(dataclasses.replace(conv, bias=True), shard, program="ttnn")
+    assert {plan.scheme for plan in dense} == {"height", "width", "block"}
+
+
+@pytest.mark.parametrize(
+    ("program", "scheme", "cores", "held", "way_out"),
+    [
+        ("regular", "height", 2, (32, 96), (32, 64)),
+        ("regular", "height", 2, (24, 64), (32, 64)),
+        ("regular", "block", (3, 2), (64, 64), (64, 32)),
+        ("regular", "width", 1, (64, 32), (64, 64)),
+        ("conv1d", "height", 2, (32, 128), (32, 64)),
+    ],
+)
+def test_a_sharded_input_must_hold_the_layer(program, scheme, cores, held, way_out):
+    image = {"height": 8, "width": 8, "padding": 1}
+    if program == "conv1d":
+        image = {"height": 1, "width": 64, "kernel": (1, 4), "padding": (0, 0, 3, 0)}
+    conv = jd.ConvConfig(channels=40, **image)
+    shard = jd.ShardConfig(scheme=scheme, cores=cores, input_shard=held)
+    with pytest.raises(
+        jd.ConfigError, match=r"`input_shard` \(=.*must hold 64"
+    ) as told:
+        jd.make_plan(conv, shard, program=program)
+    assert str(told.value).endswith(f"use {way_out}")
+    right = dataclasses.replace(shard, input_shard=way_out)
+    plan = jd.make_plan(conv, right, program=program)
+    assert tuple(plan.input_shard) == way_out
+    x = np.random.default_rng(0).standard_normal(conv.input_shape, np.float32)
+    w = np.random.default_rng(1).standard_normal(conv.weight_shape, np.float32)
+    pcc = jd.pcc(
+        jd.run(plan, jd.make_maps(plan), x, w).output, jd.reference(conv, x, w)
+    )
+    assert pcc > 0.999

@@ -68,42 +68,89 @@ def test_the_page_holds_every_row_and_layer(rows):
 def test_the_page_shows_the_axes_that_vary_and_names_the_others(rows):
     text = sweep_page(rows)
     heads = re.findall('<th scope="col">([^<]*)</th>', text)
-    assert heads[-15:-11] == ["model", "layer", "times", "scheme"]
+    shown = ["model", "layer", "times", "program", "arch", "scheme"]
+    assert heads[-17:-11] == shown
     assert "weights_dtype bfloat16, fidelity LoFi, arithmetic fpu" in text
     assert "program depthwise, arch wormhole_b0" in text
+    assert '<th scope="row">compared</th><td>scheme height, width, block</td>' in text
     other = {"weights_dtype": "bfloat8_b", "program": "other", "status": "refused"}
     mixed = [rows[0] | other, *rows[1:]]
     text = sweep_page(mixed)
     heads = re.findall('<th scope="col">([^<]*)</th>', text)
-    assert heads[-18:-11] == [
-        "model", "layer", "times", "weights dtype", "program", "scheme",
-        "planned program",
+    assert heads[-19:-11] == [
+        "model", "layer", "times", "weights dtype", *shown[3:], "planned program",
     ]  # fmt: skip
-    assert "weights_dtype bfloat16" not in text
+    assert "weights_dtype bfloat16, bfloat8_b" not in text.split("compared")[0]
+    assert "weights_dtype bfloat8_b, bfloat16; program other, depthwise" in text
     heights = [row for row in rows if row["scheme"] == "height"]
     assert '<th scope="col">scheme</th>' in sweep_page(heights)
 
 
-def test_the_page_compares_programs_and_says_what_bounds_leave_out(rows):
+SPACE_OF_TWO = Space(
+    models=("mobilenet_v2",), schemes=("auto",), programs=("depthwise", "ttnn"),
+    arches=("wormhole_b0", "blackhole"), filter="height == 7",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", name="mixed")
+def rows_of_two_programs_and_chips() -> list[dict]:
+    points = SPACE_OF_TWO.points()
+    return [dict.fromkeys(NAMES) | evaluate(p, plan_only=True) for p in points]
+
+
+def test_the_page_compares_programs_and_says_what_bounds_leave_out(rows, mixed):
     assert '<section id="programs"' not in sweep_page(rows)
-    space = Space(
-        models=("mobilenet_v2",), schemes=("auto",), programs=("depthwise", "ttnn"),
-        filter="height == 7",
-    )  # fmt: skip
-    mixed = [dict.fromkeys(NAMES) | evaluate(p, plan_only=True) for p in space.points()]
-    assert [row["planned_program"] for row in mixed] == ["depthwise", "regular"]
+    planned = ["depthwise", "depthwise", "regular", "regular"]
+    assert [row["planned_program"] for row in mixed] == planned
     text = sweep_page(mixed)
     section = text.split('<section id="programs"')[1].split("</section>")[0]
     assert BOUNDS_MISLEAD in section
+    assert "All of them: batch 1, activation relu6, weights_dtype bfloat16" in section
     heads = re.findall('<th scope="col">([^<]*)</th>', section)
-    assert heads == ["layer", "depthwise", "ttnn"]
-    bounds = [f"{row['cycles']:,} cycles at least" for row in mixed]
+    assert heads == ["layer", "chip", "depthwise", "ttnn", "the branch would change"]
     cells = re.findall("<td>([^<]*)</td>", section)
-    assert cells[1:] == [
-        f"depthwise, {mixed[0]['planned_scheme']}, fits, {bounds[0]}",
-        f"ttnn: regular, {mixed[1]['planned_scheme']}, fits, {bounds[1]}",
+    assert cells[1::5] == ["wormhole_b0", "blackhole"]
+    for number, (branch, library) in enumerate(zip(mixed[:2], mixed[2:], strict=True)):
+        layer, _, *said = cells[5 * number : 5 * number + 5]
+        assert layer == "mobilenet_v2 blocks.5.1.depthwise\n1x960x7x7 k3 s1"
+        for row, cell, name in zip(
+            (branch, library), said, ("depthwise", "ttnn: regular"), strict=False
+        ):
+            bound = f"&gt;= {row['cycles']:,} cycles"
+            want = f"{name}, {row['planned_scheme']}\nfits\nPCC not run\n{bound}"
+            assert cell == want
+        assert said[2].startswith("depthwise for regular\ncycle bound x0.")
+
+
+def test_no_figure_is_without_its_chip_program_format_and_fidelity(mixed):
+    text = sweep_page(mixed)
+    assert text.count("All of them: batch 1, activation relu6, weights_dtype") == 6
+    for name in ("fits", "pcc", "cycles", "waste"):
+        section = text.split(f'<section id="{name}"')[1].split("</section>")[0]
+        for column in ("depthwise", "ttnn", "wormhole_b0", "blackhole", "auto"):
+            assert f">{column}<" in section.replace("<!-- ", ">").replace(" -->", "<")
+        assert "fidelity LoFi" in section
+    for program, chip in (("depthwise", "blackhole"), ("regular", "wormhole_b0")):
+        assert f"<caption>Best plan of {program} on {chip}</caption>" in text
+    layers = text.split('<section id="layers"')[1]
+    titles = re.findall("<h3>([^<]*)</h3>", layers)
+    assert titles == ["mobilenet_v2 blocks.5.1.depthwise x3"]
+    assert re.findall("<summary>([^<]*)</summary>", layers) == [
+        f"{program} on {chip}"
+        for program in ("depthwise", "ttnn: regular")
+        for chip in ("wormhole_b0", "blackhole")
     ]
+    assert text.count("<td>weights bfloat16, LoFi, 16-bit Dst, fpu</td>") == 4
     assert "<td>regular of ttnn 0.81.1</td>" in text
+
+
+def test_a_cell_of_many_formats_says_so(rows):
+    assert "A cell holds" not in sweep_page(rows)
+    # activations differ from layer to layer, which is no format
+    others = [row | {"layer": "other", "activation": "silu"} for row in rows]
+    assert "A cell holds" not in sweep_page([*rows, *others])
+    more = [row | {"fidelity": "HiFi4"} for row in rows]
+    assert "A cell holds every fidelity." in sweep_page([*rows, *more])
 
 
 def test_a_card_says_that_the_layer_runs_by_another_program():
@@ -115,7 +162,7 @@ def test_a_card_says_that_the_layer_runs_by_another_program():
     row = dict.fromkeys(NAMES) | evaluate(point, plan_only=True)
     text = sweep_page([row])
     assert "gives this layer to its conv1d program; figures are of regular" in text
-    assert "regular !, height, fits" in text
+    assert "regular !, height\nfits" in text
 
 
 def test_every_row_of_the_page_says_how_to_repeat_it(rows):

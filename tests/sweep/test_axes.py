@@ -66,7 +66,7 @@ def test_all_stands_for_every_model_and_every_scheme_but_auto():
     space = space_of("--models", "all", "--schemes", "all", "--fidelities", "lofi")
     assert space == default
     assert space.schemes == ("height", "width", "block")
-    assert len(space.models) == 20
+    assert len(space.models) == 21
     with pytest.raises(jd.ConfigError, match=r"`fidelities` \(='all'\)"):
         space_of("--fidelities", "all").points()
 

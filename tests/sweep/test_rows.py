@@ -143,6 +143,7 @@ def test_a_folder_of_schema_2_goes_on_and_its_rows_are_depthwise(tmp_path):
     assert "program" not in old[0]
     rows = read_rows(tmp_path)
     assert [row["program"] for row in rows] == ["depthwise"] * 8
+    assert [row["planned_program"] for row in rows] == ["depthwise"] * 8
     assert [row["repeat"] for row in rows] == [None] * 8
     assert [{n: row[n] for n in old[0]} for row in rows] == old
     fresh = []
@@ -155,6 +156,23 @@ def test_a_folder_of_schema_2_goes_on_and_its_rows_are_depthwise(tmp_path):
     assert read_rows(tmp_path / "rows.csv") == rows
     assert plan_of_row(rows[3]) == OLD_SPACE.points()[3].plan()
     assert list(compare_rows(rows, found)) == []
+
+
+def test_columns_that_a_schema_lacks_are_no_changes():
+    old = read_rows(SCHEMA_2)
+    own = {"schema": SCHEMA, "repeat": "jaxdw run", "jaxdw": "9"}
+    new = [row | own for row in old]
+    for before, after in ((old, new), (new, old)):
+        assert list(compare_rows(before, after)) == []
+    new[2] |= {"pcc": 0.5, "planned_program": "regular"}
+    (change,) = compare_rows(old, new)
+    assert change.columns == {
+        "planned_program": ("depthwise", "regular"),
+        "pcc": (old[2]["pcc"], 0.5),
+    }
+    # of one schema, a command that differs is a change
+    again = [row | {"repeat": "jaxdw plan"} for row in new]
+    assert {"repeat"} == {n for c in compare_rows(new, again) for n in c.columns}
 
 
 def test_older_files_of_other_kinds_are_completed(tmp_path):

@@ -1,9 +1,11 @@
 """Known defects of the 1D depthwise program."""
 
-from jaxdw.plan.conv1d.blocks import block_config
+from jaxdw.plan.conv1d.blocks import block_config, on_sfpu
 from jaxdw.plan.conv1d.weights import weight_matrix
 from jaxdw.plan.findings import Defect
-from jaxdw.plan.ttnn.blocks import block_height
+from jaxdw.plan.options import Option, never, unheeded
+from jaxdw.plan.ttnn.blocks import block_height, num_height_blocks
+from jaxdw.plan.ttnn.options import BOTH
 from jaxdw.plan.ttnn.placed import Placed
 
 _COMPUTE = "compute_depthwise_conv1d.cpp of ttnn 0.81.1"
@@ -71,7 +73,34 @@ def _prepared_weights(at: Placed) -> str | None:
     )
 
 
+def _keeps_all_weights(at: Placed) -> bool:
+    blocks = block_config(at)
+    return blocks.coalesced or num_height_blocks(at, blocks) > 1
+
+
+OPTIONS = (
+    *BOTH,
+    Option("full_inner_dim", never, "conv1d has kernels of one row"),
+    Option("force_split_reader", never, "conv1d has one reader"),
+    Option("packer_l1_acc", never, "conv1d adds in Dst"),
+    Option(
+        "enable_weights_double_buffer",
+        lambda at: not _keeps_all_weights(at),
+        "taps read at once, and several blocks, keep all weights in L1",
+    ),
+    Option(
+        "math_fidelity",
+        lambda at: not on_sfpu(at),
+        "float32 products are the SFPU's, which has no phases",
+    ),
+)
+
 DEFECTS = (
+    unheeded(
+        OPTIONS,
+        basis="observed",
+        source=f"ttnn 0.81.1 on a mock device; {_COMPUTE}",
+    ),
     Defect(
         code="JDW040",
         severity="wrong values",

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
+from jaxdw.plan.config import Scheme
 from jaxdw.plan.conv1d.findings import DEFECTS
 from jaxdw.plan.findings import Defect
 from jaxdw.plan.program import ProgramName
@@ -15,3 +16,4 @@ class Conv1dPlan(TtnnPlan):
 
     program: ClassVar[ProgramName] = "conv1d"
     defects: ClassVar[tuple[Defect, ...]] = DEFECTS
+    schemes: ClassVar[tuple[Scheme, ...]] = ("height",)

@@ -15,6 +15,7 @@ from jaxdw.plan.depthwise.weights import (
     weight_layout,
 )
 from jaxdw.plan.findings import Defects
+from jaxdw.plan.options import EVERYWHERE, Option, never, unheeded
 from jaxdw.plan.placement import Placement
 
 DEFECTS = Defects()
@@ -25,6 +26,7 @@ _COMPUTE = "tt-metal compute_pool_2d.cpp @002a3f41"
 _WEIGHTS = "tt-metal prepare_conv2d_weights.cpp @002a3f41"
 _SLIDING = "tt-metal sliding_window.cpp @00002df2"
 
+_SINGLE = "the depthwise program has no second buffer"
 _INDEX_LIMIT = 1 << 16
 _OLD_PAGE_CAP = 3
 
@@ -239,16 +241,22 @@ def _filler_rows(at: Placement) -> str | None:
     )
 
 
-@DEFECTS.add("JDW017", "performance", "read", _FACTORY)
-def _double_buffers(at: Placement) -> str | None:
-    asked = [
-        name
-        for name in ("enable_act_double_buffer", "enable_weights_double_buffer")
-        if getattr(at.shard, name)
-    ]
-    if not asked:
-        return None
-    return f"{' and '.join(asked)} have no effect: the depthwise program ignores them"
+DEFECTS.append(
+    unheeded(
+        (
+            *EVERYWHERE,
+            Option("enable_act_double_buffer", never, _SINGLE),
+            Option("enable_weights_double_buffer", never, _SINGLE),
+            Option(
+                "act_block_h_override",
+                lambda at: at.output_shard.rows % at.shard.act_block_h_override == 0,
+                lambda at: f"a core has {at.output_shard.rows} rows",
+            ),
+        ),
+        basis="read",
+        source=_FACTORY,
+    )
+)
 
 
 @DEFECTS.add(

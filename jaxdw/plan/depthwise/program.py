@@ -17,9 +17,9 @@ from jaxdw.plan.grid import (
     CoreGrid,
     Shard,
     given_core_grid,
+    held_problems,
     input_shard,
     output_shard,
-    padded_channels,
     search_core_grid,
 )
 from jaxdw.plan.l1 import CircularBuffer
@@ -67,19 +67,12 @@ class DepthwisePlan(Plan):
         if shard.input_shard is None or not shard.keeps_cores:
             return found
         grid = cls.find_core_grid(conv, shard, arch)
-        rows, channels = shard.input_shard
-        num_inputs = Window(conv).num_inputs
-        least = -(-num_inputs // grid.num_nhw_shards)
-        padded = padded_channels(grid, conv.channels)
-        if rows >= least and channels == padded:
-            return found
-        problem = (
-            f"`input_shard` (={rows} rows, {channels} channels) must hold "
-            f"{num_inputs} sticks of {conv.channels} channels on "
-            f"{grid.num_nhw_shards} x {grid.num_channel_shards} shards, in whole "
-            f"tiles of channels; use {(max(rows, least), padded)}"
+        return found + held_problems(
+            shard.input_shard,
+            grid,
+            num_inputs=Window(conv).num_inputs,
+            channels=conv.channels,
         )
-        return [*found, problem]
 
     @classmethod
     def find_core_grid(

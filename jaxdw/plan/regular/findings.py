@@ -5,10 +5,13 @@ import dataclasses
 from jaxdw.plan.conv1d import weights as conv1d_weights
 from jaxdw.plan.conv1d.blocks import block_config as conv1d_blocks
 from jaxdw.plan.findings import Defect
+from jaxdw.plan.options import Option, unheeded
 from jaxdw.plan.regular.blocks import block_config, num_k_blocks
 from jaxdw.plan.regular.buffers import l1_accumulates
 from jaxdw.plan.regular.weights import weight_matrix
+from jaxdw.plan.ttnn.blocks import num_height_blocks
 from jaxdw.plan.ttnn.matrix import WeightMatrix
+from jaxdw.plan.ttnn.options import BOTH
 from jaxdw.plan.ttnn.placed import Placed, place
 from jaxdw.plan.units import TILE, TILE_BYTES
 
@@ -65,7 +68,41 @@ def _prepared_weights(at: Placed) -> str | None:
     )
 
 
+OPTIONS = (
+    *BOTH,
+    Option(
+        "full_inner_dim",
+        lambda at: at.scheme == "block" and at.conv.kernel[0] > 1,
+        "only BLOCK cuts its sums by kernel rows, of which there must be several",
+    ),
+    Option(
+        "force_split_reader",
+        lambda at: block_config(at).split_reader,
+        "two readers share the rows of a block, never WIDTH's nor those of one tile",
+    ),
+    Option(
+        "enable_act_double_buffer",
+        lambda at: (
+            at.scheme != "width" or not at.input_columns == at.output_columns == 1
+        ),
+        "a lone core of WIDTH has no buffer that others send to",
+    ),
+    Option(
+        "enable_weights_double_buffer",
+        lambda at: (
+            at.scheme != "height" or num_height_blocks(at, block_config(at)) == 1
+        ),
+        "several blocks of HEIGHT keep all weights in L1",
+    ),
+    Option(
+        "packer_l1_acc",
+        lambda at: l1_accumulates(at, block_config(at)),
+        "sums of more than two blocks are needed, with a bias of more than one",
+    ),
+)
+
 DEFECTS = (
+    unheeded(OPTIONS, basis="observed", source="ttnn 0.81.1 on a mock device"),
     Defect(
         code="JDW030",
         severity="performance",

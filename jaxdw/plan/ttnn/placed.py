@@ -188,8 +188,7 @@ def _channel_align(shard: ShardConfig, scheme: Scheme, is_part: bool) -> int:
     if scheme == "width" or (shard.input_layout == "tile" and not is_part):
         return TILE
     if shard.input_shard is not None and shard.keeps_cores:
-        fitting = (a for a in (TILE, 16, _STICK_ALIGN) if shard.input_shard[1] % a == 0)
-        return next(fitting, TILE)
+        return TILE  # shards that are kept are whole tiles wide
     return _STICK_ALIGN
 
 

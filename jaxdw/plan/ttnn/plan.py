@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
-from jaxdw.plan.findings import Finding
+from jaxdw.plan.findings import Finding, met
 from jaxdw.plan.grid import CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use
 from jaxdw.plan.plan import Plan
@@ -123,6 +123,10 @@ class TtnnPlan(Plan, abc.ABC):
         return self.outcome.num_launches
 
     @property
+    def launches_instead(self) -> int:
+        return self.outcome.num_launches_instead
+
+    @property
     def slice_type(self) -> str | None:
         """The axis that slices are cut along; None for a layer run at once."""
         slicing = self.outcome.slicing
@@ -185,7 +189,9 @@ class TtnnPlan(Plan, abc.ABC):
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
         if self.program != self.upstream_program:
-            return (elsewhere(self.program, self.upstream_program),)
+            always = (d for d in self.defects if d.elsewhere is None)
+            there = elsewhere(self.program, self.upstream_program)
+            return (*met(always, self.launch.at), there)
         return self.outcome.findings
 
     def own_facts(self) -> dict[str, Any]:

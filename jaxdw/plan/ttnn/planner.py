@@ -7,6 +7,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.conv1d.program import CONV1D
+from jaxdw.plan.grid import held_problems
 from jaxdw.plan.program import ProgramName
 from jaxdw.plan.regular.program import REGULAR
 from jaxdw.plan.ttnn.auto import auto_scheme
@@ -54,6 +55,14 @@ def problems(
         found.append(
             f"program='conv1d' must have one row and no bias (kernel {conv.kernel}, "
             f"height {conv.height}, bias {conv.bias}); use 'regular' or 'ttnn'"
+        )
+    if shard.input_shard is not None and shard.keeps_cores:
+        at = place(conv, shard, compute, arch, cast(Scheme, shard.scheme))
+        found += held_problems(
+            shard.input_shard,
+            at.core_grid,
+            num_inputs=at.window.num_inputs,
+            channels=conv.channels,
         )
     parts = shard.act_block_w_div
     if shard.scheme == "width" and parts > 1:
