@@ -38,14 +38,19 @@ _ASSUMED_CACHE_BYTES = 32 * 2**20
 class Timing:
     """Seconds of one function; `spread` is the middle half of its runs.
 
+    `tenth` is the 10th percentile: what it takes when nothing else runs. `cpu` are the
+    seconds of processors, all threads, that a run took on average.
+
     `first` are those of compiling it, or of a first call that did so; a library that
     compiles nothing makes ready there what it keeps.
     """
 
     first: float
     median: float
+    tenth: float
     spread: float
     fastest: float
+    cpu: float
     runs: int
 
     @property
@@ -62,19 +67,24 @@ def _in_turns(
 ) -> list[Timing]:
     """Times calls round by round until each had its runs and its seconds."""
     seconds = [[] for _ in calls]
+    processors = [0.0 for _ in calls]
     while any(len(own) < runs or sum(own) < least_seconds for own in seconds):
-        for call, own in zip(calls, seconds, strict=True):
-            own.append(timed(call)[1])
-    return list(map(_timing, first_seconds, seconds))
+        for n, call in enumerate(calls):
+            before = time.process_time()
+            seconds[n].append(timed(call)[1])
+            processors[n] += time.process_time() - before
+    return list(map(_timing, first_seconds, seconds, processors))
 
 
-def _timing(first: float, seconds: Sequence[float]) -> Timing:
+def _timing(first: float, seconds: Sequence[float], processors: float) -> Timing:
     quarters = statistics.quantiles(seconds, n=4)
     return Timing(
         first=first,
         median=statistics.median(seconds),
+        tenth=statistics.quantiles(seconds, n=10, method="inclusive")[0],
         spread=quarters[2] - quarters[0],
         fastest=min(seconds),
+        cpu=processors / len(seconds),
         runs=len(seconds),
     )
 

@@ -10,9 +10,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("JAXDW_CACHE") or Path(base) / "jaxdw")
 
 
-def cache_settings(directory: str | Path) -> dict[str, str | int]:
-    """Returns the settings of JAX that keep every computation, however small."""
+def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
+    """Returns settings of JAX for a process that is jaxdw's own.
+
+    They keep every computation, however small, and run it in the thread that calls.
+    """
     return {
+        "jax_cpu_enable_async_dispatch": False,
         "jax_compilation_cache_dir": str(directory),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
