@@ -44,10 +44,11 @@ def compared(rows: Sequence[Row]) -> list[str]:
 
 def alike(rows: Sequence[Row]) -> str:
     """Returns the axes that have one value, and it: what all figures are of."""
+    names, first = varied(rows), rows[0] if rows else {}
     return ", ".join(
-        f"{axis.column} {rows[0][axis.column]}"
+        f"{axis.column} {first[axis.column]}"
         for axis in AXES[1:]
-        if axis.column not in varied(rows) and rows[0].get(axis.column) is not None
+        if axis.column not in names and first.get(axis.column) is not None
     )
 
 
