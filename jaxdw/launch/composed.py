@@ -144,18 +144,21 @@ def run_resident(
 def _run(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static
 ) -> Float32[Array, "n ho wo c"]:
+    whole_chip = functools.partial(_whole_chip, way, maps, operands, static)
+    return float_first(whole_chip, static.compute)
+
+
+def _whole_chip(
+    way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static, form: Form
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
     backend = jax.default_backend()
+    if form == "integer":
+        return compiled(way, backend)(maps.composed, *operands, static, form)
     is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
     waits = is_small or static.compute.arithmetic == "fpu"
+    run = compiled(way, backend, waits and may_run_in_caller())
     quick = maps.strided if static.backend == "xla" else None
-
-    def whole_chip(form: Form) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
-        if form == "integer":
-            return compiled(way, backend)(maps.composed, *operands, static, form)
-        run = compiled(way, backend, waits and may_run_in_caller())
-        return run(quick or maps.composed, *operands, static, form)
-
-    return float_first(whole_chip, static.compute)
+    return run(quick or maps.composed, *operands, static, form)
 
 
 @functools.partial(jax.jit, static_argnames="static")
