@@ -75,7 +75,7 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
     if static.program == "depthwise" and static.output_dtype != "bfloat8_b":
         width = 0
     weights = side_by_side(np.asarray(strided.weights.index))[:, :channels]
-    others = (strided.blocks, strided.bias)
+    blocks, bias, written = strided.blocks, strided.bias, strided.channels_written
     return (
         strided.windows,
         static.program,
@@ -85,10 +85,9 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
         plan.compute,
         plan.arch,
         weights.tobytes(),
-        *(None if m is None else (m.index.shape, m.index.tobytes()) for m in others),
-        None
-        if strided.channels_written is None
-        else strided.channels_written.tobytes(),
+        None if blocks is None else (blocks.index.shape, blocks.index.tobytes()),
+        None if bias is None else bias.index.reshape(-1)[:channels].tobytes(),
+        None if written is None else written[:channels].tobytes(),
     )
 
 

@@ -1,6 +1,7 @@
 """The core grid on XLA: what one core does, mapped over NHW and channel shards."""
 
 import functools
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Float32, Int32, Shaped
@@ -47,6 +48,12 @@ def map_grid(
         None if values is None or values.ndim == ndim else 0
         for values, ndim in zip(arguments, shared_ndims, strict=True)
     )
+    if num_shards == 1:  # a batch of one takes twice as long to trace
+        alone: list[Any] = [
+            values if values is None or axis is None else values[0]
+            for values, axis in zip(arguments, in_axes, strict=True)
+        ]
+        return core(*alone)[None]
     return jax.vmap(core, in_axes)(*arguments)
 
 

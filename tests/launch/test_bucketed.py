@@ -172,7 +172,7 @@ def planned(program: str = "depthwise", **changes):
 def test_schemes_whose_maps_say_the_same_share_a_key(weights_dtype):
     keys = {
         bucketed.output_key(
-            *planned(scheme=scheme, grid=grid, weights_dtype=weights_dtype)
+            *planned(scheme=scheme, grid=grid, weights_dtype=weights_dtype, bias=True)
         )
         for scheme in ("height", "width", "block")
         for grid in ((2, 2), (4, 1))
