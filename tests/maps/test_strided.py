@@ -130,6 +130,15 @@ def test_weights_that_differ_by_shard_go_the_general_way():
     assert dataclasses.replace(maps, multicast=nothing_sent).strided is None
 
 
+def test_windows_of_a_larger_input_are_no_slices_of_this_one():
+    """Without padding no stick is named past those of the layer."""
+    conv = dataclasses.replace(LAYER, padding=0)
+    maps = jd.make_maps(jd.make_plan(conv))
+    assert maps.strided is not None
+    larger = IndexMap(maps.shard.index, maps.shard.size + 7)
+    assert dataclasses.replace(maps, shard=larger).strided is None
+
+
 def test_maps_of_another_layer_are_not_read_as_slices_of_this_one():
     """A wider stride names fewer sticks; an image of the same size other ones."""
     maps = jd.make_maps(jd.make_plan(LAYER))
