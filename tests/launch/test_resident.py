@@ -49,14 +49,18 @@ def test_a_loaded_launch_gives_the_bits_of_run(case):
 
 
 def test_operands_that_need_the_integer_form_are_computed_in_it(case):
+    """Inside `jit` the operands choose the form; outside, a first run in the other."""
     plan, maps, x, w, bias = case
     launch = jd.load(plan, maps, w, bias)
+    inside_jit = jax.jit(lambda x: jd.run(plan, maps, x, w, bias).output)
     for extreme in (2.0**100, 2.0**-100, np.inf):
         odd = x.copy()
-        odd[0, 2, 3, 7] = extreme
-        want = jd.run(plan, maps, odd, w, bias, keep=("output_shards",)).output
+        odd[0, 2:, 3, 7] = extreme, -extreme, extreme, 1
+        want = inside_jit(odd)
         np.testing.assert_array_equal(launch(odd), want)
         np.testing.assert_array_equal(jd.run(plan, maps, odd, w, bias).output, want)
+        kept = jd.run(plan, maps, odd, w, bias, keep=("output_shards",)).output
+        np.testing.assert_array_equal(kept, want)
 
 
 def test_a_loaded_launch_works_inside_jit_vmap_and_grad(case):
