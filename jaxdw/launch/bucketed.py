@@ -64,7 +64,7 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
 
     Schemes and grids that read the same windows and meet them with the same weights
     compute the same: it is their maps that say so. None where cores read windows that
-    are no slices of the image.
+    are no slices of the image; slices are those of the layer.
     """
     strided = maps.strided_on_host
     if strided is None:
@@ -77,7 +77,6 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
     weights = side_by_side(np.asarray(strided.weights.index))[:, :channels]
     blocks, bias, written = strided.blocks, strided.bias, strided.channels_written
     return (
-        strided.windows,
         static.program,
         static.figures,
         width,

@@ -1,5 +1,7 @@
 """A loaded launch gives the bits of `run`, wherever it is called."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -79,6 +81,27 @@ def test_a_loaded_launch_works_on_a_mesh(case):
     mesh = jax.make_mesh((1,), ("nhw",))
     launch = jd.load(plan, maps, w, bias, mesh=mesh)
     np.testing.assert_array_equal(launch(x), jd.run(plan, maps, x, w, bias).output)
+
+
+def test_a_mesh_computes_in_the_integer_form_what_needs_it(case):
+    plan, maps, x, w, bias = case
+    odd = x.copy()
+    odd[0, 2:, 3, 7] = 2.0**100, -np.inf, 2.0**100, 1
+    want = jax.jit(lambda x: jd.run(plan, maps, x, w, bias).output)(odd)
+    mesh = jax.make_mesh((1,), ("nhw",))
+    found = jd.run(plan, maps, odd, w, bias, mesh=mesh).output
+    np.testing.assert_array_equal(found, want)
+
+
+def test_a_layer_of_several_launches_is_not_loaded_as_one():
+    conv = jd.ConvConfig(channels=2560, height=1, width=4096, kernel=(1, 4))
+    conv = dataclasses.replace(conv, padding=(0, 0, 3, 0))
+    shard = jd.ShardConfig(scheme="auto", memory="dram")
+    plan = jd.make_plan(conv, shard, program="ttnn", must_fit=False)
+    assert plan.slices > 1
+    maps = jd.make_maps(plan.slice_plans[0])
+    with pytest.raises(jd.UnsupportedError, match=r"must be of one launch for `load`"):
+        jd.load(plan, maps, np.ones(conv.weight_shape, np.float32))
 
 
 def test_weights_may_be_traced():
