@@ -75,6 +75,32 @@ def test_a_launch_as_planned_reads_slices(scheme, program):
     assert maps.strided.windows == Strided.of_layer(LAYER)
 
 
+@pytest.mark.parametrize("way", ["fpu", "float32"])
+@pytest.mark.parametrize("taps", [(3, 2), (2, 10)])
+def test_slices_and_tables_give_the_same_bits(taps, way):
+    """Nothing is alike along rows and columns; 20 taps are a loop over blocks."""
+    conv = jd.ConvConfig(
+        channels=40,
+        height=11,
+        width=23,
+        batch=2,
+        kernel=taps,
+        stride=(3, 2),
+        dilation=(1, 2) if taps[1] < 10 else (2, 1),
+        padding=(2, 0, 1, 3),
+    )
+    plan = jd.make_plan(
+        conv, jd.ShardConfig(grid=(2, 2)), jd.ComputeConfig(arithmetic=way)
+    )
+    maps = jd.make_maps(plan)
+    assert maps.strided is not None
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(conv.input_shape, np.float32)
+    w = rng.standard_normal(conv.weight_shape, np.float32)
+    kept = jd.run(plan, maps, x, w, keep=("output_shards",)).output
+    np.testing.assert_array_equal(jd.run(plan, maps, x, w).output, kept)
+
+
 def spoiled(maps: jd.Maps, part: str, place: int, value: int) -> jd.Maps:
     index_map = getattr(maps, part)
     index = index_map.index.copy()
