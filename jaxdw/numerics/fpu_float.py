@@ -261,7 +261,12 @@ def multiply_reduce(
 ) -> Float32[Array, "..."]:
     """Does what `fpu.multiply_reduce` does, for operands that are all `is_ordinary`.
 
+    For bf16 operands and a 16-bit Dst XLA counts 19 operations to a tap of an output at
+    LoFi, 45 at HiFi2, 56 at HiFi4, those on the input included (`tests/test_cost.py`).
+
     Args:
+      b: the weights of each tap, or as `split_weights` gives them: read so, they are
+        not split anew for every stick.
       mantissa_bits: of windows and weights, hidden bit counted, that may be other than
         zero; fewer save phases (`MANTISSA_BITS`).
     """
