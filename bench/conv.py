@@ -213,7 +213,6 @@ def main(args: argparse.Namespace) -> None:
         }
         for statistic in STATISTICS
     }
-    seconds = timings["median"]
     ratios, here = [], in_fresh_process(environment)
     for model, layers in suites.items():
         own = of_layers(records, layers)
@@ -222,12 +221,12 @@ def main(args: argparse.Namespace) -> None:
         ratios += goals(model, totals, disturbed)
         for name in totals["median"]:
             line = {"bench": "conv", "model": model, "contender": name}
-            found = {f"sum_{of}": totals[of][name] for of in STATISTICS}
-            records.append(here | line | found)
+            own_sums = {f"sum_{of}": totals[of][name] for of in STATISTICS}
+            records.append(here | line | own_sums)
     write_lines([*records, *(here | ratio for ratio in ratios)], args.json)
     _print(suites, timings, records, ratios)
     if args.plot:
-        _plot(args.plot, convs, seconds)
+        _plot(args.plot, convs, timings["median"])
 
 
 def compete(

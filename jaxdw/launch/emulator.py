@@ -107,7 +107,7 @@ def run(
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)
     memories = {}
-    traced = any(isinstance(v, Tracer) for v in (maps.shard.index, x, w, bias))
+    traced = is_traced(maps, x, w, bias)
     if mesh is not None:
         if traced:
             raise UnsupportedError(
@@ -122,13 +122,19 @@ def run(
         if traced:
             output, memories = staged("by operands")[0]
         else:
-            output, memories = float_first(staged, static.compute)
+            with eval_context():
+                output, memories = float_first(staged, static.compute)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)
     else:
         with eval_context():
             output = run_composed(maps, x, w, bias, static)
     return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
+
+
+def is_traced(maps: Maps, *tensors: Shaped[HostOrDevice, "..."] | None) -> bool:
+    """Whether a transformation of JAX traces maps or tensors."""
+    return any(isinstance(v, Tracer) for v in (maps.shard.index, *tensors))
 
 
 def real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:

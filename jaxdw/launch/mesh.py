@@ -184,7 +184,7 @@ def _run(
 
     weights, biases = computed_once(load_weights(maps, w, bias, static))
     operands: dict[str, Any] = {
-        "sticks": sticks,
+        "sticks": computed_once(cast(sticks, static.dtype)),
         "weights": over_mesh(weights, 3),
     }
     specs = {
@@ -210,8 +210,8 @@ def _run(
         check_vma=False,
     )(laid.send, maps.sticks, operands)
     output = collected(of_shards, maps.collect, static.output_shape)
-    held = cast(sticks, static.dtype)
-    return output, are_ordinary(held, weights, compute=static.compute)
+    used = operands["sticks"], weights
+    return output, are_ordinary(*used, compute=static.compute)
 
 
 def _one_device(
@@ -224,7 +224,7 @@ def _one_device(
     axes: Axes,
 ) -> Float32[Array, "nhw outputs channels"]:
     """Sends and gets the sticks at the borders and runs its own cores."""
-    l1 = computed_once(cast(operands["sticks"], static.dtype))
+    l1 = operands["sticks"]
     if send.index.size:
         own = IndexMap(send.index[0], send.size)
         received = jax.lax.all_to_all(gather(l1, own), axes.nhw, 0, 0)

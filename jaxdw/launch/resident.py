@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 
-from jax.core import Tracer, eval_context
+from jax.core import eval_context
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.errors import refuse
 from jaxdw.launch.composed import Lanes, load_weights, run_resident
-from jaxdw.launch.emulator import real, run, run_problems
+from jaxdw.launch.emulator import is_traced, real, run, run_problems
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.machine.cores import Backend, Static, static_of
 from jaxdw.maps.indexmap import HostOrDevice
@@ -43,8 +43,7 @@ class LoadedLaunch:
             return load_weights(maps, self.w, self.bias, self._static)
 
     def __call__(self, x: Shaped[HostOrDevice, "..."]) -> Float32[Array, "n ho wo c"]:
-        traced = any(isinstance(v, Tracer) for v in (x, self.w, self.bias))
-        if self.mesh is not None or traced or isinstance(self.maps.shard.index, Tracer):
+        if self.mesh is not None or is_traced(self.maps, x, self.w, self.bias):
             return run(
                 self.plan,
                 self.maps,
@@ -86,7 +85,6 @@ def load(
     launch = LoadedLaunch(
         plan=plan, maps=maps, w=w, bias=bias, mesh=mesh, backend=backend
     )
-    traced = any(isinstance(v, Tracer) for v in (maps.shard.index, w, bias))
-    if mesh is None and not traced:
+    if mesh is None and not is_traced(maps, w, bias):
         _ = launch._lanes  # refuses what maps may not hold
     return launch

@@ -34,7 +34,7 @@ ORDINARY_LEAST, ORDINARY_BEYOND = 84, 164  # biased exponents of operands
 # Mantissa bits that values of a format can have, hidden bit counted; TF32 for float32.
 MANTISSA_BITS = {"float32": 11, "bfloat16": 8, "bfloat8_b": 7, "bfloat4_b": 3}
 
-_EXPONENT = 0x7F800000
+EXPONENT = 0x7F800000
 _SLICES = 16
 _ONE, _PLACE = 127 << 23, 1 << 23  # bits of 1.0, and of one step of the exponent
 _BF16 = -(1 << 16)  # of float32 bits
@@ -93,12 +93,12 @@ def _slices(values: Shaped[Array, "..."]) -> list[Shaped[Array, " part"]]:
     return [values.reshape(-1)[first : first + part] for first in firsts]
 
 
-def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
+def cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
     """Keeps the upper `bits` of the 11-bit mantissa, hidden bit counted."""
     return floats_of(bits_of(values) & -(1 << (24 - bits)))
 
 
-def _round_half_away(values: Float32[Array, "..."]) -> Float32[Array, "..."]:
+def round_half_away(values: Float32[Array, "..."]) -> Float32[Array, "..."]:
     """Rounds to 8 bits of mantissa."""
     return floats_of((bits_of(values) + 0x8000) & _BF16)
 
@@ -119,8 +119,8 @@ def _unit(exponent: Int32[Array, "..."]) -> Float32[Array, "..."]:
 
 def _parts(values: Float32[Array, "..."], high_bits: int, all_bits: int):
     """Splits mantissas into the bits of the two fidelity phases that read them."""
-    high = _cut(values, high_bits)
-    return high, _cut(values, all_bits) - high
+    high = cut(values, high_bits)
+    return high, cut(values, all_bits) - high
 
 
 class Parts(NamedTuple):
@@ -198,7 +198,7 @@ def _group(lanes: Sequence[Int32[Array, "..."]], phases: int) -> _Group:
         wholes = (floats_of(lane & _BF16) for lane in lanes)
         lows = [whole - high for whole, high in zip(wholes, highs, strict=True)]
         parts.append(lows)
-    exponents = [lane & _EXPONENT for lane in lanes]
+    exponents = [lane & EXPONENT for lane in lanes]
     exponent = functools.reduce(jnp.maximum, exponents, jnp.asarray(_LEAST))
     if len(lanes) == 1:
         return _Group(exponent, [part[0] for part in parts])
@@ -223,7 +223,7 @@ def _accumulate(
     """
     exponents = [group.exponent + PHASE_STEP[phase] * _PLACE for group in groups]
     if dst is not None:
-        exponents.append(bits_of(dst) & _EXPONENT)
+        exponents.append(bits_of(dst) & EXPONENT)
     largest = functools.reduce(jnp.maximum, exponents, jnp.asarray(_LEAST))
     terms = [group.sums[phase] for group in groups]
     units = _units(largest)
@@ -232,7 +232,7 @@ def _accumulate(
     if dst is not None:
         # between two sums that XLA would make one
         total = (dst * _units(largest, 1 << 11) + _INTEGERS) + total - _INTEGERS
-    return _round_half_away(total * _unit(largest))
+    return round_half_away(total * _unit(largest))
 
 
 def _terms(groups: Sequence[_Group], phase: int) -> list[Term]:

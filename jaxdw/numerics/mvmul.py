@@ -26,7 +26,12 @@ from jaxtyping import Array, Float32, Int32
 from jaxdw.arch.arch import Arch
 from jaxdw.numerics import fpu
 from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
-from jaxdw.numerics.fpu_float import effective_phases
+from jaxdw.numerics.fpu_float import (
+    EXPONENT,
+    cut,
+    effective_phases,
+    round_half_away,
+)
 
 Form = Literal["integer", "float"]
 Step = tuple[int, tuple[int, ...]]  # phase, and the taps whose products it adds
@@ -35,7 +40,6 @@ Step = tuple[int, tuple[int, ...]]  # phase, and the taps whose products it adds
 # to compile, and to run as well.
 STEPS_AT_ONCE, STEPS_IN_LOOP = 12, 8
 
-_EXPONENT = 0x7F800000
 # The unit of a 16-bit Dst is 2**-10 of an exponent; 1.5 * 2**23 units, as steps of bits
 # from the exponent's power of two.
 _ROUNDER = (13 << 23) + (1 << 22)
@@ -118,8 +122,8 @@ class FloatUnit:
         and that of zero is 0. It has 12 bits, so that it is rounded once at any
         distance; its ties go toward +infinity.
         """
-        size = floats_of(bits_of(a) & _EXPONENT) * floats_of(bits_of(b) & _EXPONENT)
-        a_high, b_high = _cut(a, 5), _cut(b, 7)
+        size = floats_of(bits_of(a) & EXPONENT) * floats_of(bits_of(b) & EXPONENT)
+        a_high, b_high = cut(a, 5), cut(b, 7)
         terms = {}
         for phase in phases:
             of_a = a - a_high if phase % 2 else a_high
@@ -143,14 +147,10 @@ class FloatUnit:
         return tuple(effective_phases(fpu.PHASES[fidelity], True, mantissa_bits))
 
 
-def _cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
-    return floats_of(bits_of(values) & -(1 << (24 - bits)))
-
-
 def _ties_away(values: Float32[Array, "..."]) -> _Addend:
     """Returns bf16 values as addends whose ties go away from zero."""
     bits = bits_of(values)
-    return _Addend(floats_of(bits | _TIE_BIT), bits & _EXPONENT)
+    return _Addend(floats_of(bits | _TIE_BIT), bits & EXPONENT)
 
 
 def _rounded_sum(addends: Sequence[_Addend]) -> Dst:
@@ -163,7 +163,7 @@ def _rounded_sum(addends: Sequence[_Addend]) -> Dst:
     first, *rest = (addend.value for addend in addends)
     # two sums side by side, of which float32 rounds each to the unit
     total = (first + rounder) + functools.reduce(jnp.add, rest, -rounder)
-    return floats_of((bits_of(total) + 0x8000) & -0x10000)
+    return round_half_away(total)
 
 
 def unit_of(form: Form, *, fp32_dest: bool, arch: Arch) -> Unit:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
+from jaxdw.judge.draws import draw
 from jaxdw.launch import composed
 
 CASES = {
@@ -35,10 +36,7 @@ def case(request):
         jd.ComputeConfig(math_fidelity=fidelity),
         program=request.param,
     )
-    rng = np.random.default_rng(0)
-    shapes = conv.input_shape, conv.weight_shape, (conv.channels,)
-    tensors = (rng.standard_normal(shape, np.float32) for shape in shapes)
-    return plan, jd.make_maps(plan), *tensors
+    return plan, jd.make_maps(plan), *draw(conv, "random", 0)
 
 
 def test_a_loaded_launch_gives_the_bits_of_run(case):
@@ -111,6 +109,18 @@ def test_weights_may_be_traced():
     x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
     found = jax.jit(lambda w: jd.load(plan, maps, w)(x))(w)
     np.testing.assert_array_equal(found, jd.run(plan, maps, x, w).output)
+
+
+@pytest.mark.parametrize("keep", [(), ("output_shards",)])
+def test_arrays_at_hand_are_run_as_such_inside_an_outer_jit(case, keep):
+    """Nothing of the launch is traced, so that its form can be told by a first run."""
+    plan, maps, *tensors = case
+    x, w, bias = map(jnp.asarray, tensors)
+    want = jd.run(plan, maps, x, w, bias).output
+    found = jax.jit(lambda y: jd.run(plan, maps, x, w, bias, keep=keep).output + y)(1.0)
+    np.testing.assert_array_equal(found, want + 1.0)
+    launch = jd.load(plan, maps, w, bias)
+    np.testing.assert_array_equal(jax.jit(lambda y: launch(x) + y)(1.0), want + 1.0)
 
 
 def test_weights_are_loaded_once(case, monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdw as jd
+from jaxdw.judge.draws import draw
 from jaxdw.maps.indexmap import IndexMap
 from jaxdw.maps.strided import Strided, strided_sticks
 
@@ -94,9 +95,7 @@ def test_slices_and_tables_give_the_same_bits(taps, way):
     )
     maps = jd.make_maps(plan)
     assert maps.strided is not None
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(conv.input_shape, np.float32)
-    w = rng.standard_normal(conv.weight_shape, np.float32)
+    x, w, _ = draw(conv, "random", 0)
     kept = jd.run(plan, maps, x, w, keep=("output_shards",)).output
     np.testing.assert_array_equal(jd.run(plan, maps, x, w).output, kept)
 
@@ -117,9 +116,7 @@ def test_every_spoiled_move_of_sticks_goes_the_general_way(part, way):
         conv, jd.ShardConfig(grid=(2, 1)), jd.ComputeConfig(arithmetic=way)
     )
     maps = jd.make_maps(plan)
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(conv.input_shape, np.float32)
-    w = rng.standard_normal(conv.weight_shape, np.float32)
+    x, w, _ = draw(conv, "random", 0)
     want = np.asarray(jd.run(plan, maps, x, w).output)
     index_map = getattr(maps, part)
     refused = 0
