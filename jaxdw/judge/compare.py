@@ -89,17 +89,35 @@ def ulp_distance(
     0 and -0 are one value. Both are rounded to `dtype` first. NaN against NaN is 0,
     against a number the largest distance there is.
     """
-    target, bits = _ULP_TYPES[dtype]
-    ordered = []
-    for values in (a, b):
-        rounded = np.asarray(values).astype(target)
-        pattern = rounded.view(bits).astype(np.int64)
-        sign = np.int64(1) << (8 * bits().itemsize - 1)
-        ordered.append(np.where(pattern >= sign, sign - pattern, pattern))
+    distance = np.abs(_ordered(a, dtype) - _ordered(b, dtype))
     nan_a, nan_b = (np.isnan(np.asarray(v).astype(np.float64)) for v in (a, b))
-    most = np.int64(1) << (8 * bits().itemsize)
-    distance = np.abs(ordered[0] - ordered[1])
+    most = np.int64(1) << (8 * np.dtype(_ULP_TYPES[dtype][1]).itemsize)
     return np.where(nan_a & nan_b, 0, np.where(nan_a ^ nan_b, most, distance))
+
+
+def signed_ulp(
+    want: ArrayLike, got: ArrayLike, dtype: str = "bfloat16"
+) -> Int64[np.ndarray, "*shape"]:
+    """Returns how many values of `dtype` further from zero `got` is than `want`.
+
+    Negative towards zero and past it; NaN is no number here.
+    """
+    place = _ordered(want, dtype)
+    change = _ordered(got, dtype) - place
+    return np.where(place == 0, np.abs(change), np.where(place < 0, -change, change))
+
+
+def _ordered(values: ArrayLike, dtype: str) -> Int64[np.ndarray, "*shape"]:
+    """Numbers the values of `dtype` in order; 0 and -0 are number 0."""
+    target, bits = _ULP_TYPES[dtype]
+    pattern = np.asarray(values).astype(target).view(bits).astype(np.int64)
+    sign = np.int64(1) << (8 * np.dtype(bits).itemsize - 1)
+    return np.where(pattern >= sign, sign - pattern, pattern)
+
+
+def output_ulp_type(conv: ConvConfig) -> str:
+    """Returns the dtype in whose ULPs a layer's output is judged."""
+    return "float32" if conv.output_dtype == "float32" else "bfloat16"
 
 
 _ULP_TYPES = {
@@ -153,7 +171,7 @@ def judge(
     `arithmetic="float32"` must come within an ULP; the matrix unit and block formats
     must pass the threshold of tt-metal's own test and leave no output unwritten.
     """
-    output_dtype = "float32" if conv.output_dtype == "float32" else "bfloat16"
+    output_dtype = output_ulp_type(conv)
     target, _ = _ULP_TYPES[output_dtype]
     got, rounded = np.asarray(output).astype(target), want.astype(target)
     ulp = ulp_distance(got, rounded, output_dtype)
