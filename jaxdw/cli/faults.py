@@ -5,11 +5,11 @@ import dataclasses
 import json
 import sys
 
+from jaxdw.cli.arrays import add_tensor_options, read_own
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
     configs,
-    load_array,
     planned,
     refuse_other_programs,
     refuse_pallas,
@@ -52,10 +52,7 @@ def add(commands) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_layer_options(diagnose)
-    diagnose.add_argument("--output", metavar="FILE", required=True, help=".npy")
-    diagnose.add_argument("--x", metavar="FILE", help=".npy, [N, H, W, C]")
-    diagnose.add_argument("--w", metavar="FILE", help=".npy, [C, 1, kh, kw]")
-    diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
+    add_tensor_options(diagnose, "--output", required=True)
     diagnose.add_argument("--seed", type=seed, default=0)
     diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
     diagnose.set_defaults(command=_diagnose)
@@ -106,12 +103,11 @@ def _diagnose(args: argparse.Namespace) -> int:
     plan = planned(args)
     refuse_other_programs(plan, "diagnose")
     announce(plan)
-    x, w, bias = draw(plan.conv, "random", args.seed)
-    x = x if args.x is None else load_array("--x", args.x)
-    w = w if args.w is None else load_array("--w", args.w)
-    if args.bias_values is not None:
-        bias = load_array("--bias-values", args.bias_values)
-    found = diagnose(plan, x, w, bias, load_array("--output", args.output))
+    own = read_own(args, plan, "--output")
+    print(*own.notes, sep="\n", end="\n" * bool(own.notes))
+    x, w, bias = own.operands or draw(plan.conv, "random", args.seed)
+    assert own.output is not None
+    found = diagnose(plan, x, w, bias, own.output)
     for rank, diagnosis in enumerate(found[: args.most], 1):
         print(f"{rank}. {diagnosis.text}")
     best = found[0]
