@@ -80,7 +80,7 @@ def read_array(
         if dtype in BLOCK_FORMATS:
             rule = "is packed in tiles; unpack them with `jaxdw.unpack`, save float32"
         raise ConfigError(f"the dtype of `{name}` (={dtype!r}) {rule}")
-    file, member = _parted(str(path))
+    file, member = parted(str(path))
     with _refusals(name, str(path)):
         reader = _reader(file, member)
         stored = reader(file, member)
@@ -91,12 +91,8 @@ def read_array(
         return _typed(stored, dtype, file.suffix == ".bin")
 
 
-class _Refused(Exception):
-    """The rest of a sentence that begins with the file."""
-
-
-def _parted(path: str) -> tuple[Path, str | None]:
-    """Returns the file, and the name of the array in it if one is given."""
+def parted(path: str) -> tuple[Path, str | None]:
+    """Returns the file that a path names, and the array in it if one is named."""
     if Path(path).exists():
         return Path(path), None
     for suffix in _NAMED:
@@ -104,6 +100,10 @@ def _parted(path: str) -> tuple[Path, str | None]:
         if found:
             return Path(f"{file}{suffix}"), member
     return Path(path), None
+
+
+class _Refused(Exception):
+    """The rest of a sentence that begins with the file."""
 
 
 @contextlib.contextmanager

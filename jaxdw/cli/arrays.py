@@ -1,11 +1,13 @@
 """The options by which commands take one's own tensors, and what they read."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdw.arrays.operands import Tensor, are_given, read_tensors
-from jaxdw.arrays.read import DTYPES
-from jaxdw.cli.options import dtype
+from jaxdw.arrays.read import DTYPES, parted
+from jaxdw.cli.options import dtype, seed
+from jaxdw.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +35,17 @@ class Own(NamedTuple):
 def add_tensor_options(
     parser: argparse.ArgumentParser, output: str, *, required: bool = False
 ) -> None:
-    """Adds the files of a launch's tensors and of a device's output.
+    """Adds the files of a launch's tensors and of a device's output, and the seed.
 
     Args:
-      output: the option for the latter.
+      output: the option for the output.
     """
-    own = parser.add_argument_group(f"your own tensors, each {FILES}")
+    parser.add_argument(
+        "--seed", type=seed, help="of drawn tensors, where no files are given; or 0"
+    )
+    own = parser.add_argument_group(
+        "your own tensors", f"Files {FILES}; x, w and bias all or none."
+    )
     own.add_argument(
         output, metavar="FILE", required=required, help="a device's [N, Ho, Wo, C]"
     )
@@ -57,25 +64,66 @@ def add_tensor_options(
     )  # fmt: skip
 
 
-def read_own(args: argparse.Namespace, plan: "Plan", output: str) -> Own:
+def read_own(
+    args: argparse.Namespace,
+    plan: "Plan",
+    output: str,
+    layer: "tuple[np.ndarray, np.ndarray | None] | None" = None,
+) -> Own:
     """Reads the files that the options of `add_tensor_options` name.
 
+    Args:
+      layer: weights and bias that come from elsewhere.
+
     Raises:
-      ConfigError: a part of x, w and bias, which are given all or not at all; what
-        `read_tensors` refuses.
+      ConfigError: a part of x, w and bias, which are given all or not at all; a seed
+        where nothing is drawn; what `read_tensors` refuses.
     """
-    given = vars(args)
-    tensors = [
-        Tensor("x", "--x", args.x),
-        Tensor("w", "--w", args.w),
-        Tensor("bias", "--bias-values", args.bias_values),
-        Tensor("output", output, given[output.strip("-").replace("-", "_")]),
-    ]
-    are_own = are_given(plan.conv.bias, tensors)
+    x = Tensor("x", "--x", args.x)
+    weights = [Tensor("w", "--w", args.w)]
+    weights += [Tensor("bias", "--bias-values", args.bias_values)]
+    device = Tensor("output", output, vars(args)[output.strip("-").replace("-", "_")])
+    if layer is not None:
+        for tensor in weights:
+            if tensor.path is not None:
+                raise ConfigError(
+                    f"`{tensor.option}` (={tensor.path!r}) must be left out with "
+                    "`--onnx`, whose layer has its own"
+                )
+        weights = []
+    are_own = are_given(plan.conv.bias, [x, *weights])
+    if are_own and args.seed is not None:
+        raise ConfigError(
+            f"`--seed` (={args.seed}) must be left out with tensors of files, of which "
+            "none is drawn"
+        )
+    tensors = [x, *weights, device]
     values, notes = read_tensors(plan, tensors, args.layout, args.file_dtype)
     operands = None
     if are_own:
         from jaxdw.judge.draws import Operands
 
-        operands = Operands(values["x"], values["w"], values.get("bias"))
+        own = layer or (values["w"], values.get("bias"))
+        operands = Operands(values["x"], *own)
     return Own(operands, values.get("output"), notes)
+
+
+def refuse_overwriting(args: argparse.Namespace, path: str, *inputs: str) -> None:
+    """Refuses to write over a file that is read.
+
+    Args:
+      inputs: fields of `args` that hold files, those of this page apart.
+    """
+    for field in ("x", "w", "bias_values", *inputs):
+        given = vars(args)[field]
+        if given is not None and _are_one(parted(given)[0], Path(path)):
+            raise ConfigError(
+                f"`--save` (={path!r}) must not be the file of "
+                f"`--{field.replace('_', '-')}`, which is read; name another"
+            )
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()

@@ -53,7 +53,6 @@ def add(commands) -> None:
     )
     add_layer_options(diagnose)
     add_tensor_options(diagnose, "--output", required=True)
-    diagnose.add_argument("--seed", type=seed, default=0)
     diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
     diagnose.set_defaults(command=_diagnose)
 
@@ -105,7 +104,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     announce(plan)
     own = read_own(args, plan, "--output")
     print(*own.notes, sep="\n", end="\n" * bool(own.notes))
-    x, w, bias = own.operands or draw(plan.conv, "random", args.seed)
+    x, w, bias = own.operands or draw(plan.conv, "random", args.seed or 0)
     assert own.output is not None
     found = diagnose(plan, x, w, bias, own.output)
     for rank, diagnosis in enumerate(found[: args.most], 1):

@@ -130,6 +130,47 @@ class Verdict:
     passed: bool
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How an output compares with another of the same launch, a device's for one.
+
+    Attributes:
+      equal: outputs with the same value, of `outputs`; 0 and -0 are, and two NaN.
+      max_ulp, mean_ulp: over all outputs, in the output's dtype.
+    """
+
+    outputs: int
+    equal: int
+    max_ulp: int
+    mean_ulp: float
+    pcc: float
+
+    @property
+    def identical(self) -> bool:
+        return self.equal == self.outputs
+
+
+def agreement(want: ArrayLike, got: ArrayLike, output_dtype: str) -> Agreement:
+    """Compares two outputs of one launch.
+
+    Args:
+      output_dtype: the plan's; ULP of a block format count in bf16.
+
+    Raises:
+      ConfigError: outputs of different shapes.
+    """
+    a, b = np.asarray(want), np.asarray(got)
+    ulp = ulp_distance(a, b, "float32" if output_dtype == "float32" else "bfloat16")
+    equal = (a == b) | (np.isnan(a) & np.isnan(b))
+    return Agreement(
+        outputs=equal.size,
+        equal=int(np.count_nonzero(equal)),
+        max_ulp=int(ulp.max(initial=0)),
+        mean_ulp=float(ulp.mean()) if ulp.size else 0.0,
+        pcc=pcc(a, b),
+    )
+
+
 def pcc_threshold(conv: ConvConfig, compute: ComputeConfig) -> float:
     """Returns the PCC that tt-metal's own depthwise test asks for.
 
