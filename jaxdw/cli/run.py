@@ -203,7 +203,8 @@ def _print_tables(
         console.print(note, markup=False)
     console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
     if against is not None:
-        table = dataclasses.asdict(against) | {"equal": _of(against)}
+        table: dict[str, object] = dataclasses.asdict(against)
+        table["equal"] = _of(against)
         console.print(text.facts_table("Against the file", table))
     console.print("PASS" if _passed(verdict, against) else "FAIL")
 
