@@ -3,14 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from jaxdw.plan.config import ConvConfig, InputLayout, Scheme, WeightLayoutName
 from jaxdw.plan.grid import CoreGrid, Shard
+from jaxdw.plan.placement import Placement
 from jaxdw.plan.program import ProgramName, WeightPages
-
-if TYPE_CHECKING:
-    from jaxdw.plan.plan import Plan
 
 # of a convolution: no element lies elsewhere for them
 _ARITHMETIC = {"dtype": "bfloat16", "output_dtype": "bfloat16", "activation": None}
@@ -49,11 +46,15 @@ class MapFacts:
                     yield f"`{field.name}` {instead}, not {value}"
 
 
-def map_facts_of(plan: "Plan") -> MapFacts:
-    """Returns what the index maps of a plan depend on."""
-    shard, pages = plan.shard, plan.weights
+def map_facts_of(plan: Placement, program: ProgramName, pages: WeightPages) -> MapFacts:
+    """Returns what the index maps of a plan depend on.
+
+    Args:
+      program, pages: whose decision its weights are, and where they lie.
+    """
+    shard = plan.shard
     facts = MapFacts(
-        program=plan.program,
+        program=program,
         conv=dataclasses.replace(plan.conv, **_ARITHMETIC),
         scheme=plan.scheme,
         weight_layout=shard.weight_layout,

@@ -236,7 +236,7 @@ class Plan(Placement, abc.ABC):
     @functools.cached_property
     def map_facts(self) -> MapFacts:
         """What its index maps depend on."""
-        return map_facts_of(self)
+        return map_facts_of(self, self.program, self.weights)
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
