@@ -231,6 +231,8 @@ def _read_safetensors(file: Path, member: str | None) -> np.ndarray:
 
 
 def _read_torch(file: Path, member: str | None) -> np.ndarray:
+    if _kind(file) == _MAGICS[b"\x93NUMPY"]:
+        raise _Refused("must be a file of torch.save, but is a .npy array; rename it")
     try:
         torch: Any = importlib.import_module("torch")
     except ModuleNotFoundError as error:
@@ -247,7 +249,7 @@ def _read_torch(file: Path, member: str | None) -> np.ndarray:
     try:
         loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch raise kinds of their own
-        reason = str(error).split("\n", 1)[0]
+        reason = str(error).split("\n", 1)[0].split(". ", 1)[0]
         raise _Refused(
             f"must be a tensor that torch.load(weights_only=True) reads: {reason}; "
             "save the tensor alone"

@@ -180,7 +180,7 @@ def test_a_tensor_of_torch_is_read_weights_only(tmp_path, monkeypatch):
         read_array(path)
     with pytest.raises(jd.ConfigError, match="must hold a tensor, not str"):
         read_array(f"{path}:o")
-    with_torch(monkeypatch, RuntimeError("Weights only load failed\nand more"))
+    with_torch(monkeypatch, RuntimeError("Weights only load failed. And\nmore"))
     with pytest.raises(jd.ConfigError, match="Weights only load failed; save the ten"):
         read_array(path)
 
@@ -225,6 +225,7 @@ LONG = "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }" + " " * 20000
         ("a.npy", npy_header("{'a': 1}\n"), "must be a whole file of numbers"),
         ("a.npz", b"\x93NUMPY\x01\x00", r"must be a whole archive.*is a \.npy array"),
         ("a.npz", b"PK\x03\x04rest", "must be a whole archive of numpy.savez"),
+        ("a.pt", b"\x93NUMPY\x01\x00", r"a file of torch.save, but is a \.npy array"),
         ("a.npz:x", None, r"a\.npz:x.*must be a file that exists"),
         ("a.safetensors", b"text", "must be a whole file of numbers.*header"),
         ("a.csv", b"1,2", r"must end in \.npy.*numpy\.save"),
@@ -333,3 +334,11 @@ def test_values_become_float32():
     masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
     np.testing.assert_array_equal(as_float32(masked, "x"), [1.0, np.nan])
     np.testing.assert_array_equal(as_float32(np.ma.masked_array([1, 2]), "x"), [1, 2])
+
+
+def test_an_archive_whose_header_asks_for_too_much_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", npy_header(HUGE) + b"12345678")
+    with pytest.raises(jd.ConfigError, match=r"a\.npz.*must fit in memory"):
+        read_array(path)
