@@ -319,7 +319,7 @@ def _typed(stored: np.ndarray, dtype: str | None, is_raw: bool) -> FileArray:
         return FileArray(values=stored)
     if dtype is not None and np.dtype(_named(dtype)).itemsize == size:
         return FileArray(values=stored.view(_named(dtype)), used_dtype=True)
-    if size == 2 and dtype is None:
+    if size == 2 and (dtype is None or not untyped):
         what = "without a type" if untyped else "of uint16"
         return FileArray(
             values=stored.view(ml_dtypes.bfloat16),

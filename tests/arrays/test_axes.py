@@ -198,7 +198,7 @@ def test_a_bias_is_a_row_or_a_tile_row_that_begins_with_it(form):
     assert taken.note == ("" if given is BIAS else note)
 
 
-@pytest.mark.parametrize("shape", [(41,), (2, 40), (32, 41), (40, 32), ()])
+@pytest.mark.parametrize("shape", [(41,), (2, 40), (32, 41), (40, 32), (40, 64), ()])
 def test_another_shape_of_a_bias_is_refused(shape):
     with pytest.raises(jd.ConfigError, match=r"`b` \(=\(.*of the planned \(40,\)"):
         as_bias(plan_of(bias=True), np.zeros(shape), name="b")

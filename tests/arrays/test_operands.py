@@ -94,6 +94,19 @@ def test_raw_values_have_the_layers_dtype_unless_told(tmp_path):
         read_tensors(PLAN, tensors(x=path), ["nhwc"])
     found = read_tensors(PLAN, tensors(x=path), ["nhwc"], "float32")
     np.testing.assert_array_equal(found.values["x"], x)
+    wide = jd.make_plan(
+        jd.ConvConfig(channels=40, height=9, width=7, padding=1, weights_dtype="float32",
+                      output_dtype="float32"),
+        None,
+        jd.ComputeConfig(fp32_dest_acc=True),
+    )  # fmt: skip
+    for kind, shape in (("output", (1, 9, 7, 40)), ("w", (40, 1, 3, 3))):
+        values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + 1e-4
+        values.tofile(path)
+        layout = "nhwc" if kind == "output" else "oihw"
+        found = read_tensors(wide, tensors(**{kind: path}), [layout])
+        np.testing.assert_array_equal(found.values[kind], values)
+    x.astype(np.float32).tofile(path)
     blocks = jd.make_plan(jd.ConvConfig(channels=40, height=9, width=7,
                                         dtype="bfloat8_b"))  # fmt: skip
     with pytest.raises(jd.ConfigError, match="does not say its dtype"):

@@ -45,6 +45,8 @@ def test_bf16_is_found_by_its_size_and_said(tmp_path):
     np.testing.assert_array_equal(found.values, BF16)
     assert found.note == "values without a type taken as the bits of bfloat16"
     assert not found.used_dtype
+    with pytest.raises(jd.ConfigError, match="values of 2 bytes without a type"):
+        read_array(tmp_path / "a.npy", "float32")
 
 
 def test_bits_of_bf16_in_uint16_are_taken_as_such_unless_told(tmp_path):
@@ -52,6 +54,7 @@ def test_bits_of_bf16_in_uint16_are_taken_as_such_unless_told(tmp_path):
     found = read_array(path)
     np.testing.assert_array_equal(found.values, BF16)
     assert found.note == "values of uint16 taken as the bits of bfloat16"
+    assert read_array(path, "float32").note == found.note  # has another size
     told = read_array(path, "uint16")
     assert (told.values.dtype, told.note, told.used_dtype) == (np.uint16, "", True)
     np.testing.assert_array_equal(told.values, BF16.view(np.uint16))
