@@ -42,7 +42,7 @@ def _way_out(want: tuple[int, ...], got: tuple[int, ...], name: str) -> str:
     """Returns what makes one shape the other, if its axes or their number do."""
     if len(want) == len(got) <= 4 and sorted(want) == sorted(got):
         orders = itertools.permutations(range(len(got)))
-        order = next(o for o in _likely(orders) if tuple(got[i] for i in o) == want)
+        order = next(o for o in orders if tuple(got[i] for i in o) == want)
         return f"if its axes stand otherwise, pass {name}.transpose{order}"
     if np.prod(want) == np.prod(got):
         return (
@@ -50,8 +50,3 @@ def _way_out(want: tuple[int, ...], got: tuple[int, ...], name: str) -> str:
             "in the same order"
         )
     return "compare like with like"
-
-
-def _likely(orders):
-    """Returns the orders, NCHW as NHWC before others that give the same shape."""
-    return sorted(orders, key=lambda order: order != (0, 2, 3, 1))

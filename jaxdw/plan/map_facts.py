@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
-from jaxdw.plan.config import ConvConfig, InputLayout, Scheme, WeightLayoutName
+from jaxdw.plan.config import ConvConfig, Scheme, WeightLayoutName
 from jaxdw.plan.grid import CoreGrid, Shard
 from jaxdw.plan.placement import Placement
 from jaxdw.plan.program import ProgramName, WeightPages
@@ -26,9 +26,6 @@ class MapFacts:
     conv: ConvConfig
     scheme: Scheme
     weight_layout: WeightLayoutName
-    input_layout: InputLayout
-    act_block_w_div: int
-    full_inner_dim: bool
     core_grid: CoreGrid
     output_grid: CoreGrid
     input_shard: Shard
@@ -52,15 +49,11 @@ def map_facts_of(plan: Placement, program: ProgramName, pages: WeightPages) -> M
     Args:
       program, pages: whose decision its weights are, and where they lie.
     """
-    shard = plan.shard
     facts = MapFacts(
         program=program,
         conv=dataclasses.replace(plan.conv, **_ARITHMETIC),
         scheme=plan.scheme,
-        weight_layout=shard.weight_layout,
-        input_layout=shard.input_layout,
-        act_block_w_div=shard.act_block_w_div,
-        full_inner_dim=shard.full_inner_dim,
+        weight_layout=plan.shard.weight_layout,
         core_grid=plan.core_grid,
         output_grid=plan.output_grid,
         input_shard=plan.input_shard,

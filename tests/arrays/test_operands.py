@@ -1,3 +1,5 @@
+import dataclasses
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -94,12 +96,8 @@ def test_raw_values_have_the_layers_dtype_unless_told(tmp_path):
         read_tensors(PLAN, tensors(x=path), ["nhwc"])
     found = read_tensors(PLAN, tensors(x=path), ["nhwc"], "float32")
     np.testing.assert_array_equal(found.values["x"], x)
-    wide = jd.make_plan(
-        jd.ConvConfig(channels=40, height=9, width=7, padding=1, weights_dtype="float32",
-                      output_dtype="float32"),
-        None,
-        jd.ComputeConfig(fp32_dest_acc=True),
-    )  # fmt: skip
+    conv = dataclasses.replace(CONV, weights_dtype="float32", output_dtype="float32")
+    wide = jd.make_plan(conv, None, jd.ComputeConfig(fp32_dest_acc=True))
     for kind, shape in (("output", (1, 9, 7, 40)), ("w", (40, 1, 3, 3))):
         values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + 1e-4
         values.tofile(path)

@@ -29,13 +29,14 @@ CHANGES = [
     {"input_layout": "tile"}, {"config_tensors_in_dram": True},
     {"full_inner_dim": True}, {"act_block_w_div": 2, "scheme": "width"},
     {"force_split_reader": True}, {"enable_activation_reuse": True, "scheme": "height"},
+    {"act_block_h_override": 32, "cores": (2, 1)},
     {"memory": "dram"}, {"arithmetic": "float32"}, {"math_fidelity": "HiFi4"},
     {"fp32_dest_acc": True}, {"packer_l1_acc": True}, {"arch": "blackhole"},
     {"arch": "n150"},
 ]  # fmt: skip
 PROGRAMS = {
     "depthwise": LAYER,
-    "regular": LAYER,
+    "regular": LAYER | {"channels": 288},
     "conv1d": {
         "channels": 72,
         "height": 1,
