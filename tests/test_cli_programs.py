@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 
 import jaxdw as jd
@@ -197,14 +198,16 @@ def test_a_layer_of_the_matmul_is_told_first(capsys):
     )
 
 
-@pytest.mark.parametrize("command", ["faults", "diagnose --output none.npy"])
-@pytest.mark.parametrize("program", ["regular", "ttnn"])
-def test_faults_of_other_programs_are_refused(capsys, command, program):
-    line = f"{command} --channels 32 --size 8 --program {program}"
-    status, out, err = said(capsys, line)
-    assert (status, out) == (2, "")
-    verb = command.split()[0]
-    assert f"`--program` (='regular') must be depthwise for `jaxdw {verb}`" in err
+def test_outputs_of_other_programs_are_diagnosed(capsys, tmp_path):
+    layer = "--channels 32 --size 8 --program regular"
+    assert said(capsys, f"run {layer} --save {tmp_path}/o.npy")[0] == 0
+    status, out, _ = said(capsys, f"diagnose {layer} --output {tmp_path}/o.npy")
+    assert (status, out.splitlines()[-1]) == (0, "identical: all 1,152 outputs equal")
+    output = np.load(tmp_path / "o.npy")
+    np.save(tmp_path / "o.npy", -output)
+    status, out, _ = said(capsys, f"diagnose {layer} --output {tmp_path}/o.npy")
+    assert status == 1
+    assert "cause 1: output-negated (the output with the other sign)" in out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 
 import jaxdw as jd
 from jaxdw import cli
+from jaxdw.faults.catalogue import CATALOGUE
 
 LAYER = ["--channels", "64", "--size", "8x8", "--padding", "1"]
 CONV = jd.ConvConfig(channels=64, height=8, width=8, padding=1)
@@ -94,10 +95,13 @@ def test_the_catalogue_says_which_check_notices(capsys):
     rows = {row["fault"]: row for row in map(json.loads, out.splitlines())}
     assert status == 0
     assert all(row["witness"] for row in rows.values())
+    assert "flipped-kernel" in rows
     assert not all(row["pcc_0_99"] for row in rows.values())
     status, out, _ = run(capsys, "faults", "--scheme", "width", *FLOAT32)
     last = out.splitlines()[-1]
-    assert last.startswith(f"{len(rows)} of 38 faults apply to this layer; PCC above")
+    assert last.startswith(
+        f"{len(rows)} of {len(CATALOGUE)} faults apply to this layer; PCC above"
+    )
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -113,5 +117,13 @@ def test_a_wrong_output_is_diagnosed(capsys, tmp_path, wrong):
     files = [f"--{n}={tmp_path / n}.npy" for n in ("x", "w", "output")]
     status, out, _ = run(capsys, "diagnose", "--scheme", "width", *files, *FLOAT32)
     assert status == wrong
-    assert ("transpose" in out.splitlines()[0]) == wrong
-    assert ("no fault" in out.splitlines()[0]) != wrong
+    if wrong:
+        assert "cause 1: transposed-kernel (kernel positions counted" in out
+    else:
+        assert out == "identical: all 4,096 outputs equal\n"
+    status, out, _ = run(
+        capsys, "diagnose", "--scheme", "width", *files, *FLOAT32, "--json"
+    )
+    report = json.loads(out)
+    assert (status, report["right"]) == (int(wrong), not wrong)
+    assert report["notes"] == []

@@ -12,6 +12,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("files",),
     ("arch",),
     ("plan",),
+    ("arrays",),
     ("maps",),
     ("numerics", "models"),
     ("layouts", "judge", "machine", "schedule", "trace"),

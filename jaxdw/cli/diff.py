@@ -1,12 +1,13 @@
 """`jaxdw diff`: prepared weights, one's own or another plan's, against a plan."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jaxdw.arrays.axes import as_weights
+from jaxdw.arrays.read import read_array
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
-    load_array,
     planned,
     sizes,
 )
@@ -60,9 +61,12 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
 
     if args.weights is None:
         raise ConfigError("--prepared needs --weights, the original [C, 1, kh, kw]")
-    data: Any = load_dump(args.prepared, plan.conv.weights_dtype)
-    weights = load_array("--weights", args.weights)
-    found = identify(plan, data, weights, args.kind, args.core)
+    data = load_dump(args.prepared, plan.conv.weights_dtype, name="--prepared")
+    weights = read_array(args.weights, name="--weights").values
+    taken = as_weights(plan.conv, weights, name="--weights")
+    if taken.note:
+        print(taken.note)
+    found = identify(plan, data, taken.values, args.kind, args.core)
     print(found.verdict)
     if found.differing:
         print(f"{found.differing} elements differ")

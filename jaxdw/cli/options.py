@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.errors import ConfigError
 from jaxdw.plan import config
 from jaxdw.sweep.axes import DTYPES, PROGRAMS, parted
 
@@ -191,32 +191,6 @@ def announce(plan: "Plan") -> None:
     notice = elsewhere(plan)
     if notice is not None:
         print(notice)
-
-
-def refuse_other_programs(plan: "Plan", command: str) -> None:
-    """Refuses a program that a command knows nothing of.
-
-    Raises:
-      UnsupportedError: a plan of another program than depthwise.
-    """
-    if plan.program != "depthwise":
-        raise UnsupportedError(
-            f"`--program` (={plan.program!r}) must be depthwise for `jaxdw {command}`, "
-            "whose faults are made for that program; leave it out"
-        )
-
-
-def load_array(name: str, path: str) -> Any:
-    """Returns the array of a .npy file; nothing in it is run."""
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(
-            f"`{name}` (={path!r}) must be a .npy file of numbers: {error}; write one "
-            "with numpy.save"
-        ) from error
 
 
 def base_address(args: argparse.Namespace, align_bytes: int) -> int:

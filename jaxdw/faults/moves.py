@@ -5,33 +5,18 @@ another by all its bits.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt64
 
+from jaxdw.faults.file_layouts import LAYOUTS, has_layout
+from jaxdw.faults.units import REVERSING, ROLLING, UNITS, Units, units_of
 from jaxdw.faults.used_chip import Output
-from jaxdw.judge.comparison import core_of
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import FACE, TILE, TILE_ELEMS, round_up, tile_place
 
 _LEAST = 16  # elements that a move has to explain
 _MOST_LISTED = 4  # units named one by one
-
-
-@dataclasses.dataclass(frozen=True)
-class Units:
-    """The equal parts that an output has in one way of dividing it.
-
-    Attributes:
-      name, plural: of one and of several.
-      index: `[units, elements]`, places in the output; -1 past the end.
-    """
-
-    name: str
-    plural: str
-    index: Int[np.ndarray, "units elements"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,80 +32,6 @@ class Move:
     fault: str
     detail: str
     output: Output
-
-
-UNITS: dict[str, tuple[str, Callable[[Plan], Int[np.ndarray, "units elements"]]]] = {
-    "image": ("images", lambda plan: _places(plan).reshape(plan.conv.batch, -1)),
-    "NHW shard": ("shards", lambda plan: _shards(plan)),
-    "channel shard": ("channel-shards", lambda plan: _channel_shards(plan)),
-    "core": ("cores", lambda plan: _cores(plan)),
-    "row": ("image-rows", lambda plan: _along(plan, 1)),
-    "column": ("image-columns", lambda plan: _along(plan, 2)),
-    "channel": ("channels", lambda plan: _along(plan, 3)),
-    "stick": ("sticks", lambda plan: _places(plan).reshape(-1, plan.conv.channels)),
-    "tile": ("tiles", lambda plan: _tiles(plan, TILE)),
-    "face": ("faces", lambda plan: _tiles(plan, FACE)),
-}
-
-
-ROLLING = ("row", "column", "channel", "stick")  # and late
-REVERSING = ("row", "column", "channel")
-
-
-def _places(plan: Plan) -> Int[np.ndarray, "n ho wo c"]:
-    return np.arange(np.prod(plan.output_shape)).reshape(plan.output_shape)
-
-
-def _along(plan: Plan, axis: int) -> Int[np.ndarray, "units elements"]:
-    places = np.moveaxis(_places(plan), axis, 0)
-    return places.reshape(len(places), -1)
-
-
-def _padded(parts: list[np.ndarray]) -> Int[np.ndarray, "units elements"]:
-    most = max((part.size for part in parts), default=0)
-    return np.array(
-        [np.pad(p.ravel(), (0, most - p.size), constant_values=-1) for p in parts]
-    ).reshape(len(parts), most)
-
-
-def _shards(plan: Plan) -> Int[np.ndarray, "units elements"]:
-    sticks = _places(plan).reshape(-1, plan.conv.channels)
-    shard, _ = core_of(plan)
-    return _padded([sticks[shard == s] for s in range(plan.num_nhw_shards)])
-
-
-def _channel_shards(plan: Plan) -> Int[np.ndarray, "units elements"]:
-    sticks = _places(plan).reshape(-1, plan.conv.channels)
-    return _padded([sticks[:, columns] for columns in _columns(plan)])
-
-
-def _columns(plan: Plan) -> list[slice]:
-    width = plan.output_shard.channels
-    return [slice(c, c + width) for c in range(0, plan.conv.channels, width)]
-
-
-def _cores(plan: Plan) -> Int[np.ndarray, "units elements"]:
-    sticks = _places(plan).reshape(-1, plan.conv.channels)
-    shard, _ = core_of(plan)
-    own = [sticks[shard == s] for s in range(plan.num_nhw_shards)]
-    return _padded([part[:, columns] for part in own for columns in _columns(plan)])
-
-
-def _tiles(plan: Plan, side: int) -> Int[np.ndarray, "units elements"]:
-    """Squares of the output as a matrix of sticks, as tiles of a tensor are."""
-    sticks = _places(plan).reshape(-1, plan.conv.channels)
-    rows, columns = (round_up(size, side) for size in sticks.shape)
-    past = (0, rows - sticks.shape[0]), (0, columns - sticks.shape[1])
-    matrix = np.pad(sticks, past, constant_values=-1)
-    squares = matrix.reshape(rows // side, side, columns // side, side)
-    return squares.swapaxes(1, 2).reshape(-1, side * side)
-
-
-@functools.lru_cache(maxsize=16)
-def units_of(plan: Plan, name: str) -> Units:
-    """Divides a plan's output; one unit if it cannot be divided so."""
-    plural, index = UNITS[name]
-    return Units(name, plural, index(plan))
 
 
 def mixed(values: Output) -> UInt64[np.ndarray, " outputs"]:
@@ -304,102 +215,6 @@ def _repeated(
         f"{one} {i} holds what {order[i]} should" for i in changed[:_MOST_LISTED]
     )
     yield Move("repeated", listed + ", ..." * (len(changed) > _MOST_LISTED), moved)
-
-
-# What a whole output is when it is read, or written, in another layout
-
-
-def _nchw_bytes(plan: Plan, values: Output) -> Output:
-    return values.transpose(0, 3, 1, 2).reshape(values.shape)
-
-
-def _read_as_nchw(plan: Plan, values: Output) -> Output:
-    n, h, w, c = values.shape
-    return values.reshape(n, c, h, w).transpose(0, 2, 3, 1)
-
-
-def _transposed_image(plan: Plan, values: Output) -> Output:
-    return values.swapaxes(1, 2)
-
-
-def _tile_order(plan: Plan) -> Int[np.ndarray, " outputs"]:
-    """Returns the output's places in the order of tiles in memory."""
-    row, column = tile_place(np.arange(TILE_ELEMS))
-    return units_of(plan, "tile").index[:, row * TILE + column].ravel()
-
-
-def _tilized(plan: Plan, values: Output) -> Output:
-    return values.ravel()[_tile_order(plan)].reshape(values.shape)
-
-
-def _untilized(plan: Plan, values: Output) -> Output:
-    flat = np.empty_like(values.ravel())
-    flat[_tile_order(plan)] = values.ravel()
-    return flat.reshape(values.shape)
-
-
-def _square_transposed(side: int) -> Callable[[Plan, Output], Output]:
-    def transpose(plan: Plan, values: Output) -> Output:
-        index = units_of(plan, "tile" if side == TILE else "face").index
-        turned = index.reshape(-1, side, side).swapaxes(1, 2).reshape(index.shape)
-        flat = np.empty_like(values.ravel())
-        flat[index.ravel()] = values.ravel()[turned.ravel()]
-        return flat.reshape(values.shape)
-
-    return transpose
-
-
-def _middle_faces(plan: Plan, values: Output) -> Output:
-    """Exchanges the second and third face of every tile."""
-    index = units_of(plan, "tile").index.reshape(-1, 2, FACE, 2, FACE)
-    turned = index.transpose(0, 3, 2, 1, 4)
-    flat = np.empty_like(values.ravel())
-    flat[index.ravel()] = values.ravel()[turned.ravel()]
-    return flat.reshape(values.shape)
-
-
-def _shard_after_shard(plan: Plan, values: Output) -> Output:
-    sticks = values.reshape(-1, plan.conv.channels)
-    parts = [sticks[:, columns].ravel() for columns in _columns(plan)]
-    return np.concatenate(parts).reshape(values.shape)
-
-
-def _bytes_swapped(plan: Plan, values: Output) -> Output:
-    bits = values.view(np.uint32)
-    if plan.conv.output_dtype == "float32":
-        return bits.byteswap().view(np.float32)
-    swapped = (bits >> 8 & 0x00FF0000) | (bits << 8 & 0xFF000000)
-    return swapped.astype(np.uint32).view(np.float32)
-
-
-LAYOUTS: dict[str, Callable[[Plan, Output], Output]] = {
-    "file-is-nchw": _nchw_bytes,
-    "read-as-nchw": _read_as_nchw,
-    "rows-as-columns": _transposed_image,
-    "left-tilized": _tilized,
-    "tilized-twice": _untilized,
-    "tiles-transposed": _square_transposed(TILE),
-    "faces-transposed": _square_transposed(FACE),
-    "faces-column-major": _middle_faces,
-    "shard-after-shard": _shard_after_shard,
-    "bytes-swapped": _bytes_swapped,
-}
-
-
-def has_layout(name: str, plan: Plan) -> bool:
-    """Whether a layout is another than the output's own, and is of its size."""
-    _, height, width, channels = plan.output_shape
-    sticks = plan.window.num_outputs
-    if name in ("file-is-nchw", "read-as-nchw"):
-        return height * width > 1 and channels > 1
-    if name == "rows-as-columns":
-        return height == width > 1
-    if name == "shard-after-shard":
-        return plan.output_shard.channels < channels and sticks > 1
-    if name == "bytes-swapped":
-        return plan.conv.output_dtype != "bfloat8_b"
-    side = FACE if name == "faces-transposed" else TILE
-    return not sticks % side and not channels % side
 
 
 def _as_a_whole(plan: Plan, want: Output, got: Output) -> Iterator[Move]:

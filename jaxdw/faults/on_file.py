@@ -7,8 +7,11 @@ from functools import partial
 import ml_dtypes
 import numpy as np
 
-from jaxdw.faults import arithmetic, moves
+from jaxdw.faults import arithmetic
 from jaxdw.faults.fault import Fault
+from jaxdw.faults.file_layouts import LAYOUTS, has_layout
+from jaxdw.faults.moves import reorder
+from jaxdw.faults.units import REVERSING, ROLLING, UNITS, units_of
 from jaxdw.faults.used_chip import Launch, Output
 from jaxdw.numerics import formats
 from jaxdw.plan.plan import Plan
@@ -33,8 +36,8 @@ def on_file(change: Change) -> Callable[[Launch], Launch]:
 
 def _reordered(name: str, order: Callable[[int], np.ndarray]) -> Change:
     def change(plan: Plan, output: Output) -> Output:
-        units = moves.units_of(plan, name)
-        return moves.reorder(output, units, order(len(units.index)))
+        units = units_of(plan, name)
+        return reorder(output, units, order(len(units.index)))
 
     return change
 
@@ -50,37 +53,37 @@ def _late(count: int) -> np.ndarray:
 
 
 def _count(plan: Plan, name: str) -> int:
-    return len(moves.units_of(plan, name).index)
+    return len(units_of(plan, name).index)
 
 
 def _whole(name: str, plan: Plan) -> bool:
     """Whether an output has several units of this kind, the first two of one size."""
-    index = moves.units_of(plan, name).index
+    index = units_of(plan, name).index
     return len(index) > 1 and np.array_equal(index[0] < 0, index[1] < 0)
 
 
 _ORDERS: tuple[tuple[str, tuple[str, ...], Callable[[int], np.ndarray], str], ...] = (
     (
         "swapped",
-        tuple(moves.UNITS),
+        tuple(UNITS),
         _exchanged,
         "two {} of the output exchanged",
     ),
     (
         "rolled",
-        moves.ROLLING,
+        ROLLING,
         lambda count: np.roll(np.arange(count), 1),
         "all {} of the output moved on, the last ones to the front",
     ),
     (
         "late",
-        moves.ROLLING,
+        ROLLING,
         _late,
         "{} of the output late: those at one end hold something else",
     ),
     (
         "reversed",
-        moves.REVERSING,
+        REVERSING,
         lambda count: np.arange(count)[::-1],
         "{} of the output in reverse",
     ),
@@ -97,11 +100,11 @@ def _applies(pattern: str, name: str, plan: Plan) -> bool:
 def _of_units() -> list[Fault]:
     return [
         Fault(
-            f"{moves.UNITS[name][0]}-{pattern}",
+            f"{UNITS[name][0]}-{pattern}",
             "file",
             partial(_applies, pattern, name),
             on_file(_reordered(name, order)),
-            text.format(moves.UNITS[name][0].replace("-", " ")),
+            text.format(UNITS[name][0].replace("-", " ")),
             solved=True,
         )
         for pattern, names, order, text in _ORDERS
@@ -128,12 +131,12 @@ def _of_layouts() -> list[Fault]:
         Fault(
             name,
             "file",
-            partial(moves.has_layout, name),
+            partial(has_layout, name),
             on_file(layout),
             _LAYOUT_TEXTS[name],
             solved=True,
         )
-        for name, layout in moves.LAYOUTS.items()
+        for name, layout in LAYOUTS.items()
     ]
 
 

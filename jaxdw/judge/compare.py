@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 
 from jaxdw.errors import ConfigError
+from jaxdw.judge.pair import pair
 from jaxdw.plan.config import ComputeConfig, ConvConfig
 
 PccRevision = Literal["ttnn-0.81", "branch"]
@@ -33,17 +34,12 @@ def pcc(
         all zeros, otherwise 1 where one is constant.
 
     Raises:
-      ConfigError: tensors of different sizes.
+      ConfigError: tensors of different shapes, or of no real numbers.
 
     Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
     models/common/utility_functions.py @002a3f41.
     """
-    want, got = np.asarray(golden), np.asarray(calculated)
-    if want.size != got.size:
-        raise ConfigError(
-            f"`calculated` (={got.shape}) must have as many elements as `golden` "
-            f"(={want.shape}); compare like with like"
-        )
+    want, got = pair(golden, calculated, ("golden", "calculated"))
     bf16 = ml_dtypes.bfloat16 in (want.dtype, got.dtype)
     got = got.astype(want.dtype)
     if want.dtype != np.float64:
@@ -88,7 +84,18 @@ def ulp_distance(
 
     0 and -0 are one value. Both are rounded to `dtype` first. NaN against NaN is 0,
     against a number the largest distance there is.
+
+    Args:
+      dtype: `bfloat16` or `float32`.
+
+    Raises:
+      ConfigError: arrays of different shapes, or of no real numbers; another dtype.
     """
+    if dtype not in _ULP_TYPES:
+        raise ConfigError(
+            f"`dtype` (={dtype!r}) must be one of {', '.join(_ULP_TYPES)}"
+        )
+    a, b = pair(a, b, ("a", "b"))
     distance = np.abs(_ordered(a, dtype) - _ordered(b, dtype))
     nan_a, nan_b = (np.isnan(np.asarray(v).astype(np.float64)) for v in (a, b))
     most = np.int64(1) << (8 * np.dtype(_ULP_TYPES[dtype][1]).itemsize)
@@ -170,7 +177,11 @@ def judge(
 
     `arithmetic="float32"` must come within an ULP; the matrix unit and block formats
     must pass the threshold of tt-metal's own test and leave no output unwritten.
+
+    Raises:
+      ConfigError: an output and a reference of different shapes.
     """
+    want, output = pair(want, output, ("want", "output"))
     output_dtype = output_ulp_type(conv)
     target, _ = _ULP_TYPES[output_dtype]
     got, rounded = np.asarray(output).astype(target), want.astype(target)

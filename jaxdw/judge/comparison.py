@@ -56,7 +56,8 @@ class Comparison:
     Attributes:
       kind: `identical`: bit for bit, 0 and -0 and all NaN alike; `rounding only`: every
         output within 2 ULP, or within a tenth of what the magnitudes of its products
-        sum to; `some places`: at most half of the outputs; `unrelated`: PCC below 0.2.
+        sum to; `some places`: at most half of the outputs; `unrelated`: PCC within 0.2
+        of 0.
       max_ulp, mean_ulp: in the output's dtype, over outputs that are numbers.
       histogram: (what, outputs): signed ULP, positive away from zero.
       direction: of the differences: `toward zero`, `away from zero` or `both ways`.
@@ -181,7 +182,7 @@ def _kind(wrong, size, want, got, numbers, magnitude, correlation) -> Kind:
         return "rounding only"
     if np.count_nonzero(wrong) <= _SOME * wrong.size:
         return "some places"
-    return "everywhere" if correlation >= _UNRELATED else "unrelated"
+    return "everywhere" if abs(correlation) >= _UNRELATED else "unrelated"
 
 
 def _histogram(signed: Int64[np.ndarray, " n"], nan: int) -> tuple:

@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import get_args
 
-import ml_dtypes
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
+from jaxdw.arrays.read import read_array
+from jaxdw.arrays.real import as_float32
 from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.layouts.hypotheses import (
     Evidence,
@@ -256,47 +257,35 @@ def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
     )
 
 
-def load_dump(path: str | Path, dtype: str) -> Float32[np.ndarray, "..."]:
+def load_dump(
+    path: str | Path, dtype: str, *, name: str = "path"
+) -> Float32[np.ndarray, "..."]:
     """Reads prepared weights from a file, for `identify`.
 
     Args:
-      path: `.npy`, an array of values (bf16 also as uint16) or `uint8 [tiles, page
-        bytes]`; `.bin`, raw tiles one after another.
+      path: as for `read_array`: an array of values, or `uint8 [tiles, page bytes]`;
+        `.bin`, raw tiles one after another.
       dtype: of raw tiles.
+      name: what messages call the file.
 
     Returns:
       The values; `[tiles, 1024]` of raw tiles.
 
     Raises:
-      ConfigError: no such file, another suffix or dtype, no whole number of tiles.
+      ConfigError: as `read_array`; another dtype, no whole number of tiles.
     """
-    path = Path(path)
     if dtype not in TILE_BYTES:
         raise ConfigError(
             f"`dtype` (={dtype!r}) must be one of {', '.join(TILE_BYTES)}"
         )
-    if path.suffix not in (".npy", ".bin"):
-        raise ConfigError(f"`path` (={str(path)!r}) must end in .npy or .bin")
-    try:
-        array = np.load(path) if path.suffix == ".npy" else np.fromfile(path, np.uint8)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"`path` (={str(path)!r}) must be a file of numbers ({error}); write one "
-            "with numpy.save, or raw tiles into a .bin"
-        ) from error
-    if array.dtype.kind in "uV" and array.dtype.itemsize == 2:
-        return array.view(ml_dtypes.bfloat16).astype(np.float32)
-    if array.dtype.kind not in "fiu":
-        raise ConfigError(
-            f"`path` (={str(path)!r}, of {array.dtype.str}) must hold real numbers; "
-            "save float32"
-        )
+    is_raw = str(path).endswith(".bin")
+    array = read_array(path, "uint8" if is_raw else None, name=name).values
     if array.dtype != np.uint8:
-        return array.astype(np.float32)
+        return as_float32(array, name)
     page_bytes = TILE_BYTES[dtype]
     if not array.size or array.size % page_bytes:
         raise ConfigError(
-            f"`path` (={str(path)!r}, {array.size} bytes) must hold {dtype} tiles of "
+            f"`{name}` (={str(path)!r}, {array.size} bytes) must hold {dtype} tiles of "
             f"{page_bytes} bytes; give the dtype that it was packed in"
         )
     return np.asarray(formats.unpack(array.reshape(-1, page_bytes), dtype))

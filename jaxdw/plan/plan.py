@@ -12,6 +12,7 @@ from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Defect, Finding, find
 from jaxdw.plan.grid import Broadcast, CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use, l1_use
+from jaxdw.plan.map_facts import MapFacts, map_facts_of
 from jaxdw.plan.placement import Placement
 from jaxdw.plan.program import KernelArguments, Part, ProgramName, WeightPages
 from jaxdw.plan.traffic import Traffic, count_traffic
@@ -231,6 +232,11 @@ class Plan(Placement, abc.ABC):
     def cycles(self) -> CycleBounds:
         """Lower bounds on the cycles of all launches."""
         return self._decide_cycles()
+
+    @functools.cached_property
+    def map_facts(self) -> MapFacts:
+        """What its index maps depend on."""
+        return map_facts_of(self, self.program, self.weights)
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -4,7 +4,9 @@ from diagnosed_layers import layer
 
 import jaxdw as jd
 from jaxdw.faults import moves
-from jaxdw.faults.moves import UNITS, has_layout, sum_of, units_of
+from jaxdw.faults.file_layouts import LAYOUTS, has_layout
+from jaxdw.faults.moves import sum_of
+from jaxdw.faults.units import UNITS, units_of
 
 
 def numbered(plan: jd.Plan) -> np.ndarray:
@@ -139,7 +141,7 @@ def test_layouts_are_permutations_or_new_bytes():
         jd.ShardConfig(scheme="width", grid=(2, 1)),
     )
     want = numbered(plan) + 1
-    for name, layout in moves.LAYOUTS.items():
+    for name, layout in LAYOUTS.items():
         assert has_layout(name, plan)
         got = layout(plan, want)
         assert not np.array_equal(got, want)
@@ -147,17 +149,17 @@ def test_layouts_are_permutations_or_new_bytes():
             assert np.array_equal(np.sort(got, axis=None), np.sort(want, axis=None))
         assert name in [fault for fault, _ in found(plan, want, got)]
     lanes = want.reshape(64, 64)
-    tiled = moves.LAYOUTS["left-tilized"](plan, want).ravel()
+    tiled = LAYOUTS["left-tilized"](plan, want).ravel()
     assert np.array_equal(tiled[:1024], np.asarray(jd.tilize(lanes))[0])
-    rows = moves.LAYOUTS["tilized-twice"](plan, tiled.reshape(want.shape))
+    rows = LAYOUTS["tilized-twice"](plan, tiled.reshape(want.shape))
     assert np.array_equal(rows, want)
-    nchw = moves.LAYOUTS["file-is-nchw"](plan, want)
+    nchw = LAYOUTS["file-is-nchw"](plan, want)
     assert np.array_equal(nchw.ravel()[:64], want[0, :, :, 0].ravel())
-    assert np.array_equal(moves.LAYOUTS["read-as-nchw"](plan, nchw), want)
-    after = moves.LAYOUTS["shard-after-shard"](plan, want).ravel()
+    assert np.array_equal(LAYOUTS["read-as-nchw"](plan, nchw), want)
+    after = LAYOUTS["shard-after-shard"](plan, want).ravel()
     assert np.array_equal(after[:32], want[0, 0, 0, :32])
     assert after[32] == want[0, 0, 1, 0]
-    one = moves.LAYOUTS["bytes-swapped"](plan, np.full_like(want, 1.0))
+    one = LAYOUTS["bytes-swapped"](plan, np.full_like(want, 1.0))
     assert one[0, 0, 0, 0] == np.uint32(0x803F0000).view(np.float32)
 
 

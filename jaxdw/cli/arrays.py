@@ -1,0 +1,129 @@
+"""The options by which commands take one's own tensors, and what they read."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxdw.arrays.operands import Tensor, are_given, read_tensors
+from jaxdw.arrays.read import DTYPES, parted
+from jaxdw.cli.options import dtype, seed
+from jaxdw.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxdw.judge.draws import Operands
+    from jaxdw.plan.plan import Plan
+
+FILES = ".npy, .npz:NAME, .safetensors:NAME, .pt:NAME or .bin"
+
+
+class Own(NamedTuple):
+    """What files hold, as the plan has it.
+
+    Attributes:
+      operands: None if none are given.
+      output: of a device; None if none is given.
+      notes: what was taken for granted of them, a sentence each.
+    """
+
+    operands: "Operands | None"
+    output: "np.ndarray | None"
+    notes: tuple[str, ...]
+
+
+def add_tensor_options(
+    parser: argparse.ArgumentParser, output: str, *, required: bool = False
+) -> None:
+    """Adds the files of a launch's tensors and of a device's output, and the seed.
+
+    Args:
+      output: the option for the output.
+    """
+    parser.add_argument(
+        "--seed", type=seed, help="of drawn tensors, where no files are given; or 0"
+    )
+    own = parser.add_argument_group(
+        "your own tensors", f"Files {FILES}; x, w and bias all or none."
+    )
+    own.add_argument(
+        output, metavar="FILE", required=required, help="a device's [N, Ho, Wo, C]"
+    )
+    own.add_argument("--x", metavar="FILE", help="[N, H, W, C]")
+    own.add_argument("--w", metavar="FILE", help="[C, 1, kh, kw]")
+    own.add_argument("--bias-values", metavar="FILE", help="[C]")
+    own.add_argument(
+        "--layout", action="append", default=[], metavar="NAME",
+        help="nhwc or nchw, oihw or hwio, where a shape can be both; for one tensor "
+        "x=nchw, output=nchw or w=hwio; may be repeated",
+    )  # fmt: skip
+    own.add_argument(
+        "--file-dtype", type=dtype, metavar="DTYPE",
+        help="of values whose file does not say: raw ones (default: the layer's), "
+        f"those of a .npy without a type; {', '.join(DTYPES[:3])}, ...",
+    )  # fmt: skip
+
+
+def read_own(
+    args: argparse.Namespace,
+    plan: "Plan",
+    output: str,
+    layer: "tuple[np.ndarray, np.ndarray | None] | None" = None,
+) -> Own:
+    """Reads the files that the options of `add_tensor_options` name.
+
+    Args:
+      layer: weights and bias that come from elsewhere.
+
+    Raises:
+      ConfigError: a part of x, w and bias, which are given all or not at all; a seed
+        where nothing is drawn; what `read_tensors` refuses.
+    """
+    x = Tensor("x", "--x", args.x)
+    weights = [Tensor("w", "--w", args.w)]
+    weights += [Tensor("bias", "--bias-values", args.bias_values)]
+    device = Tensor("output", output, vars(args)[output.strip("-").replace("-", "_")])
+    if layer is not None:
+        for tensor in weights:
+            if tensor.path is not None:
+                raise ConfigError(
+                    f"`{tensor.option}` (={tensor.path!r}) must be left out with "
+                    "`--onnx`, whose layer has its own"
+                )
+        weights = []
+    are_own = are_given(plan.conv.bias, [x, *weights])
+    if are_own and args.seed is not None:
+        raise ConfigError(
+            f"`--seed` (={args.seed}) must be left out with tensors of files, of which "
+            "none is drawn"
+        )
+    tensors = [x, *weights, device]
+    values, notes = read_tensors(plan, tensors, args.layout, args.file_dtype)
+    operands = None
+    if are_own:
+        from jaxdw.judge.draws import Operands
+
+        own = layer or (values["w"], values.get("bias"))
+        operands = Operands(values["x"], *own)
+    return Own(operands, values.get("output"), notes)
+
+
+def refuse_overwriting(args: argparse.Namespace, path: str, *inputs: str) -> None:
+    """Refuses to write over a file that is read.
+
+    Args:
+      inputs: fields of `args` that hold files, those of this page apart.
+    """
+    for field in ("x", "w", "bias_values", *inputs):
+        given = vars(args)[field]
+        if given is not None and _are_one(parted(given)[0], Path(path)):
+            raise ConfigError(
+                f"`--save` (={path!r}) must not be the file of "
+                f"`--{field.replace('_', '-')}`, which is read; name another"
+            )
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
