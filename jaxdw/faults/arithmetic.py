@@ -29,15 +29,12 @@ REDUCE_ROWS = 32  # that unpack_tilizeA_B reads for more than 16 kernel position
 def cut_operands(plan: Plan, operands: Operands) -> Operands:
     """Cuts to bf16 on the host instead of rounding: bfloat16::truncate."""
 
-    def cut(values):
-        bits = np.asarray(values, np.float32).view(np.uint32)
-        return (bits & np.uint32(0xFFFF0000)).view(np.float32)
-
     x, w, bias = operands
     if plan.conv.dtype == "bfloat16":
-        x = cut(x)
+        x = formats.truncated(x)
     if plan.conv.weights_dtype == "bfloat16":
-        w, bias = cut(w), None if bias is None else cut(bias)
+        w = formats.truncated(w)
+        bias = None if bias is None else formats.truncated(bias)
     return Operands(x, w, bias)
 
 

@@ -153,7 +153,7 @@ def _some_rows(value: float) -> Change:
 
 def _to_bf16(output: Output, *, rounds: bool) -> Output:
     if not rounds:
-        return np.asarray(formats.cut_to_bf16(output))
+        return formats.truncated(output)
     return output.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 

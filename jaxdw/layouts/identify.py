@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy.typing import ArrayLike
 
 from jaxdw.arrays.read import read_array
@@ -17,6 +17,7 @@ from jaxdw.layouts.hypotheses import (
     explanations,
 )
 from jaxdw.layouts.preparations import SourceIndex
+from jaxdw.layouts.values import other_values, rounding
 from jaxdw.numerics import formats
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import (
@@ -29,6 +30,7 @@ from jaxdw.plan.units import (
     tile_place,
 )
 
+_MOVED = 0.99  # share of the values that differ
 Weight = tuple[int, int, int]  # channel, kernel row, kernel column
 
 
@@ -146,15 +148,14 @@ def identify(
         return Identification(
             verdict=verdict, matches=True, indistinguishable=names, differing=0
         )
-    first = _difference(evidence, own, int(wrong.argmax()))
+    if not names:
+        names = tuple(other_values(evidence))
+    moved = _are_moved(evidence, own, wrong)
+    first = _difference(evidence, own, int(wrong.argmax()), moved)
     differing = int(np.count_nonzero(wrong))
     verdict = f"not the plan's: {' or '.join(names)}"
     if not names:
-        padding = (own.reshape(wrong.shape)[wrong] == evidence.padding).all()
-        what = "every weight is in its place, but" if padding else "no known layout:"
-        verdict = (
-            f"{what} {differing} of {array.size} elements differ, the first at {first}"
-        )
+        verdict = _unexplained(evidence, own, wrong, first)
     return Identification(
         verdict=verdict,
         matches=False,
@@ -219,8 +220,42 @@ def _refuse_streams(plan: Plan) -> None:
         )
 
 
-def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
-    """Locates one element of the data, counted through them."""
+def _unexplained(
+    evidence: Evidence,
+    own: SourceIndex,
+    wrong: Bool[np.ndarray, "runs 16"],
+    first: Difference,
+) -> str:
+    """Returns a sentence on data that no mistake explains."""
+    differing = int(np.count_nonzero(wrong))
+    off = rounding(evidence, own)
+    if off is not None:
+        return f"{off}; {differing} of {wrong.size} elements differ"
+    padding = (own.reshape(wrong.shape)[wrong] == evidence.padding).all()
+    what = "every weight is in its place, but" if padding else "no known layout:"
+    return f"{what} {differing} of {wrong.size} elements differ, the first at {first}"
+
+
+def _are_moved(
+    evidence: Evidence, own: SourceIndex, wrong: Bool[np.ndarray, "runs 16"]
+) -> bool:
+    """Whether values that differ are those of other weights: nearly all are some.
+
+    Where they are not, one that equals a weight does so by chance.
+    """
+    found = evidence.runs[wrong]
+    there = np.isin(found, evidence.sources[: evidence.padding])
+    return bool(there.mean() >= _MOVED)
+
+
+def _difference(
+    evidence: Evidence, own: SourceIndex, at: int, moved: bool
+) -> Difference:
+    """Locates one element of the data, counted through them.
+
+    Args:
+      moved: whether a value found is taken for a weight from elsewhere.
+    """
     plan, kernel_w = evidence.plan, evidence.plan.conv.kernel[1]
     tile_columns = plan.weight_tile_grid[1]
     if evidence.kind == "matrix":
@@ -253,7 +288,7 @@ def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
         weight=weight(int(own.flat[at])),
         expected=float(evidence.values(run)[0, at % FACE]),
         found=float(found),
-        found_weight=weight(int(same[0])) if len(same) == 1 else None,
+        found_weight=weight(int(same[0])) if moved and len(same) == 1 else None,
     )
 
 
