@@ -56,6 +56,7 @@ def test_a_layer_is_run_on_files_saved_and_compared(capsys, tmp_path, files, out
     lines = out.splitlines()
     assert "x: [1, 40, 9, 7] taken as [N, C, H, W] of [1, 9, 7, 40]" in lines
     assert "w: [3, 3, 1, 40] taken as [kh, kw, 1, C] of [40, 1, 3, 3]" in lines
+    assert "x: 2520 of 2520 values rounded to bfloat16, as the host" in out
     assert any(line.startswith("against: [64, 64] taken as [N*H*W") for line in lines)
     assert "identical: all 2,520 outputs equal" in out
     saved = np.load(save)
@@ -134,6 +135,15 @@ def test_a_right_output_in_any_layout_is_no_fault(capsys, files):
     assert status == 0
     assert "identical: all 2,520 outputs equal" in out
     assert "x: [1, 40, 9, 7] taken as [N, C, H, W]" in out
+
+
+def test_values_that_the_host_sends_as_they_are_get_no_note(capsys, tmp_path, files):
+    del files["--against"]
+    for option, values in (("--x", X), ("--w", W), ("--bias-values", BIAS)):
+        files[option] = str(tmp_path / f"held{option}.npy")
+        np.save(files[option], values.astype(ml_dtypes.bfloat16).astype(np.float32))
+    _, out, _ = run(capsys, "run", *words(files), "--json")
+    assert "notes" not in json.loads(out)
 
 
 @pytest.mark.parametrize("command", ["run", "diagnose"])

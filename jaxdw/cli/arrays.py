@@ -108,6 +108,23 @@ def read_own(
     return Own(operands, values.get("output"), notes)
 
 
+def rounding_notes(own: "Operands", sent: "Operands") -> tuple[str, ...]:
+    """Returns a sentence for each tensor that the host has to round before it sends."""
+    import numpy as np
+
+    notes = []
+    for name, values, rounded in zip(("x", "w", "bias-values"), own, sent, strict=True):
+        if values is None or rounded is None:
+            continue
+        changed = np.count_nonzero((values != rounded) & ~np.isnan(values))
+        if changed:
+            notes.append(
+                f"{name}: {changed} of {values.size} values rounded to bfloat16, as "
+                "the host sends them"
+            )
+    return tuple(notes)
+
+
 def refuse_overwriting(args: argparse.Namespace, path: str, *inputs: str) -> None:
     """Refuses to write over a file that is read.
 

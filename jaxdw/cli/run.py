@@ -7,7 +7,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.arrays import add_tensor_options, read_own, refuse_overwriting
+from jaxdw.cli.arrays import (
+    add_tensor_options,
+    read_own,
+    refuse_overwriting,
+    rounding_notes,
+)
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -81,6 +86,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_save(args)
     layer = _layer_weights(args)
     own = read_own(args, plan, "--against", layer)
+    notes = own.notes
     if own.operands is not None and args.weights is not None:
         raise ConfigError(
             f"`--weights` (={args.weights!r}) must be left out with `--w`, which has "
@@ -106,6 +112,7 @@ def _run(args: argparse.Namespace) -> int:
         operands = draw(conv, args.weights or "random", args.seed or 0, layer)
     else:
         operands = as_sent(conv, own.operands)
+        notes += rounding_notes(own.operands, operands)
     x, w, bias = operands
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
@@ -132,7 +139,7 @@ def _run(args: argparse.Namespace) -> int:
         for tile in range(shown)
     ]
     show = _print_json if args.json else _print_tables
-    show(plan, addresses, verdict, result, args.dump, own.notes, against)
+    show(plan, addresses, verdict, result, args.dump, notes, against)
     return PASS if _passed(verdict, against) else FAIL
 
 

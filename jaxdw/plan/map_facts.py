@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jaxdw.plan.config import ConvConfig, Scheme, WeightLayoutName
 from jaxdw.plan.grid import CoreGrid, Shard
 from jaxdw.plan.placement import Placement
-from jaxdw.plan.program import ProgramName, WeightPages
+from jaxdw.plan.program import WeightPages
 
 # of a convolution: no element lies elsewhere for them
 _ARITHMETIC = {"dtype": "bfloat16", "output_dtype": "bfloat16", "activation": None}
@@ -22,7 +22,7 @@ class MapFacts:
       weights: in DRAM; its `read_rows` are a tuple.
     """
 
-    program: ProgramName
+    program: str
     conv: ConvConfig
     scheme: Scheme
     weight_layout: WeightLayoutName
@@ -43,7 +43,7 @@ class MapFacts:
                     yield f"`{field.name}` {instead}, not {value}"
 
 
-def map_facts_of(plan: Placement, program: ProgramName, pages: WeightPages) -> MapFacts:
+def map_facts_of(plan: Placement, program: str, pages: WeightPages) -> MapFacts:
     """Returns what the index maps of a plan depend on.
 
     Args:
