@@ -13,8 +13,8 @@ from jaxdw.cli.options import (
     planned,
     refuse_other_programs,
     refuse_pallas,
-    seed,
 )
+from jaxdw.cli.parser import take
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -34,13 +34,9 @@ def add(commands) -> None:
         help="make every mistake of the catalogue and see which check notices",
         description="Injects each fault that applies to a layer into its data path and "
         "prints what it does to the result and which check notices it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(faults, "--seed", "--json")
     add_layer_options(faults)
-    faults.add_argument("--seed", type=seed, default=0)
-    faults.add_argument(
-        "--json", action="store_true", help="one JSON object to a fault"
-    )
     faults.set_defaults(command=_faults)
     diagnose = commands.add_parser(
         "diagnose",
@@ -49,15 +45,10 @@ def add(commands) -> None:
         "catalogue would give on the same tensors. Without files for them, tensors are "
         "drawn as `jaxdw run --seed` does. Exit status 0 if the output is right, 1 "
         "otherwise, 2 refused.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(diagnose, "--output", required=True)
+    take(diagnose, "--x", "--w", "--bias-values", "--seed", "--most")
     add_layer_options(diagnose)
-    diagnose.add_argument("--output", metavar="FILE", required=True, help=".npy")
-    diagnose.add_argument("--x", metavar="FILE", help=".npy, [N, H, W, C]")
-    diagnose.add_argument("--w", metavar="FILE", help=".npy, [C, 1, kh, kw]")
-    diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
-    diagnose.add_argument("--seed", type=seed, default=0)
-    diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
     diagnose.set_defaults(command=_diagnose)
 
 

@@ -12,16 +12,17 @@ from jaxdw.cli.options import (
     base_address,
     configs,
     planned,
+    refuse_void,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.vocabulary import ALL
 from jaxdw.errors import ConfigError
-from jaxdw.plan.findings import SEVERITIES
 from jaxdw.plan.units import TILE_BYTES, round_up
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 OK, FOUND = 0, 1
-ALL = "all"
 _SHOWN = 10  # alternatives in the plain view
 _SHOWN_COLUMNS = (
     "scheme", "grid", "cores", "out_shard", "free_bytes", "cycles", "binding",
@@ -38,31 +39,17 @@ def add(commands) -> None:
         "a finding fails the gate, 2 refused (a layer that does not fit L1 too, with "
         "its breakdown and a sharding that does fit). --program all shows the device "
         "programs side by side.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_layer_options(parser)
     views = parser.add_mutually_exclusive_group()
-    views.add_argument(
-        "--table", action="store_true",
-        help="Markdown, a row for the plan; with --scheme auto one for each that fits",
-    )  # fmt: skip
-    views.add_argument("--json", action="store_true", help="one JSON object")
-    views.add_argument(
-        "--args", action="store_true",
-        help="compile-time and runtime arguments of every core's kernels",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pcc", action="store_true",
-        help=f"with --program {ALL}, the programs side by side: emulate each, too",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fail-on", choices=[name.replace(" ", "-") for name in SEVERITIES],
-        help="exit with 1 on a finding this bad or worse that is not assumed",
-    )  # fmt: skip
+    take(views, "--table", "--json", "--args")
+    take(parser, "--pcc", "--fail-on", "--base-address")
+    add_layer_options(parser)
     parser.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> int:
+    if not args.args:
+        refuse_void(args, ("--base-address",), "--args")
     if args.program == ALL:
         return _compare(args)
     if args.pcc:

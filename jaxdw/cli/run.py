@@ -12,10 +12,9 @@ from jaxdw.cli.options import (
     announce,
     backend,
     base_address,
-    named_sizes,
     planned,
-    seed,
 )
+from jaxdw.cli.parser import take
 from jaxdw.errors import ConfigError
 from jaxdw.plan.units import TILE_BYTES
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 PASS, FAIL = 0, 1
-_DUMPS = ("weights", "tiles", "l1")
 
 
 def add(commands) -> None:
@@ -35,32 +33,11 @@ def add(commands) -> None:
         description="Emulates one depthwise conv2d, every stage of its data path, "
         "and says whether the result is right: exit status 0 PASS, 1 FAIL, 2 refused. "
         "A layer that does not fit L1 is emulated all the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(parser, "--seed")
+    take(parser, "--draw", was="--weights")
+    take(parser, "--onnx", "--layer", "--input", "--dump", "--base-address", "--json")
     add_layer_options(parser)
-    parser.add_argument("--seed", type=seed, default=0, help="of inputs and weights")
-    parser.add_argument(
-        "--weights",
-        choices=("random", "pattern"),
-        default="random",
-        help="pattern: every weight equals its kernel position + 1",
-    )
-    parser.add_argument(
-        "--onnx", metavar="FILE", help="take weights and bias of one of its layers"
-    )
-    parser.add_argument("--layer", metavar="NAME", help="the layer of the ONNX file")
-    parser.add_argument(
-        "--input", type=named_sizes, action="append", default=[],
-        metavar="NAME=1x3x8x8",
-        help="shape of the ONNX file's input; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dump", choices=_DUMPS, action="append", default=[],
-        help="print prepared weights, DRAM tiles or each core's L1, face by face",
-    )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object, no tables"
-    )
     parser.set_defaults(command=_run)
 
 
@@ -83,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = draw(conv, args.weights, args.seed, own)
+    x, w, bias = draw(conv, args.draw, args.seed, own)
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     maps = make_maps(plan)
@@ -116,9 +93,9 @@ def _own_weights(args: argparse.Namespace):
             f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
             "together, and `--input` with both; add the one that is missing"
         )
-    if args.weights != "random":
+    if args.draw != "random":
         raise ConfigError(
-            f"`--weights` (={args.weights!r}) must be left out with `--onnx`, whose "
+            f"`--draw` (={args.draw!r}) must be left out with `--onnx`, whose "
             "layer has its own"
         )
     from jaxdw.sweep.space import onnx_layer

@@ -7,20 +7,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import named_sizes, refuse_pallas, seed
+from jaxdw.cli.options import refuse_pallas
+from jaxdw.cli.parser import take
+from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
-from jaxdw.sweep.axes import AXES
+from jaxdw.sweep.axes import is_onnx
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 
 if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
 
 
 def add(commands) -> None:
@@ -33,31 +31,18 @@ def add(commands) -> None:
         "command again goes on where it stopped. Exit status 0, 1 if a row failed or "
         "broke, 2 refused.",
     )
+    take(parser, "--out", required=True)
+    take(parser, "--plan-only", "--processes", "--dask")
+    page = dataclasses.replace(
+        OPTIONS["--html"], parse=str
+    )  # the sweep makes its folder
+    take(parser, page, was="--report")
     axes = parser.add_argument_group(
-        "space, each a list joined by commas", "a TOML file has the same names"
+        "space, each a list joined by commas",
+        "a TOML file has the same names, in the plural",
     )
-    axes.add_argument("--space", help="TOML file; options given here win")
-    axes.add_argument(
-        "--input", dest="inputs", type=named_sizes, action="append",
-        metavar="NAME=1x3x8x8",
-        help="shape of an ONNX file's input; may be repeated",
-    )  # fmt: skip
-    for axis in AXES:
-        axes.add_argument(axis.option, type=_words, help=axis.choices)
-    axes.add_argument("--filter", help="such as 'channels >= 256 and kernel == 5'")
-    axes.add_argument("--sample", type=int, help="so many points, drawn by --seed")
-    axes.add_argument("--seed", type=seed)
-    parser.add_argument("--out", required=True, help="folder for the rows")
-    parser.add_argument("--plan-only", action="store_true", help="no emulation")
-    parser.add_argument("--processes", type=int, help="of this machine; default: all")
-    parser.add_argument(
-        "--report",
-        metavar="FILE",
-        help="write a page, one HTML file that opens offline",
-    )
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
-    )
+    take(axes, "--space", "--input", *AXIS_OPTIONS)
+    take(axes, "--filter", "--sample", "--seed")
     parser.set_defaults(command=_sweep)
 
 
@@ -65,13 +50,12 @@ def _space(args: argparse.Namespace) -> "Space":
     from jaxdw.sweep.space import Space, load_space, read_axes
 
     space = Space() if args.space is None else load_space(args.space)
+    asked = vars(args) | {"inputs": tuple(args.input) or None}
     given = {
-        field.name: getattr(args, field.name)
+        field.name: asked[field.name]
         for field in dataclasses.fields(Space)
-        if getattr(args, field.name) is not None
+        if asked[field.name] is not None
     }
-    if "inputs" in given:
-        given["inputs"] = tuple(given["inputs"])
     return dataclasses.replace(space, **given | read_axes(given))
 
 
@@ -79,7 +63,7 @@ def _check_report(folder: Path, out: Path) -> None:
     """Refuses a page in a folder that neither exists nor is made for the rows."""
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
-            f"`--report` (in {str(folder)!r}) must lie in a folder that exists or in "
+            f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
 
@@ -92,8 +76,10 @@ def _sweep(args: argparse.Namespace) -> int:
     if not args.plan_only:
         refuse_pallas("sweep")
     space = _space(args)
-    if args.report is not None:
-        _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
+    if args.html is not None:
+        _check_report(Path(args.html).absolute().parent, Path(args.out).absolute())
+    if args.input and not any(is_onnx(model) for model in space.models):
+        raise ConfigError("`--input` must come with an .onnx file in --models; add it")
     points = space.points()
     console = Console(stderr=True)
     done = Counter()
@@ -120,8 +106,8 @@ def _sweep(args: argparse.Namespace) -> int:
             )
             return INTERRUPTED
     _summarise(rows)
-    if args.report is not None:
-        _write_page(args.report, rows)
+    if args.html is not None:
+        _write_page(args.html, rows)
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
 
 

@@ -196,11 +196,11 @@ class L1OutOfMemory(ConfigError):
 
 
 def shown(shard: ShardConfig) -> str:
-    """Returns a sharding as Python, defaults left out."""
+    """Returns a sharding as Python, defaults left out but for the scheme."""
     fields = (
         f"{field.name}={getattr(shard, field.name)!r}"
         for field in dataclasses.fields(shard)
-        if getattr(shard, field.name) != field.default
+        if field.name == "scheme" or getattr(shard, field.name) != field.default
     )
     return f"ShardConfig({', '.join(fields)})"
 
