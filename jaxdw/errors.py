@@ -42,6 +42,19 @@ def needing(extra: str, module: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module:
             raise
-        raise ConfigError(
-            f"this needs {module}; use `pip install 'jaxdw[{extra}]'`"
-        ) from error
+        raise ConfigError(f"this needs {module}; use `{installing(extra)}`") from error
+
+
+def installing(extra: str) -> str:
+    """Returns the command that adds an extra to this very installation."""
+    import importlib.metadata
+    import json
+    from urllib.parse import unquote, urlparse
+
+    found = importlib.metadata.distribution("jaxdw").read_text("direct_url.json")
+    origin = json.loads(found) if found else {}
+    url = urlparse(origin.get("url", ""))
+    if url.scheme != "file":
+        return f"pip install 'jaxdw[{extra}]'"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"pip install {editable}'{unquote(url.path)}[{extra}]'"

@@ -40,6 +40,7 @@ NEEDS = {
     "sweep": ("--models mobilenet_v2 --out base",),
     "query": ("rows.jsonl SELECT+layer+FROM+rows",),
     "compare": ("rows.jsonl other.jsonl",),
+    "completion": ("bash",),
 }
 PLANNED = ("run", "faults", "diagnose")  # their layer options are seen in the plan
 FILES = {

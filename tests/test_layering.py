@@ -19,6 +19,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("faults", "sweep"),
     ("report",),
     ("cli",),
+    ("__main__",),
 ]
 # within a floor, what one room may take of another
 BESIDE = {("numerics", "maps"), ("layouts", "trace")}

@@ -9,23 +9,26 @@ from collections.abc import Sequence
 from jaxdw.cli import (
     certify,
     diff,
+    doctor,
     explain,
     faults,
+    listings,
     plan,
     results,
     run,
     sweep,
 )
 from jaxdw.cli.options import notes
-from jaxdw.cli.parser import REFUSED, Parser
+from jaxdw.cli.parser import REFUSED, Parser, verbs
 from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.launch.cache import cache_directory, cache_settings
 from jaxdw.words import nearest
 
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
-INTERRUPTED = 130  # and SIGINT
-ROOMS = (run, plan, sweep, results, explain, certify, diff, faults)
+ROOMS = (
+    plan, run, explain, certify, diff, faults, sweep, results, listings, doctor,
+)  # fmt: skip
 
 
 class _Version(argparse.Action):
@@ -43,6 +46,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="jaxdw",
         description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
+        usage="jaxdw COMMAND [options]",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show it, and exit")
     commands = parser.add_subparsers(
@@ -51,12 +55,6 @@ def make_parser() -> Parser:
     for room in ROOMS:
         room.add(commands)
     return parser
-
-
-def verbs(parser: Parser) -> dict[str, Parser]:
-    """Returns each command's own parser."""
-    (commands,) = (action for action in parser._actions if action.choices)
-    return dict(commands.choices or {})  # pyright: ignore[reportArgumentType]
 
 
 def command() -> int:
@@ -82,6 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = make_parser()
+    if not words or words == ["help"]:
+        parser.print_help()
+        return 0
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
     _refuse_verb(parser, words)
     args = parser.parse_args(words)
     for note in notes(args):
@@ -93,16 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = spelt(str(error), options, getattr(args, "given", ()))
         print(f"jaxdw: {said}", file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:
-        print("jaxdw: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _refuse_verb(parser: Parser, words: Sequence[str]) -> None:
     known = verbs(parser)
     verb = next((word for word in words if not word.startswith("-")), None)
-    if words and verb is None and words[0] not in ("-h", "--help", "--version"):
-        parser.error(f"`{words[0]}` is no command; try {nearest(words[0], known)}")
+    if verb is None and words[0] not in ("-h", "--help", "--version"):
+        parser.error(f"`{words[0]}` is no option of jaxdw alone; try --help")
     if verb is not None and verb not in known:
         parser.error(f"`{verb}` is no command; try {nearest(verb, known)}")
 
@@ -116,4 +116,6 @@ def _options(parser: Parser) -> dict[str, str]:
                 found[name.removeprefix("--").replace("-", "_")] = (
                     action.option_strings[0]
                 )
+        if not action.option_strings:
+            found[action.dest] = str(action.metavar)
     return found

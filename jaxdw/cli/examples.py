@@ -1,4 +1,18 @@
-"""Three examples for the help of each command."""
+"""Three examples for the help of each command, and the commands by task."""
+
+TASKS = {
+    "one layer": ("plan", "run", "explain"),
+    "is it right, and if not, why": ("certify", "diff", "faults", "diagnose"),
+    "whole networks": ("sweep", "accuracy", "query", "compare"),
+    "to look up": (
+        "rule", "models", "chips", "programs", "doctor", "schema", "completion",
+    ),
+}  # fmt: skip
+START = """\
+Start with:
+  jaxdw plan --channels 144 --size 56 --padding 1 --scheme auto
+Each command has --help with examples. Exit status: 0 and 1 are the answer, 2 is a
+refusal with every broken rule, 130 an interrupt. `jaxdw --version` is the version."""
 
 EXAMPLES = {
     "run": """
@@ -80,5 +94,61 @@ EXAMPLES = {
     jaxdw diagnose --channels 64 --size 8 --output out.npy --seed 1
   the best explanation alone
     jaxdw diagnose --channels 64 --size 8 --output out.npy --most 1
+""",
+    "rule": """
+  all findings
+    jaxdw rule
+  what is JDW005, why does it happen, what to do?
+    jaxdw rule JDW005
+  all of them, as JSON
+    jaxdw rule --json
+""",
+    "models": """
+  the networks
+    jaxdw models
+  the depthwise layers of one
+    jaxdw models mobilenet_v2
+  the same as JSON
+    jaxdw models mobilenet_v2 --json
+""",
+    "chips": """
+  the chips
+    jaxdw chips
+  every figure of one
+    jaxdw chips blackhole
+  all of them, as JSON
+    jaxdw chips --json
+""",
+    "programs": """
+  the programs, and how well each is known
+    jaxdw programs
+  the same as JSON
+    jaxdw programs --json
+  a layer by each of them
+    jaxdw plan --channels 144 --size 56 --padding 1 --program all
+""",
+    "doctor": """
+  what is installed?
+    jaxdw doctor
+  for a bug report
+    jaxdw doctor --json
+  another folder for compiled programs
+    JAXDW_CACHE=/tmp/jaxdw jaxdw doctor
+""",
+    "schema": """
+  of one command
+    jaxdw schema plan
+  of all
+    jaxdw schema
+  what it describes
+    jaxdw plan --channels 64 --size 8 --json
+""",
+    "completion": """
+  bash, now and in every shell to come
+    jaxdw completion bash >> ~/.bash_completion
+  zsh, in a folder of $fpath
+    jaxdw completion zsh > ~/.zfunc/_jaxdw
+  fish
+    jaxdw completion fish > ~/.config/fish/completions/jaxdw.fish
 """,
 }

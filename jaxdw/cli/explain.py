@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from jaxdw.cli.options import (
     planned,
 )
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError, needing, refuse
 from jaxdw.files import whole_file
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OK = 0
 _SHOWN = 16  # rows of a table in the plain view
-_PIPED_WIDTH = 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,25 +205,18 @@ def _plain(trace: Any) -> dict[str, Any]:
 
 
 def _print_tables(answers: list[Answer]) -> None:
-    from rich.console import Console
-
     from jaxdw.report import text
 
-    console = Console(
-        highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH
-    )
+    console = make_console()
     for answer in answers:
         for title, content in answer.tables:
             if isinstance(content, dict):
-                console.print(text.facts_table(title, content))
+                show(console, text.facts_table(title, content))
             elif content:
                 shown = content[:_SHOWN]
                 if len(shown) < len(content):
                     title += f", {len(shown)} of {len(content)}"
-                table = text.rows_table(title, shown)
-                for column in table.columns:
-                    column.overflow = "fold"  # an address cut short is none
-                console.print(table)
+                show(console, text.rows_table(title, shown))
 
 
 def _write_page(

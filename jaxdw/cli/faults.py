@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 
 from jaxdw.cli.options import (
     add_layer_options,
@@ -15,6 +14,7 @@ from jaxdw.cli.options import (
     refuse_pallas,
 )
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import show_rows
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -54,11 +54,8 @@ def add(commands) -> None:
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
-    from rich.console import Console
-
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.report.text import rows_table
 
     plan = planned(args)
     refuse_other_programs(plan, "faults")
@@ -77,10 +74,9 @@ def _faults(args: argparse.Namespace) -> int:
         }
         for row in rows
     ]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(rows_table("Which check notices", table))
+    show_rows("Which check notices", table)
     missed = sum(not row.pcc_0_99 for row in rows)
-    console.print(
+    print(
         "x: notices. .99 and .985: PCC; close: allclose; ulp: at most 1;\n"
         "pattern and witness: equal with such values\n"
         f"{len(rows)} of {len(CATALOGUE)} faults apply to this layer; PCC above 0.99 "

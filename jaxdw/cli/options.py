@@ -1,8 +1,11 @@
 """The options that commands share, and the configs they make."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
+import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from jaxdw.cli.parser import take_layer
@@ -165,6 +168,16 @@ def backend() -> Literal["xla", "pallas"]:
             "unset it"
         )
     return "pallas" if asked == "1" else "xla"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets an interrupt inside arrive as KeyboardInterrupt, to save what is done."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def refuse_pallas(command: str) -> None:

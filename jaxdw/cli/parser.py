@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from jaxdw.cli.examples import EXAMPLES
+from jaxdw.cli.examples import EXAMPLES, START, TASKS
 from jaxdw.cli.vocabulary import LAYER, OPTIONS, Option
 
 REFUSED = 2
@@ -47,6 +47,8 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Returns the help: own options, those of the layer, examples."""
+        if self._subparsers is not None:
+            return overview(self)
         groups = self._action_groups
         self._action_groups = sorted(groups, key=lambda group: group.title in LAYER)
         text = super().format_help()
@@ -56,6 +58,31 @@ class Parser(argparse.ArgumentParser):
     def _examples(self) -> str:
         examples = EXAMPLES.get(self.prog.rpartition(" ")[2])
         return "" if examples is None else f"\nexamples:{examples}"
+
+
+def verbs(parser: Parser) -> dict[str, Parser]:
+    """Returns each command's own parser."""
+    (commands,) = (action for action in parser._actions if action.choices)
+    return dict(commands.choices or {})  # pyright: ignore[reportArgumentType]
+
+
+def overview(parser: Parser) -> str:
+    """Returns the commands by what they are for."""
+    (commands,) = (action for action in parser._actions if action.choices)
+    texts = {
+        choice.dest: choice.help or ""
+        for choice in commands._choices_actions  # pyright: ignore[reportAttributeAccessIssue]
+    }
+    width = max(map(len, texts))
+    told = {verb for group in TASKS.values() for verb in group}
+    tasks = TASKS | {"more": tuple(verb for verb in texts if verb not in told)}
+    lines = [f"jaxdw: {parser.description}", ""]
+    for task, group in tasks.items():
+        found = [verb for verb in group if verb in texts]
+        lines += [f"{task}:"] if found else []
+        lines += [f"  jaxdw {verb:<{width}}  {texts[verb]}" for verb in found]
+        lines += [""] if found else []
+    return "\n".join([*lines, START, ""])
 
 
 def _reworded(message: str) -> str:

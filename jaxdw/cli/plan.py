@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
@@ -15,6 +14,7 @@ from jaxdw.cli.options import (
     refuse_void,
 )
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show, show_rows
 from jaxdw.cli.vocabulary import ALL
 from jaxdw.errors import ConfigError
 from jaxdw.plan.units import TILE_BYTES, round_up
@@ -103,17 +103,14 @@ def _compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"programs": columns, "note": BOUNDS_MISLEAD}))
         return OK
-    from rich.console import Console
-
     from jaxdw.report import text
 
     rows = side_by_side(columns)
     if args.table:
         print(*text.markdown(rows), BOUNDS_MISLEAD, sep="\n")
         return OK
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.rows_table("Programs side by side", rows))
-    console.print(BOUNDS_MISLEAD)
+    show_rows("Programs side by side", rows)
+    print(BOUNDS_MISLEAD)
     return OK
 
 
@@ -153,31 +150,21 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
 
 
 def _print_tables(plans: tuple["Plan", ...]) -> None:
-    from rich.console import Console
+    from jaxdw.report import facts
+    from jaxdw.report.text import plan_tables, rows_table
 
-    from jaxdw.report import facts, text
-
-    plan = plans[0]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
-    console.print(text.rows_table("L1 of one core", facts.l1_rows(plan)))
-    console.print(text.facts_table("L1", facts.l1_facts(plan)))
-    console.print(text.facts_table("Cycles, lower bounds", facts.cycle_facts(plan)))
-    console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
+    console = make_console()
+    for table in plan_tables(plans[0]):
+        show(console, table)
     if len(plans) > 1:
-        console.print(
-            text.rows_table(
-                f"Best {min(_SHOWN, len(plans))} of {len(plans)} plans that fit",
-                [
-                    {name: facts.plan_row(other)[name] for name in _SHOWN_COLUMNS}
-                    for other in plans[:_SHOWN]
-                ],
-            )
-        )
-    for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
-    if not plan.findings:
-        console.print("No known defect.")
+        title = f"Best {min(_SHOWN, len(plans))} of {len(plans)} plans that fit"
+        rows = [facts.plan_row(other) for other in plans[:_SHOWN]]
+        shown = [{name: row[name] for name in _SHOWN_COLUMNS} for row in rows]
+        show(console, rows_table(title, shown))
+    for finding in plans[0].findings:
+        print(f"FINDING {finding}")
+    if not plans[0].findings:
+        print("No known defect.")
 
 
 def _print_args(plan: "Plan", weight_address: int) -> None:

@@ -3,9 +3,9 @@
 import argparse
 import dataclasses
 import json
-import sys
 
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import show_rows
 
 SAME, DIFFERENT = 0, 1
 _ABREAST = 12  # columns; rows of more are shown one below the other
@@ -42,9 +42,6 @@ def add(commands) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from jaxdw.report.text import rows_table
     from jaxdw.sweep.results import query
 
     columns, found = query(args.file, args.sql)
@@ -53,14 +50,13 @@ def _query(args: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(row, default=str))
         return SAME
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if len(columns) > _ABREAST:
         for row in rows:
             facts = [{"column": name, "value": v} for name, v in row.items()]
-            console.print(rows_table(args.file, facts))
+            show_rows(args.file, facts)
     elif rows:
-        console.print(rows_table(args.file, rows))
-    console.print(f"{len(rows)} rows")
+        show_rows(args.file, rows)
+    print(f"{len(rows)} rows")
     return SAME
 
 

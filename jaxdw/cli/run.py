@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from jaxdw.cli.options import (
     planned,
 )
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
 from jaxdw.plan.units import TILE_BYTES
 
@@ -120,20 +120,18 @@ def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) ->
 
 
 def _print_tables(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
-    from rich.console import Console
-
     from jaxdw.report import facts, text
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
-    console.print(text.rows_table("Weight tiles in DRAM", addresses))
-    console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
+    console = make_console()
+    show(console, text.facts_table("Plan", facts.plan_facts(plan)))
+    show(console, text.rows_table("Weight tiles in DRAM", addresses))
+    show(console, text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     for dump in dumps:
         print(*_dump(plan, dump, result), sep="\n")
     for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
-    console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
-    console.print("PASS" if verdict.passed else "FAIL")
+        print(f"FINDING {finding}")
+    show(console, text.facts_table("Against float64", facts.verdict_facts(verdict)))
+    print("PASS" if verdict.passed else "FAIL")
 
 
 def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:

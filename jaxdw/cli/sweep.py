@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxdw.cli.options import refuse_pallas
+from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
@@ -83,7 +83,11 @@ def _sweep(args: argparse.Namespace) -> int:
     points = space.points()
     console = Console(stderr=True)
     done = Counter()
-    with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
+    with (
+        interruptible(),
+        _executor(args.dask) as executor,
+        _progress(console, len(points)) as advance,
+    ):
 
         def progress(rows: list[Row]) -> None:
             done.update(row["status"] for row in rows)

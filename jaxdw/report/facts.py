@@ -49,6 +49,9 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "scheme": plan.scheme,
         "grid": list(plan.grid),
         "cores": plan.num_cores,
+        "formats": f"{plan.conv.dtype} x {plan.conv.weights_dtype} -> "
+        f"{plan.conv.output_dtype}",
+        "math_fidelity": plan.compute.math_fidelity,
         "input": list(plan.conv.input_shape),
         "output": list(plan.output_shape),
         "input_shard": list(plan.input_shard),
