@@ -31,16 +31,17 @@ def range_problem(name: str, value: int, limit: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def needing(extra: str, module: str) -> Iterator[None]:
-    """Says which extra to install, of imports inside that lack its module.
+def needing(extra: str, *modules: str) -> Iterator[None]:
+    """Says which extra to install, of imports inside that lack its modules.
 
     Raises:
-      ConfigError: `module` is not installed.
+      ConfigError: one of `modules` is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module:
+        module = (error.name or "").partition(".")[0]
+        if module not in modules:
             raise
         raise ConfigError(f"this needs {module}; use `{installing(extra)}`") from error
 

@@ -217,8 +217,8 @@ JSON = {  # a line for each command that prints JSON
     "doctor": ["doctor"],
     "sweep": [
         (
-            "sweep --models mobilenet_v1 --sample 2 --plan-only --processes 1 --out {0} "
-            "--html {0}.html"
+            "sweep --models mobilenet_v1 --sample 2 --plan-only --processes 1 "
+            "--out {0} --html {0}.html"
         )
     ],
 }

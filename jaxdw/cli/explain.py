@@ -253,7 +253,7 @@ def _write_page(
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:
-    with needing("html", "matplotlib"):
+    with needing("html", "matplotlib", "jinja2"):
         from jaxdw.report import html
         from jaxdw.report.plan_page import explain_page
     return explain_page, html

@@ -1,9 +1,7 @@
-"""Drawings of a sweep: heat maps of layers by scheme, a core grid by use, DRAM banks.
+"""Drawings of a sweep: a core grid by use, DRAM banks.
 
 Each returns a matplotlib Figure in the colours of `jaxdw.report.drawing`.
 """
-
-from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -12,35 +10,7 @@ from matplotlib.patches import Rectangle
 from jaxdw.plan.plan import Plan
 from jaxdw.report.drawing import COLOURS, STYLE, fill, new_axes, tint
 
-_ROW, _COLUMN = 0.24, 1.15  # inches of one cell of a heat map
 _CELL = 0.22  # inches of one core
-
-
-@matplotlib.rc_context(STYLE)
-def draw_heat(
-    layers: Sequence[str],
-    columns: Sequence[str],
-    cells: Sequence[Sequence[tuple[str, float | None]]],
-) -> Figure:
-    """Draws a heat map; the stronger the tint, the worse.
-
-    Args:
-      cells: a row for each layer: text and how bad it is, 0 to 1; None for no value.
-    """
-    figure, axes = new_axes(_COLUMN * len(columns), _ROW * len(layers))
-    axes.set_xlim(0, len(columns))
-    axes.set_ylim(len(layers), 0)
-    for y, row in enumerate(cells):
-        for x, (text, badness) in enumerate(row):
-            fill(axes, (x, y, 1, 1), "empty")
-            if badness is not None:
-                shade = Rectangle((x, y), 1, 1, fc=COLOURS[tint(1)], alpha=badness)
-                axes.add_patch(shade)
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=7.5)
-    axes.set_xticks([x + 0.5 for x in range(len(columns))], list(columns))
-    axes.set_yticks([y + 0.5 for y in range(len(layers))], list(layers))
-    axes.xaxis.tick_top()
-    return figure
 
 
 def core_use(plan: Plan) -> list[float]:
