@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
     from jaxdw.trace.weight import explain_weight
 
+from jaxdw import shown
+
+shown.DRAWER.append("jaxdw.report.notebook")
 _ROOMS = {
     "Arch": "arch.arch",
     "BankTable": "maps.banks",

@@ -131,6 +131,7 @@ def _print_tables(plan: "Plan", addresses, verdict, result: "Emulation", dumps) 
     for finding in plan.findings:
         print(f"FINDING {finding}")
     show(console, text.facts_table("Against float64", facts.verdict_facts(verdict)))
+    print(facts.meaning(plan, verdict))
     print("PASS" if verdict.passed else "FAIL")
 
 

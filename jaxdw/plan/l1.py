@@ -17,6 +17,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ShardConfig
 from jaxdw.plan.units import round_up
+from jaxdw.shown import Shown
 
 Region = Literal["circular buffer", "L1 buffer", "small L1"]
 Role = Literal[
@@ -64,7 +65,7 @@ class L1Buffer(CircularBuffer):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class L1Use:
+class L1Use(Shown):
     """One core's L1 as a table: in the order of creation, as the program asks.
 
     Attributes:

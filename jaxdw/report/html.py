@@ -76,6 +76,11 @@ def table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     return _wide(f"<table>\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>")
 
 
+def note(text: str) -> str:
+    """Returns a paragraph of plain text."""
+    return f"<p>{escape(text)}</p>\n"
+
+
 def folded_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Returns the same under a summary that opens it, by mouse or by keyboard."""
     return folded(caption, _wide(f"<table>{_rows(rows)}</table>"))

@@ -7,8 +7,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxdw.plan.l1 import L1Use
 from jaxdw.plan.plan import Plan
-from jaxdw.report.drawing import COLOURS, STYLE, fill, new_axes, tint
+from jaxdw.report.drawing import COLOURS, STYLE, WIDTH, fill, new_axes, patch, tint
 
 _CELL = 0.22  # inches of one core
 
@@ -39,6 +40,34 @@ def draw_use(plan: Plan) -> Figure:
         axes.add_patch(Rectangle((x, y), 1, 1, fc=COLOURS[tint(0)], alpha=use))
     axes.set_xticks([])
     axes.set_yticks([])
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def draw_l1(l1: L1Use) -> Figure:
+    """Draws one core's buffers where they lie, from the base of L1 to its end."""
+    end = l1.top + l1.small_bytes
+    figure, axes = new_axes(WIDTH, 0.4)
+    axes.set_xlim(l1.base, end)
+    axes.set_ylim(0, 1)
+    fill(axes, (l1.base, 0, end - l1.base, 1), "empty")
+    least = (end - l1.base) / 60  # wide enough for a name
+    for number, buffer in enumerate(l1.buffers):
+        fill(axes, (buffer.address, 0, buffer.num_bytes, 1), tint(number))
+        if buffer.num_bytes > least * len(buffer.name) / 3:
+            middle = buffer.address + buffer.num_bytes / 2
+            axes.text(middle, 0.5, buffer.name, ha="center", va="center", size=7)
+    places = (l1.base, end)
+    axes.set_xticks(list(places), [f"{place:,}" for place in places])
+    axes.set_yticks([])
+    handles = [
+        patch(tint(number), f"{buffer.name} {buffer.num_bytes:,}")
+        for number, buffer in enumerate(l1.buffers)
+    ]
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0, -0.6), ncols=4,
+        borderaxespad=0, handlelength=1.2,
+    )  # fmt: skip
     return figure
 
 

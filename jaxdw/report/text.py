@@ -28,7 +28,7 @@ def facts_table(title: str, named: dict[str, object]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in named.items():
-        table.add_row(name.replace("_", " "), _shown(value))
+        table.add_row(name.replace("_", " "), shown(value))
     return table
 
 
@@ -50,7 +50,7 @@ def rows_table(title: str, rows: list[dict[str, object]]) -> Table:
         numbers = all(_is_number(row[name]) for row in rows)
         table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
     for row in rows:
-        table.add_row(*map(_shown, row.values()))
+        table.add_row(*map(shown, row.values()))
     return table
 
 
@@ -58,7 +58,7 @@ def _is_number(value: object) -> bool:
     return str(value).lstrip("-+")[:1].isdigit() or value == ""
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{name}: {one}" for name, one in value.items())
     if isinstance(value, list | tuple):

@@ -46,7 +46,7 @@ def _unknown_options(shard: ShardConfig, compute: ComputeConfig) -> list[str]:
     ]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class DepthwisePlan(Plan):
     """A plan of the branch's depthwise program."""
 
