@@ -9,7 +9,7 @@ import jaxdw
 PACKAGE = Path(jaxdw.__file__).parent
 FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("errors",),
-    ("files",),
+    ("files", "words", "shown"),
     ("arch",),
     ("plan",),
     ("arrays",),
@@ -20,6 +20,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("faults", "sweep"),
     ("report",),
     ("cli",),
+    ("__main__",),
 ]
 # within a floor, what one room may take of another
 BESIDE = {("numerics", "maps"), ("layouts", "trace")}

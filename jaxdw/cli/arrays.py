@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdw.arrays.operands import Tensor, are_given, read_tensors
-from jaxdw.arrays.read import DTYPES, parted
-from jaxdw.cli.options import dtype, seed
+from jaxdw.arrays.read import parted
 from jaxdw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from jaxdw.judge.draws import Operands
     from jaxdw.plan.plan import Plan
 
-FILES = ".npy, .npz:NAME, .safetensors:NAME, .pt:NAME or .bin"
+TENSORS = ("--x", "--w", "--bias-values", "--layout", "--file-dtype", "--seed")
 
 
 class Own(NamedTuple):
@@ -32,45 +31,13 @@ class Own(NamedTuple):
     notes: tuple[str, ...]
 
 
-def add_tensor_options(
-    parser: argparse.ArgumentParser, output: str, *, required: bool = False
-) -> None:
-    """Adds the files of a launch's tensors and of a device's output, and the seed.
-
-    Args:
-      output: the option for the output.
-    """
-    parser.add_argument(
-        "--seed", type=seed, help="of drawn tensors, where no files are given; or 0"
-    )
-    own = parser.add_argument_group(
-        "your own tensors", f"Files {FILES}; x, w and bias all or none."
-    )
-    own.add_argument(
-        output, metavar="FILE", required=required, help="a device's [N, Ho, Wo, C]"
-    )
-    own.add_argument("--x", metavar="FILE", help="[N, H, W, C]")
-    own.add_argument("--w", metavar="FILE", help="[C, 1, kh, kw]")
-    own.add_argument("--bias-values", metavar="FILE", help="[C]")
-    own.add_argument(
-        "--layout", action="append", default=[], metavar="NAME",
-        help="nhwc or nchw, oihw or hwio, where a shape can be both; for one tensor "
-        "x=nchw, output=nchw or w=hwio; may be repeated",
-    )  # fmt: skip
-    own.add_argument(
-        "--file-dtype", type=dtype, metavar="DTYPE",
-        help="of values whose file does not say: raw ones (default: the layer's), "
-        f"those of a .npy without a type; {', '.join(DTYPES[:3])}, ...",
-    )  # fmt: skip
-
-
 def read_own(
     args: argparse.Namespace,
     plan: "Plan",
     output: str,
     layer: "tuple[np.ndarray, np.ndarray | None] | None" = None,
 ) -> Own:
-    """Reads the files that the options of `add_tensor_options` name.
+    """Reads the files that the options `TENSORS` and that of an output name.
 
     Args:
       layer: weights and bias that come from elsewhere.
@@ -92,7 +59,7 @@ def read_own(
                 )
         weights = []
     are_own = are_given(plan.conv.bias, [x, *weights])
-    if are_own and args.seed is not None:
+    if are_own and "--seed" in args.given:
         raise ConfigError(
             f"`--seed` (={args.seed}) must be left out with tensors of files, of which "
             "none is drawn"

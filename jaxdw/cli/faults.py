@@ -4,19 +4,19 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 
-from jaxdw.cli.arrays import add_tensor_options, read_own
+from jaxdw.cli.arrays import TENSORS, read_own
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
     configs,
     planned,
     refuse_pallas,
-    seed,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import show_rows
 
 OK, FAULTY = 0, 1
 _PATIENCE = 2.0  # seconds without a word
@@ -37,13 +37,9 @@ def add(commands) -> None:
         help="make every mistake of the catalogue and see which check notices",
         description="Injects each fault that applies to a layer into its data path and "
         "prints what it does to the result and which check notices it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(faults, "--seed", "--json")
     add_layer_options(faults)
-    faults.add_argument("--seed", type=seed, default=0)
-    faults.add_argument(
-        "--json", action="store_true", help="one JSON object to a fault"
-    )
     faults.set_defaults(command=_faults)
     diagnose = commands.add_parser(
         "diagnose",
@@ -53,26 +49,20 @@ def add(commands) -> None:
         "names the one that gives the output, if any does. Without files for them, "
         "tensors are drawn as `jaxdw run --seed` does. Exit status 0 if the output is "
         "right bit for bit, 1 otherwise, 2 refused.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(diagnose, "--output", required=True)
+    take(diagnose, *TENSORS, "--json")
     add_layer_options(diagnose)
-    add_tensor_options(diagnose, "--output", required=True)
-    diagnose.add_argument(
-        "--json", action="store_true", help="the report as one JSON object"
-    )
     diagnose.set_defaults(command=_diagnose)
 
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
-    from rich.console import Console
-
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.report.text import rows_table
 
     plan = planned(args)
-    rows = laboratory(*configs(args), args.arch, args.seed or 0, program=plan.program)
+    rows = laboratory(*configs(args), args.arch, args.seed, program=plan.program)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -87,10 +77,9 @@ def _faults(args: argparse.Namespace) -> int:
         }
         for row in rows
     ]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(rows_table("Which check notices", table))
+    show_rows("Which check notices", table)
     missed = sum(not row.pcc_0_99 for row in rows)
-    console.print(
+    print(
         "x: notices. .99 and .985: PCC; close: allclose; ulp: at most 1;\n"
         "pattern and witness: equal with such values\n"
         f"{len(rows)} of {len(CATALOGUE)} faults apply to this layer; PCC above 0.99 "
@@ -108,7 +97,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     if not args.json:
         announce(plan)
     own = read_own(args, plan, "--output")
-    x, w, bias = own.operands or draw(plan.conv, "random", args.seed or 0)
+    x, w, bias = own.operands or draw(plan.conv, "random", args.seed)
     assert own.output is not None
     with shown_late("trying") as show:
         found = diagnose(plan, x, w, bias, own.output, progress=show)

@@ -3,12 +3,11 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.arrays import (
-    add_tensor_options,
+    TENSORS,
     read_own,
     refuse_overwriting,
     rounding_notes,
@@ -18,10 +17,10 @@ from jaxdw.cli.options import (
     announce,
     backend,
     base_address,
-    file_to_write,
-    named_sizes,
     planned,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
 from jaxdw.files import whole_file
 from jaxdw.plan.units import TILE_BYTES
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 PASS, FAIL = 0, 1
-_DUMPS = ("weights", "tiles", "l1")
 
 
 def add(commands) -> None:
@@ -45,35 +43,11 @@ def add(commands) -> None:
         "and says whether the result is right: exit status 0 PASS, 1 FAIL (an output "
         "that is not that of --against, too), 2 refused. A layer that does not fit L1 "
         "is emulated all the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(parser, *TENSORS, "--against", "--save")
+    take(parser, "--draw", was="--weights")
+    take(parser, "--onnx", "--layer", "--input", "--dump", "--base-address", "--json")
     add_layer_options(parser)
-    add_tensor_options(parser, "--against")
-    parser.add_argument(
-        "--save", type=file_to_write, metavar="FILE",
-        help="write the output as .npy, [N, Ho, Wo, C] float32, which holds the values "
-        "of every output dtype",
-    )  # fmt: skip
-    parser.add_argument(
-        "--weights", choices=("random", "pattern"),
-        help="random unless given; pattern: every weight is its kernel position + 1",
-    )  # fmt: skip
-    parser.add_argument(
-        "--onnx", metavar="FILE", help="take weights and bias of one of its layers"
-    )
-    parser.add_argument("--layer", metavar="NAME", help="the layer of the ONNX file")
-    parser.add_argument(
-        "--input", type=named_sizes, action="append", default=[],
-        metavar="NAME=1x3x8x8",
-        help="shape of the ONNX file's input; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dump", choices=_DUMPS, action="append", default=[],
-        help="print prepared weights, DRAM tiles or each core's L1, face by face",
-    )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object, no tables"
-    )
     parser.set_defaults(command=_run)
 
 
@@ -87,10 +61,9 @@ def _run(args: argparse.Namespace) -> int:
     layer = _layer_weights(args)
     own = read_own(args, plan, "--against", layer)
     notes = own.notes
-    if own.operands is not None and args.weights is not None:
+    if own.operands is not None and "--draw" in args.given:
         raise ConfigError(
-            f"`--weights` (={args.weights!r}) must be left out with `--w`, which has "
-            "its own"
+            f"`--draw` (={args.draw}) must be left out with `--w`, which has its own"
         )
 
     import numpy as np
@@ -109,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
     if own.operands is None:
-        operands = draw(conv, args.weights or "random", args.seed or 0, layer)
+        operands = draw(conv, args.draw, args.seed, layer)
     else:
         operands = as_sent(conv, own.operands)
         notes += rounding_notes(own.operands, operands)
@@ -162,9 +135,9 @@ def _layer_weights(args: argparse.Namespace):
             f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
             "together, and `--input` with both; add the one that is missing"
         )
-    if args.weights is not None:
+    if "--draw" in args.given:
         raise ConfigError(
-            f"`--weights` (={args.weights!r}) must be left out with `--onnx`, whose "
+            f"`--draw` (={args.draw!r}) must be left out with `--onnx`, whose "
             "layer has its own"
         )
     from jaxdw.sweep.space import onnx_layer
@@ -197,26 +170,22 @@ def _print_json(
 def _print_tables(
     plan: "Plan", addresses, verdict, result: "Emulation", dumps, notes, against
 ) -> None:
-    from rich.console import Console
-
     from jaxdw.report import facts, text
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
-    console.print(text.rows_table("Weight tiles in DRAM", addresses))
-    console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
+    console = make_console()
+    show(console, text.facts_table("Plan", facts.plan_facts(plan)))
+    show(console, text.rows_table("Weight tiles in DRAM", addresses))
+    show(console, text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     for dump in dumps:
         print(*_dump(plan, dump, result), sep="\n")
     for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
-    for note in notes:
-        console.print(note, markup=False)
-    console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
+        print(f"FINDING {finding}")
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    show(console, text.facts_table("Against float64", facts.verdict_facts(verdict)))
+    print(facts.meaning(plan, verdict))
     if against is not None:
-        console.print("Against the file", style="bold")
-        for line in against.lines():
-            console.print(line, markup=False)
-    console.print("PASS" if _passed(verdict, against) else "FAIL")
+        print("Against the file:", *against.lines(), sep="\n")
+    print("PASS" if _passed(verdict, against) else "FAIL")
 
 
 def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from jaxdw.errors import ConfigError
 from jaxdw.judge.pair import pair
 from jaxdw.plan.config import ComputeConfig, ConvConfig
+from jaxdw.shown import Shown
 
 PccRevision = Literal["ttnn-0.81", "branch"]
 
@@ -134,7 +135,7 @@ _ULP_TYPES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Shown):
     """How one output compares with the float64 reference rounded to its dtype.
 
     Attributes:

@@ -29,10 +29,11 @@ from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.plan.traffic import Traffic
+from jaxdw.shown import Shown
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Emulation:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Emulation(Shown):
     """What one emulated launch left behind.
 
     Attributes:
@@ -51,6 +52,17 @@ class Emulation:
     @property
     def traffic(self) -> Traffic:
         return self.plan.traffic
+
+    def __repr__(self) -> str:
+        kept = f", kept {', '.join(self.memories)}" if self.memories else ""
+        shape = "x".join(map(str, self.output.shape))
+        return f"<Emulation output {shape}{kept}, of {self.plan!r}>"
+
+    def __getstate__(self) -> dict[str, object]:
+        return vars(self) | {"memories": dict(self.memories)}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, memories=MappingProxyType(state["memories"]))
 
 
 def run(

@@ -32,6 +32,7 @@ from jaxdw.maps.tiles import tilize_formula, tilize_map
 from jaxdw.plan.map_facts import MapFacts
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES
+from jaxdw.shown import Shown
 
 
 class ProgramMaps(NamedTuple):
@@ -76,8 +77,8 @@ class DramMaps:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Maps:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Maps(Shown):
     """Where every element comes from, one map for each stage of the data path.
 
     Attributes:
@@ -112,6 +113,10 @@ class Maps:
     channels_per_core: int = dataclasses.field(metadata={"static": True})
     lanes: int = dataclasses.field(metadata={"static": True})
     block_elems: int = dataclasses.field(metadata={"static": True})
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.conv.input_shape))
+        return f"<Maps of {shape}, {self.channels_per_core} channels a core>"
 
     @functools.cached_property
     def on_host(self) -> "ComposedMaps":
