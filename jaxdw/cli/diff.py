@@ -71,7 +71,12 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
             "`--prepared` must come with the weights it was made of, [C, 1, kh, kw]; "
             "add --w FILE"
         )
-    data: Any = load_dump(args.prepared, plan.conv.weights_dtype)
+    try:
+        data: Any = load_dump(args.prepared, plan.conv.weights_dtype)
+    except ConfigError as error:
+        said = str(error).replace("`path`", "`--prepared`")
+        way_out = said.replace("give the dtype", "give by --weights-dtype the dtype")
+        raise ConfigError(way_out) from error
     weights = load_array("--w", args.w)
     found = identify(plan, data, weights, args.kind, core_number(args, plan))
     print(found.verdict)
