@@ -33,7 +33,7 @@ def pcc(output) -> float:
 
 
 print("1. HEIGHT: every core has all channels, and reads weights from tile 0 on.")
-height = jd.make_plan(conv, jd.ShardConfig(scheme="HEIGHT"))
+height = jd.make_plan(conv, jd.ShardConfig(scheme="height"))
 print(f"   {height!r}")
 result = jd.run(height, jd.make_maps(height), x, w)
 same = np.count_nonzero(np.asarray(result.output) == silicon)
@@ -48,7 +48,7 @@ print(
 print(
     "   take the weights of the first 32 channels, some for the wrong kernel position."
 )
-width = jd.make_plan(conv, jd.ShardConfig(scheme="WIDTH"))
+width = jd.make_plan(conv, jd.ShardConfig(scheme="width"))
 print(f"   {width!r}")
 prepared = jd.make_maps(height).weights
 table = jd.bank_table(4, 2048, 0, width.arch)

@@ -187,7 +187,7 @@ def test_completion_knows_every_command_and_option(capsys, shell):
 
 def test_completion_in_bash_completes(capsys, tmp_path):
     (tmp_path / "script").write_text(said(capsys, "completion bash")[1])
-    code = "source script; COMP_WORDS=(jaxdw plan --sch); COMP_CWORD=2; "
+    code = "source ./script; COMP_WORDS=(jaxdw plan --sch); COMP_CWORD=2; "
     code += '_shtab_jaxdw; echo "${COMPREPLY[@]}"'
     done = subprocess.run(
         ["bash", "-c", code], capture_output=True, text=True, cwd=tmp_path
@@ -426,8 +426,10 @@ def test_the_start_is_fast(what, seconds, code):
         end = os.times()
         return end.children_user - begin.children_user
 
-    own = min(spent("pass") for _ in range(5))
-    assert min(spent(code) for _ in range(5)) - own < seconds
+    # a machine with much else to do is slower: NumPy's own import tells how much
+    load = max(1.0, min(spent("import numpy") for _ in range(3)) / 0.1)
+    own = min(spent("pass") for _ in range(3))
+    assert min(spent(code) for _ in range(5)) - own < seconds * load
 
 
 def test_tables_are_whole_where_nobody_looks():

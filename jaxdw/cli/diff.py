@@ -72,7 +72,12 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
             "`--prepared` must come with the weights it was made of, [C, 1, kh, kw]; "
             "add --w FILE"
         )
-    data = load_dump(args.prepared, plan.conv.weights_dtype, name="--prepared")
+    dtype = plan.conv.weights_dtype
+    try:
+        data = load_dump(args.prepared, dtype, name="--prepared")
+    except ConfigError as error:
+        way_out = str(error).replace("give the dtype", "give by --weights-dtype that")
+        raise ConfigError(way_out) from error
     taken = as_weights(plan.conv, read_array(args.w, name="--w").values, name="--w")
     if taken.note:
         print(taken.note)

@@ -92,8 +92,8 @@ EXAMPLES = {
     jaxdw diagnose --channels 64 --size 8 --output out.npy --x x.npy --w w.npy
   the tensors are those that `jaxdw run --seed 1` draws
     jaxdw diagnose --channels 64 --size 8 --output out.npy --seed 1
-  the best explanation alone
-    jaxdw diagnose --channels 64 --size 8 --output out.npy --most 1
+  the report as one JSON object
+    jaxdw diagnose --channels 64 --size 8 --output out.npy --json
 """,
     "rule": """
   all findings

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from jaxdw.cli.parser import take
 from jaxdw.cli.spelling import spelt
@@ -13,7 +13,7 @@ from jaxdw.errors import refuse
 from jaxdw.plan.problems import choice_problem
 
 OK = 0
-Row = dict[str, object]
+Row = Mapping[str, object]
 
 
 def add(commands) -> None:
@@ -177,7 +177,7 @@ def _programs(args: argparse.Namespace) -> int:
     return OK
 
 
-def _print_json(name: str, rows: list[Row]) -> int:
+def _print_json(name: str, rows: Sequence[Row]) -> int:
     print(json.dumps({name: rows}))
     return OK
 

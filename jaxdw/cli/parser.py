@@ -20,7 +20,9 @@ class Parser(argparse.ArgumentParser):
         kwargs["formatter_class"] = _Help
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         words = sys.argv[1:] if args is None else list(args)
         if self._subparsers is None:
             self._refuse_unknown(words)

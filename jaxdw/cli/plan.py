@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
@@ -149,7 +150,7 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
     print(json.dumps(report))
 
 
-def _print_tables(plans: tuple["Plan", ...]) -> None:
+def _print_tables(plans: "Sequence[Plan]") -> None:
     from jaxdw.report import facts
     from jaxdw.report.text import plan_tables, rows_table
 
@@ -161,9 +162,10 @@ def _print_tables(plans: tuple["Plan", ...]) -> None:
         rows = [facts.plan_row(other) for other in plans[:_SHOWN]]
         shown = [{name: row[name] for name in _SHOWN_COLUMNS} for row in rows]
         show(console, rows_table(title, shown))
-    for finding in plans[0].findings:
+    findings = plans[0].findings
+    for finding in findings:
         print(f"FINDING {finding}")
-    if not plans[0].findings:
+    if not findings:
         print("No known defect.")
 
 

@@ -1,6 +1,6 @@
 """The screen: tables as wide as they need where nobody looks, folded where one does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show(console: "Console", table: "Table") -> None:
     console.print(table, width=max(width, _PIPED_WIDTH), crop=False, no_wrap=True)
 
 
-def show_rows(title: str, rows: Sequence[dict[str, object]]) -> None:
+def show_rows(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Prints rows as a table."""
     from jaxdw.report.text import rows_table
 

@@ -58,7 +58,7 @@ class Emulation(Shown):
         shape = "x".join(map(str, self.output.shape))
         return f"<Emulation output {shape}{kept}, of {self.plan!r}>"
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict:
         return vars(self) | {"memories": dict(self.memories)}
 
     def __setstate__(self, state: dict) -> None:

@@ -91,8 +91,7 @@ class Maps(Shown):
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
       taps: `[taps]`, rows from a window's start to each kernel position.
       collect: `[outputs]` from output shard rows, shards in a row.
-      facts: what the maps were made by, changed or not since; None inside of a
-        computation, which plans share.
+      facts: what the maps were made by; None inside a computation, which plans share.
       channels_per_core: padded output channels of one core.
       lanes: padded input channels of all cores, which windows have.
       block_elems: elements of a tile's face row that are packed together, 16 if they
@@ -115,8 +114,7 @@ class Maps(Shown):
     block_elems: int = dataclasses.field(metadata={"static": True})
 
     def __repr__(self) -> str:
-        shape = "x".join(map(str, self.conv.input_shape))
-        return f"<Maps of {shape}, {self.channels_per_core} channels a core>"
+        return f"<Maps, {self.channels_per_core} channels a core>"
 
     @functools.cached_property
     def on_host(self) -> "ComposedMaps":

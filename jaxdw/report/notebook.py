@@ -162,7 +162,8 @@ def _shortened(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
         for row in rows[:_MOST_ROWS]
     ]
     if len(rows) > _MOST_ROWS:
-        found.append(dict.fromkeys(_ROW, "...") | {"model": f"{len(rows)} in all"})
+        more: dict[str, object] = dict.fromkeys(_ROW, "...")
+        found.append(more | {"model": f"{len(rows)} in all"})
     return found
 
 

@@ -1,7 +1,7 @@
 """Facts and rows as tables; tiles as the face view that engineers read."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -43,7 +43,7 @@ def plan_tables(plan: Plan) -> tuple[Table, ...]:
     )
 
 
-def rows_table(title: str, rows: list[dict[str, object]]) -> Table:
+def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     """Returns a table with a column for each key of the first row."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
