@@ -16,6 +16,7 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.escapes import escaped_output
 from jaxdw.launch.cache import cache_directory, cache_settings
 
 REFUSED = 2
@@ -50,7 +51,10 @@ def command() -> int:
     for name, value in cache_settings(cache_directory()).items():
         os.environ.setdefault(name.upper(), str(value))
     try:
-        status = main()
+        try:
+            status = main()
+        except SystemExit as asked:  # of --help, or of words that are no command
+            status = asked.code
         sys.stdout.flush()
     except BrokenPipeError:  # who reads, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,9 +64,10 @@ def command() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    args = make_parser().parse_args(argv)
-    try:
-        return args.command(args)
-    except (ConfigError, UnsupportedError) as error:
-        print(f"jaxdw: {error}", file=sys.stderr)
-        return REFUSED
+    with escaped_output():
+        args = make_parser().parse_args(argv)
+        try:
+            return args.command(args)
+        except (ConfigError, UnsupportedError) as error:
+            print(f"jaxdw: {error}", file=sys.stderr)
+            return REFUSED

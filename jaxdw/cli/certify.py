@@ -1,7 +1,6 @@
 """`jaxdw certify`: layouts proved by enumeration, and a lockfile of their maps."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, get_args
 
@@ -13,6 +12,8 @@ from jaxdw.cli.options import (
     planned,
 )
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import beneath, json_text
+from jaxdw.files import refuse_to_replace
 from jaxdw.plan.config import Scheme
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def _certify(args: argparse.Namespace) -> int:
     from jaxdw.report.facts import program_facts
     from jaxdw.schedule.verdict import judge_schedule
 
+    if args.lock is not None:
+        kept = {"the lockfile of `--check`": args.check, "the chip": args.arch}
+        kept |= {f"the chip {name}": name for name in args.arches.split(",")}
+        refuse_to_replace("--lock", args.lock, {w: f for w, f in kept.items() if f})
     plans = _plans(args)
     if args.models is None and not args.json:
         announce(plans[0])
@@ -75,9 +80,7 @@ def _certify(args: argparse.Namespace) -> int:
             record |= program_facts(plan)
             record |= {"facts": certificate.facts, "counts": certificate.counts}
             print(
-                json.dumps(
-                    record | {"digest": certificate.digest, "problems": problems}
-                )
+                json_text(record | {"digest": certificate.digest, "problems": problems})
             )
             continue
         if problems or args.models is None:
@@ -88,7 +91,7 @@ def _certify(args: argparse.Namespace) -> int:
                 print(f"  {count:,} {name.replace('_', ' ')}")
             print(f"  digest {certificate.digest}")
         elif sys.stderr.isatty():
-            print(f"\r{number} of {len(plans)}", end="", file=sys.stderr)
+            print(f"\r{number} of {len(plans)}", end="", file=beneath(sys.stderr))
     if not args.json:
         print(f"{len(plans)} layouts, {len(plans) - failed} hold, {failed} fail")
     changes = []

@@ -3,8 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,8 @@ from jaxdw.cli.options import (
     planned,
 )
 from jaxdw.errors import ConfigError, needing, refuse
-from jaxdw.files import whole_file
+from jaxdw.escapes import json_text
+from jaxdw.files import refuse_to_replace, whole_file
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -100,6 +99,8 @@ def _explain(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
+    if args.html is not None:
+        refuse_to_replace("--html", args.html, {"the chip": args.arch})
     plan = planned(args)
     base = base_address(args, plan.arch.dram_align_bytes)
     answers = _answers(args, plan, base)
@@ -109,7 +110,7 @@ def _explain(args: argparse.Namespace) -> int:
         from jaxdw.report.facts import plan_facts
 
         found = {answer.name: answer.json for answer in answers}
-        print(json.dumps({"plan": plan_facts(plan), **found}))
+        print(json_text({"plan": plan_facts(plan), **found}))
     else:
         announce(plan)
         _print_tables(answers)
@@ -243,13 +244,10 @@ def _plain(trace: Any) -> dict[str, Any]:
 
 
 def _print_tables(answers: list[Answer]) -> None:
-    from rich.console import Console
-
     from jaxdw.report import text
+    from jaxdw.report.terminal import terminal
 
-    console = Console(
-        highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH
-    )
+    console = terminal(piped_width=_PIPED_WIDTH)
     for answer in answers:
         for title, content in answer.tables:
             if isinstance(content, dict):

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import sys
 
 from jaxdw.cli.options import (
     add_layer_options,
@@ -15,6 +13,7 @@ from jaxdw.cli.options import (
     refuse_pallas,
     seed,
 )
+from jaxdw.escapes import json_text
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -63,10 +62,9 @@ def add(commands) -> None:
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
-    from rich.console import Console
-
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
+    from jaxdw.report.terminal import terminal
     from jaxdw.report.text import rows_table
 
     plan = planned(args)
@@ -74,7 +72,7 @@ def _faults(args: argparse.Namespace) -> int:
     rows = laboratory(*configs(args), args.arch, args.seed)
     if args.json:
         for row in rows:
-            print(json.dumps(dataclasses.asdict(row)))
+            print(json_text(dataclasses.asdict(row)))
         return OK
     announce(plan)
     table: list[dict[str, object]] = [
@@ -86,7 +84,7 @@ def _faults(args: argparse.Namespace) -> int:
         }
         for row in rows
     ]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal()
     console.print(rows_table("Which check notices", table))
     missed = sum(not row.pcc_0_99 for row in rows)
     console.print(

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
@@ -14,6 +12,7 @@ from jaxdw.cli.options import (
     planned,
 )
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import json_text
 from jaxdw.plan.findings import SEVERITIES
 from jaxdw.plan.units import TILE_BYTES, round_up
 
@@ -114,17 +113,16 @@ def _compare(args: argparse.Namespace) -> int:
         raise ConfigError("\n".join(dict.fromkeys(map(str, found.values()))))
     columns = program_columns(found, pcc=_pcc if args.pcc else None)
     if args.json:
-        print(json.dumps({"programs": columns, "note": BOUNDS_MISLEAD}))
+        print(json_text({"programs": columns, "note": BOUNDS_MISLEAD}))
         return OK
-    from rich.console import Console
-
     from jaxdw.report import text
+    from jaxdw.report.terminal import terminal
 
     rows = side_by_side(columns)
     if args.table:
         print(*text.markdown(rows), BOUNDS_MISLEAD, sep="\n")
         return OK
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal()
     console.print(text.rows_table("Programs side by side", rows))
     console.print(BOUNDS_MISLEAD)
     return OK
@@ -162,16 +160,15 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
         "findings": [dataclasses.asdict(finding) for finding in plan.findings],
         "alternatives": [facts.plan_row(other) for other in plans[1:]],
     }
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 def _print_tables(plans: tuple["Plan", ...]) -> None:
-    from rich.console import Console
-
     from jaxdw.report import facts, text
+    from jaxdw.report.terminal import terminal
 
     plan = plans[0]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal()
     console.print(text.facts_table("Plan", facts.plan_facts(plan)))
     console.print(text.rows_table("L1 of one core", facts.l1_rows(plan)))
     console.print(text.facts_table("L1", facts.l1_facts(plan)))
@@ -188,7 +185,7 @@ def _print_tables(plans: tuple["Plan", ...]) -> None:
             )
         )
     for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
+        console.print(f"FINDING {finding}")
     if not plan.findings:
         console.print("No known defect.")
 

@@ -1,8 +1,10 @@
 """`jaxdw query` and `jaxdw compare`: what stands in the files of sweeps."""
 
 import argparse
-import json
-import sys
+import decimal
+from typing import Any
+
+from jaxdw.escapes import json_text
 
 SAME, DIFFERENT = 0, 1
 _ABREAST = 12  # columns; rows of more are shown one below the other
@@ -13,12 +15,17 @@ def add(commands) -> None:
     query = commands.add_parser(
         "query",
         help="SQL over the rows of a sweep",
-        description="Runs an SQL query; the file's rows are the table `rows`. Needs "
-        "the extra jaxdw[parquet].",
+        description="Runs an SQL query; the file's rows are the table `rows`, and all "
+        "that it may read. Needs the extra jaxdw[parquet].",
     )
     query.add_argument("file", help="a sweep's folder, or its jsonl, csv or parquet")
     query.add_argument("sql", help="such as 'SELECT layer, pcc FROM rows'")
     query.add_argument("--json", action="store_true", help="one JSON object to a row")
+    query.add_argument(
+        "--allow-files",
+        action="store_true",
+        help="the query may read and write other files: only if you wrote it",
+    )
     query.set_defaults(command=_query)
     compare = commands.add_parser(
         "compare",
@@ -32,18 +39,17 @@ def add(commands) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from jaxdw.report.terminal import terminal
     from jaxdw.report.text import rows_table
     from jaxdw.sweep.results import query
 
-    columns, found = query(args.file, args.sql)
+    columns, found = query(args.file, args.sql, allow_files=args.allow_files)
     rows = [dict(zip(columns, values, strict=True)) for values in found]
     if args.json:
         for row in rows:
-            print(json.dumps(row, default=str))
+            print(json_text(row, _of_json))
         return SAME
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal()
     if len(columns) > _ABREAST:
         for row in rows:
             facts = [{"column": name, "value": v} for name, v in row.items()]
@@ -52,6 +58,13 @@ def _query(args: argparse.Namespace) -> int:
         console.print(rows_table(args.file, rows))
     console.print(f"{len(rows)} rows")
     return SAME
+
+
+def _of_json(value: Any) -> Any:
+    """Returns an exact number as a number, a date and the like as its text."""
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from jaxdw.cli.options import (
     seed,
 )
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import json_text
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -139,22 +138,21 @@ def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) ->
     }
     if dumps:
         report["dump"] = {d: list(_dump(plan, d, result)) for d in dumps}
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 def _print_tables(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
-    from rich.console import Console
-
     from jaxdw.report import facts, text
+    from jaxdw.report.terminal import terminal
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = terminal()
     console.print(text.facts_table("Plan", facts.plan_facts(plan)))
     console.print(text.rows_table("Weight tiles in DRAM", addresses))
     console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     for dump in dumps:
         print(*_dump(plan, dump, result), sep="\n")
     for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
+        console.print(f"FINDING {finding}")
     console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
     console.print("PASS" if verdict.passed else "FAIL")
 

@@ -2,15 +2,15 @@
 
 import argparse
 import dataclasses
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
-from jaxdw.files import whole_file
+from jaxdw.files import refuse_to_replace, whole_file
 from jaxdw.sweep.axes import AXES
+from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 
 if TYPE_CHECKING:
@@ -75,27 +75,32 @@ def _space(args: argparse.Namespace) -> "Space":
     return dataclasses.replace(space, **given | read_axes(given))
 
 
-def _check_report(folder: Path, out: Path) -> None:
-    """Refuses a page in a folder that neither exists nor is made for the rows."""
+def _check_report(args: argparse.Namespace, space: "Space") -> None:
+    """Refuses a page in no folder, or in place of a file that is read or kept."""
+    folder, out = Path(args.report).absolute().parent, Path(args.out).absolute()
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
             f"`--report` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
+    kept = {f"the sweep's {name}": out / name for name in FILES}
+    kept |= {f"the file {name}": name for name in (*space.models, *space.arches)}
+    if args.space is not None:
+        kept["the space"] = args.space
+    refuse_to_replace("--report", args.report, kept)
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from jaxdw.report.terminal import terminal
     from jaxdw.sweep.runner import run_sweep
 
     if not args.plan_only:
         refuse_pallas("sweep")
     space = _space(args)
     if args.report is not None:
-        _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
+        _check_report(args, space)
     points = space.points()
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     done = Counter()
     with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
 
@@ -190,12 +195,11 @@ def _progress(console, total: int):
 
 
 def _summarise(rows: list[Row]) -> None:
-    from rich.console import Console
-
     from jaxdw.report.facts import BOUNDS_MISLEAD
     from jaxdw.report.sweep_table import summary_table
+    from jaxdw.report.terminal import terminal
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console = terminal(piped_width=110)
     console.print(summary_table(rows))
     if len({row["planned_program"] for row in rows} - {None}) > 1:
         console.print(BOUNDS_MISLEAD)
@@ -211,7 +215,6 @@ def _summarise(rows: list[Row]) -> None:
         if row["status"] in ("fail", "error"):
             console.print(
                 f"{row['status'].upper()} {name_of_row(row)}: {why_of_row(row)}",
-                markup=False,
             )
             if row["repeat"]:
-                console.print(f"  {row['repeat']}", markup=False, soft_wrap=True)
+                console.print(f"  {row['repeat']}", soft_wrap=True)

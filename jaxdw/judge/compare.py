@@ -1,17 +1,15 @@
 """PCC, ULP, and the verdict over one output."""
 
 import dataclasses
-from typing import Literal
 
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.plan.config import ComputeConfig, ConvConfig
-
-PccRevision = Literal["ttnn-0.81", "branch"]
+from jaxdw.plan.names import PccRevision, name_problem
 
 _SMALL_OUTPUT = 0.01  # of the largest output: below, ULPs measure cancellation
 _SMALL_ERROR = 1e-6  # of the largest output, allowed below that
@@ -33,11 +31,12 @@ def pcc(
         all zeros, otherwise 1 where one is constant.
 
     Raises:
-      ConfigError: tensors of different sizes.
+      ConfigError: tensors of different sizes, an unknown revision.
 
     Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
     models/common/utility_functions.py @002a3f41.
     """
+    refuse(name_problem("revision", revision))
     want, got = np.asarray(golden), np.asarray(calculated)
     if want.size != got.size:
         raise ConfigError(
@@ -88,7 +87,17 @@ def ulp_distance(
 
     0 and -0 are one value. Both are rounded to `dtype` first. NaN against NaN is 0,
     against a number the largest distance there is.
+
+    Raises:
+      ConfigError: another format, or arrays of two shapes.
     """
+    problems = name_problem("dtype", dtype, "ULPs' dtype")
+    if np.shape(a) != np.shape(b) and () not in (np.shape(a), np.shape(b)):
+        problems.append(
+            f"`b` (={np.shape(b)}) must have the shape of `a` (={np.shape(a)}); "
+            "compare like with like"
+        )
+    refuse(problems)
     target, bits = _ULP_TYPES[dtype]
     ordered = []
     for values in (a, b):

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast, get_args
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,11 @@ from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
 from jaxdw.launch.slices import ONE_BY_ONE, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
-from jaxdw.machine.cores import Backend, float_first, static_of
+from jaxdw.machine.cores import float_first, static_of
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
 from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.names import Backend, name_problem
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.plan.traffic import Traffic
@@ -198,10 +199,7 @@ def run_problems(
             f"`keep` (={', '.join(unknown)}) must name memories; "
             f"use any of {', '.join(MEMORIES)}"
         )
-    if backend not in get_args(Backend):
-        found.append(
-            f"`backend` (={backend!r}) must be one of {', '.join(get_args(Backend))}"
-        )
+    found += name_problem("backend", backend)
     if mesh is not None:
         found += mesh_problems(mesh)
         if keep:

@@ -1,11 +1,13 @@
 """The arithmetic of one core on ready windows, with its derivative."""
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float32, Shaped
 
 from jaxdw.arch.arch import Arch, load_arch
@@ -13,12 +15,16 @@ from jaxdw.errors import refuse
 from jaxdw.machine.core import float32_sticks
 from jaxdw.machine.cores import PROGRAMS, in_form
 from jaxdw.maps.indexmap import HostOrDevice
+from jaxdw.numerics.formats import BLOCK
 from jaxdw.plan.config import (
     ActivationDtype,
     ComputeConfig,
     OutputDtype,
     output_problems,
 )
+from jaxdw.plan.names import name_problem
+from jaxdw.plan.problems import bool_problem, ints_problem
+from jaxdw.plan.units import round_up
 
 
 def core_sticks(
@@ -59,8 +65,9 @@ def core_sticks(
       float32, values of `output_dtype`. Derivatives go straight through roundings.
 
     Raises:
-      ConfigError: a compute config or an output that the chip does not have, an unknown
-        program, an option that the program does not have or lacks.
+      ConfigError: a compute config or an output that the chip does not have, arrays
+        that do not fit each other, an unknown name, an option that the program does not
+        have or lacks.
       UnsupportedError: formats whose rule is not known.
 
     Source: tt-metal compute_pool_2d.cpp @002a3f41; tests/golden/core_kernels.npz.
@@ -74,8 +81,12 @@ def core_sticks(
     given = {name: value for name, value in options.items() if value is not None}
     refuse(
         compute.problems()
+        + _tensor_problems(windows, weights, bias, output_dtype)
+        + name_problem("activation", activation)
+        + name_problem("output_dtype", output_dtype)
+        + name_problem("dtype", dtype, "activations' dtype")
         + output_problems(output_dtype, compute)
-        + _option_problems(program, given)
+        + _option_problems(program, given, np.shape(weights))
     )
     if program == "regular":
         given["width"] = windows.shape[-1]
@@ -115,7 +126,37 @@ _OPTIONS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
-def _option_problems(program: str, given: dict[str, Any]) -> list[str]:
+def _tensor_problems(windows, weights, bias, output_dtype: str) -> list[str]:
+    """Returns a sentence for each array that does not go with the windows."""
+    found = []
+    for name, values in (("windows", windows), ("weights", weights), ("bias", bias)):
+        kind = np.dtype(getattr(values, "dtype", np.float32)).kind
+        if values is not None and kind not in "biufV":
+            found.append(
+                f"`{name}` (={values.dtype}) must hold real numbers; take the real part"
+            )
+    shape = np.shape(windows)
+    if len(shape) != 3 or 0 in shape:
+        return [*found, f"`windows` (={shape}) must be [sticks, taps, channels]"]
+    fitting = ((1, *shape[1:]), shape)
+    if np.shape(weights) not in fitting:
+        found.append(
+            f"`weights` (={np.shape(weights)}) must have the shape {fitting[0]}, or "
+            f"{shape} with weights of each stick's own"
+        )
+    if bias is not None and np.shape(bias) != shape[2:]:
+        found.append(f"`bias` (={np.shape(bias)}) must have the shape {shape[2:]}")
+    if output_dtype == "bfloat8_b" and shape[2] % BLOCK:
+        found.append(
+            f"`windows` (of {shape[2]} channels) must have whole groups of {BLOCK} for "
+            f"output_dtype='bfloat8_b'; try {round_up(shape[2], BLOCK)}"
+        )
+    return found
+
+
+def _option_problems(
+    program: str, given: dict[str, Any], weights: tuple[int, ...]
+) -> list[str]:
     if program not in PROGRAMS:
         return [f"`program` (={program!r}) must be one of {', '.join(PROGRAMS)}"]
     needed, allowed = _OPTIONS.get(program, (set(), set()))
@@ -128,7 +169,20 @@ def _option_problems(program: str, given: dict[str, Any]) -> list[str]:
         "has no such option"
         for name in sorted(given.keys() - needed - allowed)
     ]
-    return lacking + unknown
+    wrong = []
+    if "scheme" in given:
+        wrong += name_problem("scheme", given["scheme"])
+    for name in given.keys() & {"full_inner_dim", "coalesced"}:
+        wrong += bool_problem(name, given[name])
+    if "kernel" in given:
+        kernel = given["kernel"]
+        wrong += ints_problem("kernel", kernel, 2, 1)
+        if not wrong and len(weights) == 3 and math.prod(kernel) != weights[1]:
+            wrong.append(
+                f"`kernel` (={kernel}) must have as many positions as `weights` have "
+                f"taps (={weights[1]})"
+            )
+    return lacking + unknown + wrong
 
 
 def _through(windows, weights, bias, arithmetic, compute):
