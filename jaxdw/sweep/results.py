@@ -130,9 +130,7 @@ class ResultStore:
             whole_file(table) as draft,
             draft.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, NAMES, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(map(_for_csv, self.rows.values()))
+            _write_csv(file, self.rows.values())
         try:
             duckdb()
         except ConfigError:
@@ -143,11 +141,18 @@ class ResultStore:
         return self.path, table, parquet
 
 
-def _for_csv(row: Row) -> Row:
-    return {
-        name: formula_free(cell) if isinstance(cell, str) else cell
-        for name, cell in row.items()
-    }
+def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
+    usual = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    usual.writerow(NAMES)
+    for row in rows:
+        cells = [
+            formula_free(cell) if isinstance(cell, str) else cell
+            for cell in (row[name] for name in NAMES)
+        ]
+        # a carriage return is not quoted by itself before Python 3.13
+        returns = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (quoting if returns else usual).writerow(cells)
 
 
 def _parsed(text: bytes, path: Path) -> tuple[list[Row], bool]:
