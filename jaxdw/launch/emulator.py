@@ -119,11 +119,15 @@ def run(
     elif keep or isinstance(maps.shard.index, Tracer):
         if not isinstance(maps.shard.index, Tracer):
             check_maps(jax.tree.map(np.asarray, maps))
-        staged = functools.partial(run_staged, maps, x, w, bias, static, keep)
         if traced:
+            staged = functools.partial(run_staged, maps, x, w, bias, static, keep)
             output, memories = staged("by operands")[0]
         else:
-            with eval_context():
+            staged = functools.partial(
+                run_staged, jax.device_put(maps), x, w, bias, static, keep
+            )
+            # memory that nobody wrote is NaN on purpose
+            with eval_context(), jax.debug_nans(False):
                 output, memories = float_first(staged, static.compute)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)

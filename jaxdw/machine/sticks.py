@@ -1,5 +1,6 @@
 """The arithmetic of one core on ready windows, with its derivative."""
 
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -74,7 +75,7 @@ def core_sticks(
     """
     options = {
         "scheme": scheme,
-        "kernel": kernel,
+        "kernel": tuple(kernel) if isinstance(kernel, list) else kernel,
         "full_inner_dim": full_inner_dim,
         "coalesced": coalesced,
     }
@@ -93,10 +94,9 @@ def core_sticks(
         given["packer_l1_acc"] = compute.packer_l1_acc
     # values of float32 have every mantissa bit that the unit reads
     held = "float32" if program == "depthwise" else dtype
-    arithmetic = functools.partial(
-        float32_sticks
-        if compute.arithmetic == "float32"
-        else functools.partial(PROGRAMS[program].compute_sticks, **given),
+    own = _Core(
+        program=program if compute.arithmetic == "fpu" else None,
+        figures=tuple(sorted(given.items())),
         activation=activation,
         output_dtype=output_dtype,
         dtype=held,
@@ -104,18 +104,14 @@ def core_sticks(
         compute=compute,
         arch=load_arch(arch),
     )
-    return _ready_sticks(
-        jnp.asarray(windows).astype(jnp.float32),
-        jnp.asarray(weights).astype(jnp.float32),
-        None if bias is None else jnp.asarray(bias).astype(jnp.float32),
-        arithmetic,
-        functools.partial(
-            float32_sticks,
-            activation=activation,
-            output_dtype="float32",
-            compute=ComputeConfig(arithmetic="float32"),
-        ),
-    )
+    biases = None if bias is None else _float32(bias)
+    return _ready_sticks(_float32(windows), _float32(weights), biases, own)
+
+
+def _float32(values: Shaped[HostOrDevice, "*shape"]) -> Float32[Array, "*shape"]:
+    if isinstance(values, jax.Array):
+        return values.astype(jnp.float32)
+    return jax.device_put(np.asarray(values).astype(np.float32))
 
 
 # What each program must be told, and what it may be told.
@@ -185,27 +181,52 @@ def _option_problems(
     return lacking + unknown + wrong
 
 
-def _through(windows, weights, bias, arithmetic, compute):
-    taps = weights.swapaxes(0, 1)
-    return in_form(
-        "by operands",
-        lambda form: arithmetic(lambda k: windows[:, k], taps, bias, form=form),
-        windows,
-        weights,
-        compute=compute,
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Core:
+    """What one core computes with; program: None for float32."""
+
+    program: str | None
+    figures: tuple[tuple[str, Any], ...]
+    activation: str | None
+    output_dtype: str
+    dtype: str
+    weights_dtype: str
+    compute: ComputeConfig
+    arch: Arch
+
+    def sticks(self, windows, weights, bias):
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        program, figures = options.pop("program"), dict(options.pop("figures"))
+        compute_sticks = PROGRAMS[program].compute_sticks if program else float32_sticks
+        taps = weights.swapaxes(0, 1)
+
+        def way(form):
+            return compute_sticks(
+                lambda k: windows[:, k], taps, bias, form=form, **options, **figures
+            )
+
+        return in_form("by operands", way, windows, weights, compute=self.compute)
+
+    @property
+    def smooth(self) -> "_Core":
+        """The same without a rounding, for derivatives."""
+        return dataclasses.replace(
+            self,
+            program=None,
+            output_dtype="float32",
+            compute=ComputeConfig(arithmetic="float32"),
+        )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def _ready_sticks(windows, weights, bias, arithmetic, smooth):
-    compute = arithmetic.keywords["compute"]
-    return _through(windows, weights, bias, arithmetic, compute)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _rounded(windows, weights, bias, core: _Core):
+    return core.sticks(windows, weights, bias)
 
 
-@_ready_sticks.defjvp
-def _ready_sticks_jvp(arithmetic, smooth, primals, tangents):
-    def smoothly(x, w, b):
-        return _through(x, w, b, smooth, smooth.keywords["compute"])
+@_rounded.defjvp
+def _rounded_jvp(core: _Core, primals, tangents):
+    tangent = jax.jvp(core.smooth.sticks, primals, tangents)[1]
+    return _rounded(*primals, core), tangent
 
-    _, tangent = jax.jvp(smoothly, primals, tangents)
-    return _ready_sticks(*primals, arithmetic, smooth), tangent
+
+_ready_sticks = jax.jit(_rounded, static_argnames="core")
