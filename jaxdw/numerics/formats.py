@@ -61,6 +61,23 @@ def dst_to_bf16(dst: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     return jax.lax.bitcast_convert_type(rounded, jnp.float32)
 
 
+@jax.custom_jvp
+def rounded(product: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Returns a product as float32, which no compiler fuses with an addition after it.
+
+    One pattern of NaN becomes the usual one, which no compiler can leave out.
+    """
+    bits = jax.lax.bitcast_convert_type(product, jnp.int32)
+    return jax.lax.bitcast_convert_type(
+        jnp.where(bits == -1, jnp.int32(0x7FC00000), bits), jnp.float32
+    )
+
+
+@rounded.defjvp
+def _rounded_jvp(primals, tangents):
+    return rounded(*primals), tangents[0]
+
+
 def cast(values: Float[Array, "*shape channels"], dtype: str) -> Float[Array, "..."]:
     """Rounds values as the host does, to an array that holds the format's values.
 
