@@ -14,6 +14,7 @@ from jaxdw.cli.options import (
     seed,
 )
 from jaxdw.escapes import json_text
+from jaxdw.launch.cache import check_platform
 
 OK, FAULTY = 0, 1
 _CHECKS = {
@@ -62,6 +63,7 @@ def add(commands) -> None:
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
+    check_platform()
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
     from jaxdw.report.terminal import terminal
@@ -98,6 +100,7 @@ def _faults(args: argparse.Namespace) -> int:
 
 def _diagnose(args: argparse.Namespace) -> int:
     refuse_pallas("diagnose")
+    check_platform()
     from jaxdw.faults.diagnose import diagnose
     from jaxdw.judge.draws import draw
 

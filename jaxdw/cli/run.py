@@ -16,6 +16,7 @@ from jaxdw.cli.options import (
 )
 from jaxdw.errors import ConfigError
 from jaxdw.escapes import json_text
+from jaxdw.launch.cache import check_platform
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     if not args.json:
         announce(plan)
     own = _own_weights(args)
+    check_platform()
 
     from jaxdw.judge.compare import judge
     from jaxdw.judge.draws import draw

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.launch.cache import check_platform
 from jaxdw.sweep.axes import AXES
 from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
@@ -96,6 +97,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
     if not args.plan_only:
         refuse_pallas("sweep")
+        check_platform()
     space = _space(args)
     if args.report is not None:
         _check_report(args, space)

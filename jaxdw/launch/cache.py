@@ -1,7 +1,9 @@
-"""What XLA compiles: kept between runs, and counted. Imports JAX only to count."""
+"""What XLA compiles: kept between runs, and counted. Imports JAX only if it must."""
 
 import os
 from pathlib import Path
+
+from jaxdw.errors import ConfigError
 
 
 def cache_directory() -> Path:
@@ -21,6 +23,27 @@ def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
+
+
+def check_platform() -> None:
+    """Starts JAX if the environment names its platform.
+
+    Raises:
+      ConfigError: JAX cannot run on it.
+    """
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or asked == "cpu":
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines() or ["JAX finds no such device"]
+        raise ConfigError(
+            f"`JAX_PLATFORMS` (={asked!r}) must be one that JAX can run on here: "
+            f"{why[0]}; unset it, or use cpu"
+        ) from error
 
 
 class CompileClock:

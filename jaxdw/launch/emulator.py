@@ -154,6 +154,8 @@ def real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*sh
             raise ConfigError(
                 f"`{name}` (={values.dtype}) must hold real numbers; take the real part"
             )
+        if values.dtype.kind in "biuf":  # rounded here: XLA may flush denormals
+            values = values.astype(np.float32, copy=False)
         # compiles nothing, where `jnp.asarray` may
         values = cast(Array, jax.device_put(values))
     return values if _is_floating(values.dtype) else values.astype(jnp.float32)
