@@ -18,9 +18,10 @@ from jaxdw.numerics import sfpu
 ROOT = Path(__file__).parents[1]
 ARRAYS = tuple(name for name in CALLS if name not in COMMANDS)
 # op by op, which is slow: what has arithmetic of its own
-FEW = ("host arrays", "keep", "conv1d", "float32", "grad", "load", "mesh") + tuple(
-    name for name in CALLS if name.startswith("core_sticks")
-)
+FEW = (
+    "host arrays", "keep", "conv1d", "float32", "grad", "load", "mesh",
+    "core_sticks", "core_sticks, wide gelu", "core_sticks, float32",
+)  # fmt: skip
 SETTINGS = {
     "64-bit types": ({"JAX_ENABLE_X64": "1"}, tuple(CALLS)),
     # a command moves what it prints

@@ -55,10 +55,15 @@ def command() -> int:
             status = main()
         except SystemExit as asked:  # of --help, or of words that are no command
             status = asked.code
+        except KeyboardInterrupt as why:
+            status = sweep.status_of(why)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = BROKEN_PIPE
+    if status in (sweep.INTERRUPTED, sweep.TERMINATED):
+        sys.stderr.flush()
+        os._exit(status)  # threads of XLA may be in the middle of something
     return status
 
 

@@ -13,11 +13,17 @@ from jaxdw.launch.cache import check_platform
 from jaxdw.sweep.axes import AXES
 from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
+from jaxdw.sweep.workers import Terminated, ends_by_sigterm
 
 if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+
+
+def status_of(why: KeyboardInterrupt) -> int:
+    """Returns the exit status of a process that was interrupted, or told to end."""
+    return TERMINATED if isinstance(why, Terminated) else INTERRUPTED
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -92,6 +98,11 @@ def _check_report(args: argparse.Namespace, space: "Space") -> None:
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    with ends_by_sigterm():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from jaxdw.report.terminal import terminal
     from jaxdw.sweep.runner import run_sweep
 
@@ -120,12 +131,12 @@ def _sweep(args: argparse.Namespace) -> int:
                 seed=space.seed,
                 progress=progress,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as why:
             console.print(
                 f"interrupted: {done.total()} new rows are safe in {args.out}; the "
                 "same command goes on"
             )
-            return INTERRUPTED
+            return status_of(why)
     _summarise(rows)
     if args.report is not None:
         _write_page(args.report, rows)

@@ -38,7 +38,7 @@ class ResultStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in it
             raise ConfigError(
                 f"`out` (={str(self.directory)!r}) must be a folder that can be "
                 f"written: {error}; choose another"
@@ -52,6 +52,10 @@ class ResultStore:
                 "for it or choose another folder"
             ) from error
         try:
+            if not self._is_current():  # replaced between the opening and the lock
+                self._file.close()
+                return self.__enter__()
+            self._drop_drafts()
             self._read_back()
         except ConfigError:
             self._file.close()
@@ -60,6 +64,18 @@ class ResultStore:
 
     def __exit__(self, *_) -> None:
         self._file.close()
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _drop_drafts(self) -> None:
+        """Removes what a sweep that was killed had not finished writing."""
+        for name in FILES:
+            for draft in self.directory.glob(f".{name}.*"):
+                draft.unlink(missing_ok=True)
 
     def _read_back(self) -> None:
         self._file.seek(0)
