@@ -3,8 +3,9 @@
 import argparse
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
 
 OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+
+
+_ANSWERS_S = 10  # that a scheduler may take to answer
 
 
 def status_of(why: KeyboardInterrupt) -> int:
@@ -168,7 +172,9 @@ def _dask(address: str):
     @contextlib.contextmanager
     def connected():
         try:
-            client = Client(address, timeout="10s")
+            client = _within(
+                _ANSWERS_S, lambda: Client(address, timeout=f"{_ANSWERS_S}s")
+            )
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"`--dask` (={address!r}) does not answer: {error}; start one with "
@@ -178,6 +184,30 @@ def _dask(address: str):
             yield client.get_executor(pure=False)
 
     return connected()
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """Returns what a call gives, which may wait for ever, in a thread of its own.
+
+    Raises:
+      TimeoutError: nothing in time. Whatever the call raises passes.
+    """
+    import concurrent.futures
+    import threading
+
+    result = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return result.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"nothing in {seconds} s") from error
 
 
 def _progress(console, total: int):

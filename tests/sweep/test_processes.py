@@ -183,8 +183,8 @@ from jaxdw.files import whole_file
 
 folder = pathlib.Path(sys.argv[1]) / "out"
 def row(n):
-    values = dict.fromkeys(NAMES) | {"schema": SCHEMA, "key": str(n), "model": "m" * 500}
-    return values | {"layer": "l", "status": "pass"}
+    values = dict.fromkeys(NAMES) | {"schema": SCHEMA, "key": str(n), "layer": "l"}
+    return values | {"model": "m" * 500, "status": "pass"}
 
 def refused(call):
     try:
@@ -201,14 +201,15 @@ with ResultStore(folder) as store:
             kept += 1
     except jd.ConfigError as error:
         assert "No space left" in str(error) and f"{kept} rows" in str(error), error
-    assert kept > 3 and [r["key"] for r in read_rows(folder)] == [str(n) for n in range(kept)]
+    keys = [str(n) for n in range(kept)]
+    assert kept > 3 and [r["key"] for r in read_rows(folder)] == keys
     assert "make room" in refused(store.export)
     def page():
         with whole_file(folder / "page.html") as draft:
             draft.write_text("x" * 10**6)
     assert "make room" in refused(page)
     assert "make room" in refused(lambda: store.drop(["0"]))
-assert [r["key"] for r in read_rows(folder)] == [str(n) for n in range(kept)]
+assert [r["key"] for r in read_rows(folder)] == keys
 names = sorted(p.name for p in folder.iterdir())
 assert names == ["rows.jsonl"], names
 print("safe", kept)
