@@ -16,8 +16,8 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.errors import ConfigError, UnsupportedError
-from jaxdw.escapes import escaped_output
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.escapes import escaped_output, visible
+from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
 
 REFUSED = 2
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
@@ -48,8 +48,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
-    for name, value in cache_settings(cache_directory()).items():
+    # it moves what it reads and prints, whatever other programs are to move
+    os.environ["JAX_TRANSFER_GUARD"] = "allow"
+    directory = cache_directory()
+    for name, value in cache_settings(directory).items():
         os.environ.setdefault(name.upper(), str(value))
+    try:
+        if os.environ["JAX_COMPILATION_CACHE_DIR"] == str(directory):
+            own_folder(directory)
+    except ConfigError as error:
+        print(f"jaxdw: {visible(str(error))}", file=sys.stderr)
+        return REFUSED
     try:
         try:
             status = main()

@@ -12,6 +12,34 @@ def cache_directory() -> Path:
     return Path(os.environ.get("JAXDW_CACHE") or Path(base) / "jaxdw")
 
 
+def own_folder(directory: str | Path) -> Path:
+    """Returns the folder, made for its owner alone if it is new.
+
+    What is read from it will run.
+
+    Raises:
+      ConfigError: others own it or may write to it.
+    """
+    path = Path(directory)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except (OSError, ValueError):
+        return path  # JAX says that it keeps nothing, and goes on
+    if found.st_uid not in (os.getuid(), 0):
+        raise ConfigError(
+            f"`JAXDW_CACHE` (={str(path)!r}) must be your own folder, not that of "
+            f"user {found.st_uid}: programs in it will run; name another"
+        )
+    if found.st_mode & 0o022:
+        raise ConfigError(
+            f"`JAXDW_CACHE` (={str(path)!r}, mode {found.st_mode & 0o777:o}) must not "
+            "be writable by others: programs in it will run; use `chmod go-w` or name "
+            "another folder"
+        )
+    return path
+
+
 def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
     """Returns settings of JAX for a process that is jaxdw's own.
 

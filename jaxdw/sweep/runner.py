@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdw.errors import ConfigError
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
 from jaxdw.sweep.axes import SETTINGS, is_onnx
 from jaxdw.sweep.evaluate import empty_row, evaluate, said
 from jaxdw.sweep.results import ResultStore
@@ -118,8 +118,7 @@ def run_sweep(
             )
         store.drop(row["key"] for row in held if row["status"] in unfinished)
         todo = [point for point in points if point.key not in store.rows]
-        if cache is None:
-            cache = str(cache_directory())
+        cache = str(own_folder(cache_directory() if cache is None else cache))
         for rows in _results(todo, executor, processes, plan_only, seed, cache):
             store.append(rows)
             if progress is not None:
