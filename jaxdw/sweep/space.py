@@ -220,12 +220,12 @@ def load_space(path: str | Path) -> Space:
     """
     try:
         tables = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"`space` (={str(path)!r}) is not TOML: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"`space` (={str(path)!r}) cannot be read: {error}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"`space` (={str(path)!r}) is not TOML: {error}") from error
     fields = {field.name: field for field in dataclasses.fields(Space)}
     problems = []
     values = {}
