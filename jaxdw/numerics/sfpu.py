@@ -60,7 +60,7 @@ def _silu(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     return values * jax.nn.sigmoid(values)
 
 
-Halves = tuple[Float32[Array, "*shape"], Float32[Array, "*shape"]]
+Halves = tuple[Float32[Array, "..."], Float32[Array, "..."]]
 
 
 def _halves(values: Float32[Array, "*shape"]) -> Halves:
@@ -71,7 +71,7 @@ def _halves(values: Float32[Array, "*shape"]) -> Halves:
 
 
 def multiply_add(
-    a: Float32[Array, "*shape"], b: Halves, addend: Float32[Array, "*shape"] | float
+    a: Float32[Array, "*shape"], b: Halves, addend: Float32[Array, "..."]
 ) -> Float32[Array, "*shape"]:
     """Returns a * b + addend, rounded once, as SFPMAD does but for rare cases.
 
