@@ -63,7 +63,7 @@ def command() -> int:
         try:
             status = main()
         except SystemExit as asked:  # of --help, or of words that are no command
-            status = asked.code
+            status = asked.code if isinstance(asked.code, int) else REFUSED
         except KeyboardInterrupt as why:
             status = sweep.status_of(why)
         sys.stdout.flush()
