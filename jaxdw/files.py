@@ -3,10 +3,37 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxdw.errors import ConfigError
+
+
+def refuse_to_replace(
+    option: str, path: str | Path, kept: Mapping[str, str | Path]
+) -> None:
+    """Refuses a file to write that is one to keep, by whatever name.
+
+    Args:
+      option: that names the file to write.
+      kept: what is read or kept, by what it is.
+
+    Raises:
+      ConfigError: it is one of them.
+    """
+    for what, other in kept.items():
+        if Path(path).resolve() == Path(other).resolve() or _is_same(path, other):
+            raise ConfigError(
+                f"`{option}` (={str(path)!r}) must not be {what} (={str(other)!r}), "
+                "which it would replace; name another file"
+            )
+
+
+def _is_same(one: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

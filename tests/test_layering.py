@@ -9,7 +9,7 @@ import jaxdw
 PACKAGE = Path(jaxdw.__file__).parent
 FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("errors",),
-    ("files", "words", "shown"),
+    ("escapes", "files", "words", "shown"),
     ("arch",),
     ("plan",),
     ("arrays",),

@@ -3,28 +3,34 @@
 import dataclasses
 import functools
 import itertools
+import re
+import reprlib
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.words import meant, nearest
 
+MOST = 2**63 - 1  # of any number of a chip
 NAMES = ("wormhole_b0", "n150", "n300", "blackhole", "p150", "blackhole_11x10")
 
 _POSITIVE = "an integer >= 1"
 _NATURAL = "an integer >= 0"
-_ANY_INT = "an integer"
-_INTS = "a list of integers"
-_PAIRS = "a list of [x, y]"
+_ALIGNMENT = "a power of two"
+_BITS = "an integer 1 to 60"
+_STEP = "an integer -255 to 255"
+_INTS = "a list of integers >= 0"
+_PAIRS = "a list of [x, y], integers >= 0"
 _BOOL = "true or false"
 _RATE = "three integers: bytes above 16, MB/s, MB/s"
 _CYCLES = "a list of [format, format, cycles, cycles]"
 _TABLES = {
     "grid": {"x": _POSITIVE, "y": _POSITIVE},
     "noc": {
-        "id_bits": _POSITIVE,
-        "local_address_bits": _POSITIVE,
+        "id_bits": _BITS,
+        "local_address_bits": _BITS,
         "link_bytes_per_cycle": _POSITIVE,
         "ordered_writes": _BOOL,
         "worker_x": _INTS,
@@ -35,10 +41,10 @@ _TABLES = {
         "size_bytes": _POSITIVE,
         "unreserved_base_bytes": _NATURAL,
         "small_bytes": _NATURAL,
-        "align_bytes": _POSITIVE,
+        "align_bytes": _ALIGNMENT,
     },
     "dram": {
-        "align_bytes": _POSITIVE,
+        "align_bytes": _ALIGNMENT,
         "bank_noc_xy": _PAIRS,
         "bank_offset_bytes": _INTS,
         "bank_bytes_per_second": _POSITIVE,
@@ -46,10 +52,10 @@ _TABLES = {
     "matrix_unit": {
         "elwmul_elements_per_cycle": _POSITIVE,
         "gapool_rows_per_cycle": _POSITIVE,
-        "minus_one_unit_exponent_step": _ANY_INT,
+        "minus_one_unit_exponent_step": _STEP,
     },
     "ttnn": {
-        "circular_buffer_align_bytes": _POSITIVE,
+        "circular_buffer_align_bytes": _ALIGNMENT,
         "noc_burst_bytes": _POSITIVE,
         "local_read_rate": _RATE,
         "bank_read_rate": _RATE,
@@ -148,23 +154,24 @@ def load_arch(arch: str | Path | Arch) -> Arch:
 
 @functools.lru_cache(maxsize=32)
 def _load(arch: str) -> Arch:
+    text = ""
     if arch in NAMES:
         tables = _named_tables(arch)
     elif arch.endswith(".toml"):
         try:
             text = Path(arch).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"`arch` (={arch!r}) cannot be read: {error}") from error
         try:
             tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"`arch` (={arch!r}) is not TOML: {error}") from error
     else:
         raise ConfigError(
             f"`arch` (={arch!r}) must be one of {', '.join(NAMES)} or a path to a "
             f".toml; try {nearest(arch, NAMES)!r}"
         )
-    return _parse(_on_base(tables, arch), arch)
+    return _parse(_on_base(tables, arch), _Place(arch, text))
 
 
 def _named_tables(name: str) -> dict:
@@ -177,15 +184,32 @@ def _on_base(tables: dict, arch: str) -> dict:
     base = tables.pop("base", None)
     if base is None:
         return tables
-    if base not in NAMES:
+    if not isinstance(base, str) or base not in NAMES:
         raise ConfigError(
             f"`base` (={base!r}) of {arch!r} must be one of {', '.join(NAMES)}"
         )
     return _on_base(_named_tables(base), base) | tables
 
 
-def _parse(tables: dict, arch: str) -> Arch:
-    problems = []
+class _Place(NamedTuple):
+    """A file of a chip, and where in it an entry stands."""
+
+    arch: str
+    text: str
+
+    def of(self, table: str, key: str) -> str:
+        """Returns the file, and the line of an entry if it is the file's own."""
+        current = ""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            header = re.match(r"\s*\[([^\[\]]+)\]", line)
+            current = header[1].strip() if header else current
+            if current == table and re.match(rf"\s*{re.escape(key)}\s*=", line):
+                return f"{self.arch!r}, line {number}"
+        return repr(self.arch)
+
+
+def _parse(tables: dict, place: _Place) -> Arch:
+    problems, arch = [], place.arch
     for table, rules in _TABLES.items():
         found = tables.get(table, {})
         if not isinstance(found, dict):
@@ -196,7 +220,8 @@ def _parse(tables: dict, arch: str) -> Arch:
                 problems.append(f"`arch` (={arch!r}) must have `{key}` in [{table}]")
             elif not _follows(rule, found[key]):
                 problems.append(
-                    f"`{table}.{key}` (={found[key]!r}) of {arch!r} must be {rule}"
+                    f"`{table}.{key}` (={reprlib.repr(found[key])}) of "
+                    f"{place.of(table, key)} must be {rule}"
                 )
         if "source" not in found:
             problems.append(f"`arch` (={arch!r}) must name a `source` in [{table}]")
@@ -207,7 +232,7 @@ def _parse(tables: dict, arch: str) -> Arch:
     if not isinstance(tables.get("name"), str):
         problems.append(f"`arch` (={arch!r}) must have a `name`")
     refuse(problems)
-    refuse(_sizes_problems(tables, arch))
+    refuse(_sizes_problems(tables, place))
     grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
     unit, ttnn = tables["matrix_unit"], tables["ttnn"]
     return Arch(
@@ -253,19 +278,53 @@ def _follows(rule: str, value: object) -> bool:
         return len(value) == 3 and value[0] > 16 and min(value) > 0
     if rule == _CYCLES:
         return isinstance(value, list) and all(
-            isinstance(row, list) and [type(v) for v in row] == [str, str, int, int]
+            isinstance(row, list)
+            and [type(v) for v in row] == [str, str, int, int]
+            and _follows(_INTS, row[2:])
             for row in value
         )
     if rule == _INTS:
-        return isinstance(value, list) and all(type(v) is int for v in value)
-    least = {_POSITIVE: 1, _NATURAL: 0}.get(rule)
-    return type(value) is int and (least is None or value >= least)
+        return isinstance(value, list) and all(_follows(_NATURAL, v) for v in value)
+    least, most = {_POSITIVE: (1, MOST), _BITS: (1, 60), _STEP: (-255, 255)}.get(
+        rule, (0, MOST)
+    )
+    if type(value) is not int or not least <= value <= most:
+        return False
+    return rule != _ALIGNMENT or value.bit_count() == 1
 
 
-def _sizes_problems(tables: dict, arch: str) -> list[str]:
-    """Returns a sentence for each pair of entries that contradict each other."""
-    grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
+def _address_problems(noc: dict, dram: dict, place: _Place) -> list[str]:
+    """Returns a sentence for each list whose numbers do not fit their bits."""
     problems = []
+    bits = 2 * noc["id_bits"] + noc["local_address_bits"]
+    if bits > 64:
+        problems.append(
+            f"`noc.local_address_bits` of {place.of('noc', 'local_address_bits')} must "
+            f"leave room for two coordinates in 64 bits (={bits}); use "
+            f"{max(1, 64 - 2 * noc['id_bits'])}"
+        )
+    pairs = [value for pair in dram["bank_noc_xy"] for value in pair]
+    for table, key, values, bits in (
+        ("noc", "worker_x", noc["worker_x"], noc["id_bits"]),
+        ("noc", "worker_y", noc["worker_y"], noc["id_bits"]),
+        ("dram", "bank_noc_xy", pairs, noc["id_bits"]),
+        ("dram", "bank_offset_bytes", dram["bank_offset_bytes"],
+         noc["local_address_bits"]),
+    ):  # fmt: skip
+        past = [value for value in values if value >> bits]
+        if past:
+            problems.append(
+                f"`{table}.{key}` (={past[0]}) of {place.of(table, key)} must lie "
+                f"inside its {bits} bits; use at most {(1 << bits) - 1}"
+            )
+    return problems
+
+
+def _sizes_problems(tables: dict, place: _Place) -> list[str]:
+    """Returns a sentence for each pair of entries that contradict each other."""
+    arch = place.arch
+    grid, noc, l1, dram = (tables[name] for name in ("grid", "noc", "l1", "dram"))
+    problems = _address_problems(noc, dram, place)
     num_xy, num_offsets = len(dram["bank_noc_xy"]), len(dram["bank_offset_bytes"])
     if num_xy != num_offsets or not num_xy:
         problems.append(

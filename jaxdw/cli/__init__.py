@@ -22,7 +22,8 @@ from jaxdw.cli.options import notes
 from jaxdw.cli.parser import REFUSED, Parser, verbs
 from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.escapes import escaped_output, visible
+from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
 from jaxdw.words import nearest
 
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
@@ -59,10 +60,24 @@ def make_parser() -> Parser:
 
 def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
-    for name, value in cache_settings(cache_directory()).items():
+    # it moves what it reads and prints, whatever other programs are to move
+    os.environ["JAX_TRANSFER_GUARD"] = "allow"
+    directory = cache_directory()
+    for name, value in cache_settings(directory).items():
         os.environ.setdefault(name.upper(), str(value))
     try:
-        status = main()
+        if os.environ["JAX_COMPILATION_CACHE_DIR"] == str(directory):
+            own_folder(directory)
+    except ConfigError as error:
+        print(f"jaxdw: {visible(str(error))}", file=sys.stderr)
+        return REFUSED
+    try:
+        try:
+            status = main()
+        except SystemExit as asked:  # of --help, or of words that are no command
+            status = asked.code if isinstance(asked.code, int) else REFUSED
+        except KeyboardInterrupt as why:
+            status = sweep.status_of(why)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,12 +88,19 @@ def command() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"jaxdw: the output cannot be written: {error}", file=sys.stderr)
         status = REFUSED
+    if status in (sweep.INTERRUPTED, sweep.TERMINATED):
+        sys.stderr.flush()
+        os._exit(status)  # threads of XLA may be in the middle of something
     return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    with escaped_output():
+        return _main(sys.argv[1:] if argv is None else list(argv))
+
+
+def _main(words: Sequence[str]) -> int:
     parser = make_parser()
     if not words or words == ["help"]:
         parser.print_help()

@@ -1,7 +1,6 @@
 """`jaxdw certify`: layouts proved by enumeration, and a lockfile of their maps."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, get_args
 
@@ -9,6 +8,8 @@ from jaxdw.cli.options import add_layer_options, announce, planned
 from jaxdw.cli.parser import take
 from jaxdw.cli.vocabulary import LAYER, MODELS
 from jaxdw.errors import ConfigError, refuse
+from jaxdw.escapes import beneath, json_text
+from jaxdw.files import refuse_to_replace
 from jaxdw.plan.config import Scheme
 from jaxdw.plan.problems import choice_problem
 
@@ -41,6 +42,10 @@ def _certify(args: argparse.Namespace) -> int:
     from jaxdw.report.facts import program_facts
     from jaxdw.schedule.verdict import judge_schedule
 
+    if args.lock is not None:
+        kept = {"the lockfile of `--check`": args.check, "the chip": args.arch}
+        kept |= {f"the chip {name}": name for name in args.arches.split(",")}
+        refuse_to_replace("--lock", args.lock, {w: f for w, f in kept.items() if f})
     plans = _plans(args)
     if args.check is not None:
         _read_lock(args.check)
@@ -59,9 +64,7 @@ def _certify(args: argparse.Namespace) -> int:
             record |= program_facts(plan)
             record |= {"facts": certificate.facts, "counts": certificate.counts}
             print(
-                json.dumps(
-                    record | {"digest": certificate.digest, "problems": problems}
-                )
+                json_text(record | {"digest": certificate.digest, "problems": problems})
             )
             continue
         if problems or args.models is None:
@@ -74,7 +77,7 @@ def _certify(args: argparse.Namespace) -> int:
             if args.schedule and not problems:
                 print("  readers' protocol: no race, no hang, no stray write")
         elif sys.stderr.isatty():
-            print(f"\r{number} of {len(plans)}", end="", file=sys.stderr)
+            print(f"\r{number} of {len(plans)}", end="", file=beneath(sys.stderr))
     if not args.json:
         print(f"{len(plans)} layouts, {len(plans) - failed} hold, {failed} fail")
     changes = []

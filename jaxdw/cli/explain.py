@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from jaxdw.cli.options import (
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError, needing, refuse
-from jaxdw.files import whole_file
+from jaxdw.escapes import json_text
+from jaxdw.files import refuse_to_replace, whole_file
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -60,6 +60,8 @@ def _explain(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
+    if args.html is not None:
+        refuse_to_replace("--html", args.html, {"the chip": args.arch})
     plan = planned(args)
     base = base_address(args, plan.arch.dram_align_bytes)
     if args.core is not None:
@@ -71,7 +73,7 @@ def _explain(args: argparse.Namespace) -> int:
         from jaxdw.report.facts import plan_facts
 
         found = {answer.name: answer.json for answer in answers}
-        print(json.dumps({"plan": plan_facts(plan), **found}))
+        print(json_text({"plan": plan_facts(plan), **found}))
     else:
         announce(plan)
         _print_tables(answers)

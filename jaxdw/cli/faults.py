@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,7 +15,9 @@ from jaxdw.cli.options import (
     refuse_pallas,
 )
 from jaxdw.cli.parser import take
-from jaxdw.cli.screen import show_rows
+from jaxdw.cli.screen import make_console, show_rows
+from jaxdw.escapes import json_text
+from jaxdw.launch.cache import check_platform
 
 OK, FAULTY = 0, 1
 _PATIENCE = 2.0  # seconds without a word
@@ -58,6 +59,7 @@ def add(commands) -> None:
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
+    check_platform()
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
 
@@ -65,7 +67,7 @@ def _faults(args: argparse.Namespace) -> int:
     rows = laboratory(*configs(args), args.arch, args.seed, program=plan.program)
     if args.json:
         for row in rows:
-            print(json.dumps(dataclasses.asdict(row)))
+            print(json_text(dataclasses.asdict(row)))
         return OK
     announce(plan)
     table: list[dict[str, object]] = [
@@ -90,6 +92,7 @@ def _faults(args: argparse.Namespace) -> int:
 
 def _diagnose(args: argparse.Namespace) -> int:
     refuse_pallas("diagnose")
+    check_platform()
     from jaxdw.faults.diagnose import diagnose
     from jaxdw.judge.draws import draw
 
@@ -102,7 +105,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     with shown_late("trying") as show:
         found = diagnose(plan, x, w, bias, own.output, progress=show)
     if args.json:
-        print(json.dumps({"notes": own.notes, **found.to_json()}))
+        print(json_text({"notes": own.notes, **found.to_json()}))
     else:
         print(*own.notes, *found.lines(), sep="\n")
     return OK if found.is_right else FAULTY
@@ -111,15 +114,12 @@ def _diagnose(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def shown_late(what: str) -> Iterator[Callable[[str], None]]:
     """Shows what is being done on a terminal, from the third second on."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console, begun = Console(stderr=True), time.monotonic()
+    console, begun = make_console(stderr=True), time.monotonic()
     status = console.status(what)
 
     def show(step: str) -> None:
         if console.is_terminal and time.monotonic() - begun > _PATIENCE:
-            status.update(f"{what} {escape(step)}")
+            status.update(f"{what} {step}")
             status.start()
 
     try:

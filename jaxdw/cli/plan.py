@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show, show_rows
 from jaxdw.cli.vocabulary import ALL
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import json_text
 from jaxdw.plan.units import TILE_BYTES, round_up
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _compare(args: argparse.Namespace) -> int:
         raise ConfigError("\n".join(dict.fromkeys(map(str, found.values()))))
     columns = program_columns(found, pcc=_pcc if args.pcc else None)
     if args.json:
-        print(json.dumps({"programs": columns, "note": BOUNDS_MISLEAD}))
+        print(json_text({"programs": columns, "note": BOUNDS_MISLEAD}))
         return OK
     from jaxdw.report import text
 
@@ -147,7 +147,7 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
         "findings": [dataclasses.asdict(finding) for finding in plan.findings],
         "alternatives": [facts.plan_row(other) for other in plans[1:]],
     }
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 def _print_tables(plans: "Sequence[Plan]") -> None:

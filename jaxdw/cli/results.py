@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
-import json
+import decimal
+from typing import Any
 
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import show_rows
+from jaxdw.escapes import json_text
 
 SAME, DIFFERENT = 0, 1
 _ABREAST = 12  # columns; rows of more are shown one below the other
@@ -16,8 +18,8 @@ def add(commands) -> None:
     query = commands.add_parser(
         "query",
         help="SQL over the rows of a sweep",
-        description="Runs an SQL query; the file's rows are the table `rows`. Needs "
-        "the extra jaxdw[parquet].",
+        description="Runs an SQL query; the file's rows are the table `rows`, and all "
+        "that it may read. Needs the extra jaxdw[parquet].",
     )
     query.add_argument(
         "file", metavar="FILE", help="a sweep's folder, or its jsonl, csv or parquet"
@@ -26,6 +28,7 @@ def add(commands) -> None:
         "sql", metavar="SQL", help="such as 'SELECT layer, pcc FROM rows'"
     )
     take(query, "--json", text="one JSON object to a row")
+    take(query, "--allow-files")
     query.set_defaults(command=_query)
     compare = commands.add_parser(
         "compare",
@@ -44,11 +47,11 @@ def add(commands) -> None:
 def _query(args: argparse.Namespace) -> int:
     from jaxdw.sweep.results import query
 
-    columns, found = query(args.file, args.sql)
+    columns, found = query(args.file, args.sql, allow_files=args.allow_files)
     rows = [dict(zip(columns, values, strict=True)) for values in found]
     if args.json:
         for row in rows:
-            print(json.dumps(row, default=str))
+            print(json_text(row, _of_json))
         return SAME
     if len(columns) > _ABREAST:
         for row in rows:
@@ -60,13 +63,20 @@ def _query(args: argparse.Namespace) -> int:
     return SAME
 
 
+def _of_json(value: Any) -> Any:
+    """Returns an exact number as a number, a date and the like as its text."""
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
+
+
 def _compare(args: argparse.Namespace) -> int:
     from jaxdw.sweep.results import compare_rows, read_rows
 
     changes = list(compare_rows(read_rows(args.before), read_rows(args.after)))
     if args.json:
         for change in changes:
-            print(json.dumps(dataclasses.asdict(change), default=str))
+            print(json_text(dataclasses.asdict(change), str))
         return DIFFERENT if changes else SAME
     for change in changes:
         columns = ", ".join(

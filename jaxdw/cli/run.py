@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,9 @@ from jaxdw.cli.options import (
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import json_text
 from jaxdw.files import whole_file
+from jaxdw.launch.cache import check_platform
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"`--draw` (={args.draw}) must be left out with `--w`, which has its own"
         )
+
+    check_platform()
 
     import numpy as np
 
@@ -164,7 +167,7 @@ def _print_json(
         report["against"] = dataclasses.asdict(against)
     if dumps:
         report["dump"] = {d: list(_dump(plan, d, result)) for d in dumps}
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 def _print_tables(

@@ -11,11 +11,11 @@ _PIPED_WIDTH = 160
 _UNLIMITED = 1 << 14
 
 
-def make_console() -> "Console":
+def make_console(*, stderr: bool = False) -> "Console":
     """Returns a console that cuts nothing where its output goes to a file or pipe."""
-    from rich.console import Console
+    from jaxdw.report.terminal import Terminal
 
-    console = Console(highlight=False, emoji=False)
+    console = Terminal(stderr=stderr)
     if not console.is_terminal:
         console.width, console.soft_wrap = _PIPED_WIDTH, True
     return console

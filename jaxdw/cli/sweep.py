@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 import importlib
-import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,28 @@ from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
-from jaxdw.files import whole_file
+from jaxdw.escapes import json_text
+from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
 from jaxdw.sweep.axes import is_onnx
+from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
+from jaxdw.sweep.workers import Terminated, ends_by_sigterm
 
 if TYPE_CHECKING:
     from jaxdw.sweep.rows import Point
     from jaxdw.sweep.space import Space
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+
+
+_ANSWERS_S = 10  # that a scheduler may take to answer
+
+
+def status_of(why: KeyboardInterrupt) -> int:
+    """Returns the exit status of a process that was interrupted, or told to end."""
+    return TERMINATED if isinstance(why, Terminated) else INTERRUPTED
 
 
 def add(commands) -> None:
@@ -64,22 +76,32 @@ def _space(args: argparse.Namespace) -> "Space":
     return dataclasses.replace(space, **given | read_axes(given))
 
 
-def _check_report(folder: Path, out: Path) -> None:
-    """Refuses a page in a folder that neither exists nor is made for the rows."""
+def _check_report(args: argparse.Namespace, space: "Space") -> None:
+    """Refuses a page in no folder, or in place of a file that is read or kept."""
+    folder, out = Path(args.html).absolute().parent, Path(args.out).absolute()
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
             f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
+    kept = {f"the sweep's {name}": out / name for name in FILES}
+    kept |= {f"the file {name}": name for name in (*space.models, *space.arches)}
+    if args.space is not None:
+        kept["the space"] = args.space
+    refuse_to_replace("--html", args.html, kept)
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from rich.console import Console
+    with ends_by_sigterm():
+        return _run(args)
 
+
+def _run(args: argparse.Namespace) -> int:
     from jaxdw.sweep.runner import run_sweep
 
     if not args.plan_only:
         refuse_pallas("sweep")
+        check_platform()
     if args.models is None and args.space is None:
         raise ConfigError(
             f"`--models` must be given, or a --space; try --models {zoo.MODELS[1]}, or "
@@ -87,14 +109,14 @@ def _sweep(args: argparse.Namespace) -> int:
         )
     space = _space(args)
     if args.html is not None:
-        _check_report(Path(args.html).absolute().parent, Path(args.out).absolute())
+        _check_report(args, space)
         with needing("html", "matplotlib", "jinja2"):  # before the work, not after it
             importlib.import_module("matplotlib")
             importlib.import_module("jinja2")
     if args.input and not any(is_onnx(model) for model in space.models):
         raise ConfigError("`--input` must come with an .onnx file in --models; add it")
     points = space.points()
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     console.print(
         f"{len(points)} points: {_extent(points)}", markup=False, soft_wrap=True
     )
@@ -119,16 +141,16 @@ def _sweep(args: argparse.Namespace) -> int:
                 seed=space.seed,
                 progress=progress,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as why:
             console.print(
                 f"interrupted: {done.total()} new rows are safe in {args.out}; the "
                 "same command goes on"
             )
-            return INTERRUPTED
+            return status_of(why)
     if args.html is not None:
         _write_page(args.html, rows)
     if args.json:
-        print(json.dumps(_report(args, rows)))
+        print(json_text(_report(args, rows)))
     else:
         _summarise(rows)
         if args.html is not None:
@@ -191,7 +213,9 @@ def _dask(address: str):
     @contextlib.contextmanager
     def connected():
         try:
-            client = Client(address, timeout="10s")
+            client = _within(
+                _ANSWERS_S, lambda: Client(address, timeout=f"{_ANSWERS_S}s")
+            )
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"`--dask` (={address!r}) does not answer: {error}; start one with "
@@ -201,6 +225,30 @@ def _dask(address: str):
             yield client.get_executor(pure=False)
 
     return connected()
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """Returns what a call gives, which may wait for ever, in a thread of its own.
+
+    Raises:
+      TimeoutError: nothing in time. Whatever the call raises passes.
+    """
+    import concurrent.futures
+    import threading
+
+    result = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return result.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"nothing in {seconds} s") from error
 
 
 def _progress(console, total: int):
@@ -251,7 +299,6 @@ def _summarise(rows: list[Row]) -> None:
         if row["status"] in ("fail", "error"):
             console.print(
                 f"{row['status'].upper()} {name_of_row(row)}: {why_of_row(row)}",
-                markup=False,
             )
             if row["repeat"]:
-                console.print(f"  {row['repeat']}", markup=False, soft_wrap=True)
+                console.print(f"  {row['repeat']}", soft_wrap=True)

@@ -232,6 +232,7 @@ OWN = (
         "with --core: what that core would read if this stood where its tile id "
         "belongs; base+2048 counts from the weights' address", None, "base+2048",
     ),
+    _switch("--allow-files", "a query may read and write files: if you wrote it"),
     # certify, diff, diagnose
     Option("--lock", "FILE", v.file_to_write, "write the maps' digests"),
     Option("--check", "FILE", v.file_to_read, "compare with a lockfile"),

@@ -1,19 +1,17 @@
 """PCC, ULP, and the verdict over one output."""
 
 import dataclasses
-from typing import Literal
 
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import refuse
 from jaxdw.judge.pair import pair
 from jaxdw.plan.config import ComputeConfig, ConvConfig
+from jaxdw.plan.names import PccRevision, name_problem
 from jaxdw.shown import Shown
-
-PccRevision = Literal["ttnn-0.81", "branch"]
 
 _SMALL_OUTPUT = 0.01  # of the largest output: below, ULPs measure cancellation
 _SMALL_ERROR = 1e-6  # of the largest output, allowed below that
@@ -35,11 +33,13 @@ def pcc(
         all zeros, otherwise 1 where one is constant.
 
     Raises:
-      ConfigError: tensors of different shapes, or of no real numbers.
+      ConfigError: tensors of different shapes, or of no real numbers, an unknown
+        revision.
 
     Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
     models/common/utility_functions.py @002a3f41.
     """
+    refuse(name_problem("revision", revision))
     want, got = pair(golden, calculated, ("golden", "calculated"))
     bf16 = ml_dtypes.bfloat16 in (want.dtype, got.dtype)
     got = got.astype(want.dtype)
@@ -92,10 +92,7 @@ def ulp_distance(
     Raises:
       ConfigError: arrays of different shapes, or of no real numbers; another dtype.
     """
-    if dtype not in _ULP_TYPES:
-        raise ConfigError(
-            f"`dtype` (={dtype!r}) must be one of {', '.join(_ULP_TYPES)}"
-        )
+    refuse(name_problem("dtype", dtype, "ULPs' dtype"))
     a, b = pair(a, b, ("a", "b"))
     distance = np.abs(_ordered(a, dtype) - _ordered(b, dtype))
     nan_a, nan_b = (np.isnan(np.asarray(v).astype(np.float64)) for v in (a, b))

@@ -27,7 +27,6 @@ from jaxdw.launch.host import (
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.machine.cores import (
     AskedForm,
-    Backend,
     Static,
     channels_part,
     of_slice,
@@ -38,6 +37,7 @@ from jaxdw.machine.memory import poisoned
 from jaxdw.maps.identity import check_plan
 from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
+from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import round_up
 

@@ -1,13 +1,43 @@
-"""What XLA compiles: kept between runs, and counted. Imports JAX only to count."""
+"""What XLA compiles: kept between runs, and counted. Imports JAX only if it must."""
 
 import os
 from pathlib import Path
+
+from jaxdw.errors import ConfigError
 
 
 def cache_directory() -> Path:
     """Returns `$JAXDW_CACHE`, or `jaxdw` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("JAXDW_CACHE") or Path(base) / "jaxdw")
+
+
+def own_folder(directory: str | Path) -> Path:
+    """Returns the folder, made for its owner alone if it is new.
+
+    What is read from it will run.
+
+    Raises:
+      ConfigError: others own it or may write to it.
+    """
+    path = Path(directory)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except (OSError, ValueError):
+        return path  # JAX says that it keeps nothing, and goes on
+    if found.st_uid not in (os.getuid(), 0):
+        raise ConfigError(
+            f"`JAXDW_CACHE` (={str(path)!r}) must be your own folder, not that of "
+            f"user {found.st_uid}: programs in it will run; name another"
+        )
+    if found.st_mode & 0o022:
+        raise ConfigError(
+            f"`JAXDW_CACHE` (={str(path)!r}, mode {found.st_mode & 0o777:o}) must not "
+            "be writable by others: programs in it will run; use `chmod go-w` or name "
+            "another folder"
+        )
+    return path
 
 
 def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
@@ -40,6 +70,27 @@ def enable_cache(directory: str | Path | None = None) -> Path:
     for name, value in cache_settings(directory).items():
         jax.config.update(name, value)
     return directory
+
+
+def check_platform() -> None:
+    """Starts JAX if the environment names its platform.
+
+    Raises:
+      ConfigError: JAX cannot run on it.
+    """
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or asked == "cpu":
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines() or ["JAX finds no such device"]
+        raise ConfigError(
+            f"`JAX_PLATFORMS` (={asked!r}) must be one that JAX can run on here: "
+            f"{why[0]}; unset it, or use cpu"
+        ) from error
 
 
 class CompileClock:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast, get_args
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,12 @@ from jaxdw.launch.host import host_tensor
 from jaxdw.launch.mesh import mesh_problems, run_on_mesh
 from jaxdw.launch.slices import ONE_BY_ONE, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
-from jaxdw.machine.cores import Backend, float_first, static_of
+from jaxdw.machine.cores import float_first, static_of
 from jaxdw.maps.identity import check_plan
 from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, poison_outside
 from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.names import Backend, name_problem
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.plan.traffic import Traffic
@@ -135,11 +136,15 @@ def run(
             shared = poison_outside(shared)
         else:
             check_maps(jax.tree.map(np.asarray, maps))
-        staged = functools.partial(run_staged, shared, x, w, bias, static, keep)
         if traced:
+            staged = functools.partial(run_staged, shared, x, w, bias, static, keep)
             output, memories = staged("by operands")[0]
         else:
-            with eval_context():
+            staged = functools.partial(
+                run_staged, jax.device_put(shared), x, w, bias, static, keep
+            )
+            # memory that nobody wrote is NaN on purpose
+            with eval_context(), jax.debug_nans(False):
                 output, memories = float_first(staged, static.compute)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)
@@ -166,6 +171,8 @@ def real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*sh
             raise ConfigError(
                 f"`{name}` (={values.dtype}) must hold real numbers; take the real part"
             )
+        if values.dtype.kind in "biuf":  # rounded here: XLA may flush denormals
+            values = values.astype(np.float32, copy=False)
         # compiles nothing, where `jnp.asarray` may
         values = cast(Array, jax.device_put(values))
     return values if _is_floating(values.dtype) else values.astype(jnp.float32)
@@ -215,10 +222,7 @@ def run_problems(
             f"`keep` (={', '.join(unknown)}) must name memories; "
             f"use any of {', '.join(MEMORIES)}"
         )
-    if backend not in get_args(Backend):
-        found.append(
-            f"`backend` (={backend!r}) must be one of {', '.join(get_args(Backend))}"
-        )
+    found += name_problem("backend", backend)
     if mesh is not None:
         found += mesh_problems(mesh)
         if keep:

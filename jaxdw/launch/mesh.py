@@ -147,12 +147,15 @@ def run_on_mesh(
     laid = mesh_maps(plan, maps, mesh)
     rows = laid.send.size * _size(mesh, axes.nhw)
     shape = rows, _channels(plan, mesh, axes)
-    sticks = padded(x.reshape(-1, plan.conv.channels), shape)
+    sticks = _padded(x.reshape(-1, plan.conv.channels), shape)
     everywhere = NamedSharding(mesh, P())
     w, bias = jax.device_put((w, bias), everywhere)
     sticks = jax.device_put(sticks, NamedSharding(mesh, P(axes.nhw, axes.channels)))
     run = functools.partial(_compiled(mesh, axes), laid, sticks, w, bias, static)
     return float_first(run, static.compute)
+
+
+_padded = jax.jit(padded, static_argnames="shape")
 
 
 @functools.cache

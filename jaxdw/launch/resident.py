@@ -11,10 +11,11 @@ from jaxdw.errors import refuse
 from jaxdw.launch.composed import Lanes, load_weights, run_resident
 from jaxdw.launch.emulator import is_traced, real, run, run_problems
 from jaxdw.launch.slices import ONE_BY_ONE
-from jaxdw.machine.cores import Backend, Static, static_of
+from jaxdw.machine.cores import Static, static_of
 from jaxdw.maps.identity import check_plan
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.maps import Maps
+from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
 
 

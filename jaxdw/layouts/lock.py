@@ -68,7 +68,17 @@ def _read_lock(path: Path) -> Digests:
     try:
         lock = json.loads(path.read_text())
         schema, layouts = lock["schema"], lock["layouts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digests = [layout.values() for layout in layouts.values()]
+        if not all(isinstance(one, str) for some in digests for one in some):
+            raise TypeError("digests must be text")
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ConfigError(
             f"`path` (={str(path)!r}) must be a lockfile ({error}); write one first"
         ) from error

@@ -39,12 +39,19 @@ def float32_sticks(
     activation: str | None,
     output_dtype: str,
     compute: ComputeConfig,
+    dtype: str = "bfloat16",
+    weights_dtype: str = "bfloat16",
     **_,
 ) -> Float32[Array, "sticks channels"]:
-    """Accumulates in float32 in kernel-position order and rounds once."""
+    """Accumulates in float32 in kernel-position order and rounds once.
+
+    Products of float32 tensors are rounded, too; others are exact.
+    """
+    rounds = "float32" in (dtype, weights_dtype)
     total = jnp.zeros((), jnp.float32)
     for k in range(len(weights)):
-        total = total + tap(k) * weights[k]
+        product = tap(k) * weights[k]
+        total = total + (formats.rounded(product) if rounds else product)
     total = total if bias is None else total + bias[None]
     return finish(
         total, activation=activation, output_dtype=output_dtype, compute=compute

@@ -20,9 +20,9 @@ from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Form
 from jaxdw.numerics.fpu_float import is_ordinary
 from jaxdw.plan.config import ComputeConfig
+from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
 
-Backend = Literal["xla", "pallas"]
 AskedForm = Literal["integer", "float", "by operands"]
 Result = TypeVar("Result")
 Figures = tuple[tuple[str, Hashable], ...]  # by keyword

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import PyTree
 
@@ -66,6 +67,8 @@ def in_callers_thread(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @functools.wraps(function)
     def wrapped(*arguments: object, **options: object) -> PyTree:
         leaves, structure = jax.tree.flatten(function(*arguments, **options))
+        if not isinstance(leaves[0], Tracer):  # not compiled: jax_disable_jit
+            return structure.unflatten(leaves)
         return structure.unflatten([with_callback(leaves[0]), *leaves[1:]])
 
     return wrapped

@@ -11,17 +11,15 @@ kernels (tests/golden/device_pack.npz), and as its kernels set it up
 (tests/golden/run_bfp8_out.npz).
 """
 
-from typing import Literal, get_args
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, BFloat16, Float, Float32, Int32, Shaped, UInt8
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.maps.indexmap import HostOrDevice
-
-Packer = Literal["host", "device", "kernel"]
+from jaxdw.plan.names import name_problem
+from jaxdw.plan.units import TILE_BYTES, TILE_ELEMS
 
 BF16_NAN = 0x7FC0
 BLOCK = 16  # elements that share an exponent
@@ -67,6 +65,23 @@ def dst_to_bf16(dst: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     rounded = jnp.where(bits & 0x7F800000 == 0x7F800000, infinite, rounded)
     rounded = jnp.where(bits == 0, 0, rounded)
     return jax.lax.bitcast_convert_type(rounded, jnp.float32)
+
+
+@jax.custom_jvp
+def rounded(product: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Returns a product as float32, which no compiler fuses with an addition after it.
+
+    One pattern of NaN becomes the usual one, which no compiler can leave out.
+    """
+    bits = jax.lax.bitcast_convert_type(product, jnp.int32)
+    return jax.lax.bitcast_convert_type(
+        jnp.where(bits == -1, jnp.int32(0x7FC00000), bits), jnp.float32
+    )
+
+
+@rounded.defjvp
+def _rounded_jvp(primals, tangents):
+    return rounded(*primals), tangents[0]
 
 
 def cast(values: Float[Array, "*shape channels"], dtype: str) -> Float[Array, "..."]:
@@ -129,11 +144,7 @@ def _magnitude_bits(dtype: str) -> int:
     Raises:
       ConfigError: `dtype` is not a block format.
     """
-    if dtype not in MAGNITUDE_BITS:
-        raise ConfigError(
-            f"`dtype` (={dtype!r}) must be one of bfloat16, float32, bfloat8_b, "
-            "bfloat4_b; use one of these"
-        )
+    refuse(name_problem("dtype", dtype, "tiles' dtype"))
     return MAGNITUDE_BITS[dtype]
 
 
@@ -212,12 +223,8 @@ def _rule(packer: str):
     Raises:
       ConfigError: no such packer.
     """
+    refuse(name_problem("packer", packer))
     rules = {"host": _host_codes, "device": _device_codes, "kernel": _kernel_codes}
-    if packer not in rules:
-        raise ConfigError(
-            f"`packer` (={packer!r}) must be one of {', '.join(get_args(Packer))}; "
-            "use one of these"
-        )
     return rules[packer]
 
 
@@ -256,10 +263,12 @@ def pack(
         and differ for `bfloat8_b` only.
 
     Raises:
-      ConfigError: an unknown format or packer.
+      ConfigError: an unknown format or packer, no tiles, no real numbers.
     """
-    tiles = jnp.asarray(tiles)
+    refuse(name_problem("dtype", dtype, "tiles' dtype"))
     rule = _rule(packer)
+    _check_tiles("tiles", tiles, TILE_ELEMS, "biufV", "real numbers")
+    tiles = jnp.asarray(tiles)
     if dtype not in MAGNITUDE_BITS:
         raw = jax.lax.bitcast_convert_type(cast(tiles, dtype), jnp.uint8)
         return raw.reshape(len(tiles), -1)
@@ -271,6 +280,18 @@ def pack(
     if dtype == "bfloat4_b":
         codes = codes[:, ::2] | codes[:, 1::2] << 4
     return jnp.concatenate([exponent, codes], axis=1)
+
+
+def _check_tiles(
+    name: str, tiles: HostOrDevice, width: int, kinds: str, what: str
+) -> None:
+    """Refuses what is not `[tiles, width]` of a dtype of some kinds."""
+    shape, dtype = np.shape(tiles), np.dtype(tiles.dtype)
+    if len(shape) != 2 or shape[1] != width or dtype.kind not in kinds:
+        raise ConfigError(
+            f"`{name}` (={dtype}{list(shape)}) must be [tiles, {width}], {what}; "
+            "reshape or convert it"
+        )
 
 
 def hold(values: Float[Array, "*shape"], dtype: str) -> Float32[Array, "*shape"]:
@@ -288,7 +309,13 @@ def hold(values: Float[Array, "*shape"], dtype: str) -> Float32[Array, "*shape"]
 def unpack(
     packed: UInt8[HostOrDevice, "tiles page_bytes"], dtype: str
 ) -> Float32[Array, "tiles 1024"]:
-    """Returns the values of packed tiles in memory order."""
+    """Returns the values of packed tiles in memory order.
+
+    Raises:
+      ConfigError: an unknown format, or no tiles of it.
+    """
+    refuse(name_problem("dtype", dtype, "tiles' dtype"))
+    _check_tiles("packed", packed, TILE_BYTES[dtype], "u", f"bytes of {dtype}")
     packed = jnp.asarray(packed)
     if dtype in ("bfloat16", "float32"):
         target = jnp.dtype(dtype)

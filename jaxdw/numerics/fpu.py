@@ -180,7 +180,9 @@ def _group_term(lanes: Term) -> Term:
     exponent = lanes.exponent.max(axis=0)
     shift = jnp.minimum(exponent[None] - lanes.exponent, 30)
     aligned = (2 * lanes.magnitude + jnp.left_shift(1, shift)) >> (shift + 1)
-    total = jnp.where(lanes.negative == 1, -aligned, aligned).sum(axis=0)
+    total = jnp.where(lanes.negative == 1, -aligned, aligned).sum(
+        axis=0, dtype=jnp.int32
+    )
     return _signed_term(jnp.where(exponent <= 0, 0, total), jnp.maximum(exponent, 0))
 
 
@@ -267,7 +269,7 @@ def multiply_reduce(
         windows = jnp.stack([a(first + lane) for lane in range(lanes)])
         weights = jnp.stack([b[first + lane] for lane in range(lanes)])
         products = read_source(_products(windows, weights, phases, fp32_dest, arch))
-        ones = read_source(jnp.ones(()))
+        ones = read_source(jnp.ones((), jnp.float32))
         bits = jnp.zeros((), jnp.int32) if dst is None else bits_of(dst)
         for phase in range(phases):
             terms = _gapool_terms(products, ones, phase)

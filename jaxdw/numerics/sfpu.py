@@ -60,18 +60,49 @@ def _silu(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     return values * jax.nn.sigmoid(values)
 
 
+Halves = tuple[Float32[Array, "..."], Float32[Array, "..."]]
+
+
+def _halves(values: Float32[Array, "*shape"]) -> Halves:
+    """Returns the first 12 bits of each mantissa, and what is left: 12 bits, too."""
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32) & ~0xFFF
+    high = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return high, values - high
+
+
+def multiply_add(
+    a: Float32[Array, "*shape"], b: Halves, addend: Float32[Array, "..."]
+) -> Float32[Array, "*shape"]:
+    """Returns a * b + addend, rounded once, as SFPMAD does but for rare cases.
+
+    Every product here is exact, so that the bits are the same whether a compiler fuses
+    it with the addition after it or not. Source: tt-isa-documentation SFPMAD @39304719:
+    the product is kept in more bits than float32, one rounding follows. Assumed: in as
+    many as matter.
+
+    Args:
+      b: as `_halves` gives it.
+    """
+    (high, low), (b_high, b_low) = _halves(a), b
+    product = high * b_high
+    total = product + addend
+    kept = total - product
+    lost = (product - (total - kept)) + (addend - kept)
+    return total + (lost + ((high * b_low + low * b_high) + low * b_low))
+
+
 @jax.jit
 def _gelu(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """The accurate form: 0 below -5.5, x from 3 up, a polynomial between.
 
     The polynomial's own error is absolute, up to about 3e-5: near 0 and in the negative
     tail it is many ULPs off the true function, as the chip is. The order of Horner's
-    multiply-adds is that of the kernel; whether they are fused is not published. XLA
-    fuses them where it compiles them together, so that they are always compiled.
+    multiply-adds is that of the kernel.
     """
+    inside = _halves(jnp.clip(values, -5.5, 3.0))
     total = jnp.full_like(values, _GELU_POLYNOMIAL[0])
     for coefficient in _GELU_POLYNOMIAL[1:]:
-        total = total * values + coefficient
+        total = multiply_add(total, inside, jnp.float32(coefficient))
     signed = jnp.copysign(jnp.abs(total), values)
     between = jnp.where(values < -5.5, 0.0, signed)
     result = jnp.where(values >= 3, values, between)
@@ -84,7 +115,8 @@ def _gelu_approx(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     size = jnp.abs(values)
     table = jnp.zeros_like(values)
     for limit, slope, intercept in reversed(_GELU_SEGMENTS):
-        line = size * _half_word(slope) + _half_word(intercept)
+        parts = jnp.float32(_half_word(slope)), jnp.float32(0)
+        line = multiply_add(size, parts, jnp.float32(_half_word(intercept)))
         table = jnp.where(size < limit, line, table)
     return 0.5 * values + table
 

@@ -339,8 +339,7 @@ class ComputeConfig:
     Attributes:
       arithmetic: `fpu` is the matrix unit bit by bit; `float32` moves the same data and
         accumulates in float32 in kernel-position order, with one rounding to the
-        output's dtype. Its products are exact for bf16 tensors; of float32 ones a
-        compiler may fuse each with its addition.
+        output's dtype. Its products are exact for bf16 tensors, rounded for float32.
       math_fidelity: 1 to 4 phases of every product, `LoFi` to `HiFi4`.
       fp32_dest_acc: a 32-bit Dst instead of a 16-bit one.
       packer_l1_acc: the packer adds blocks of a long sum up in L1; only the programs

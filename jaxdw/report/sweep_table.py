@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from jaxdw.escapes import visible
 from jaxdw.plan.program import TTNN
 from jaxdw.report.facts import BY_MATMUL
 from jaxdw.sweep.axes import AXES
@@ -88,7 +89,7 @@ def layer_label(row: Row) -> str:
         for axis in _OWN_ROWS
         if row[axis.column] not in axis.default
     ]
-    return " ".join((row["layer"], *apart))
+    return " ".join((visible(row["layer"]), *apart))
 
 
 def label_of(row: Row) -> str:
@@ -171,7 +172,7 @@ def _program_row(
     shown = {name: best_row({"": of}) or of[0] for name, of in found.items()}
     one = next(iter(shown.values()))
     line: dict[str, object] = {
-        "layer": f"{one['model']} {layer_label(one)}\n{size_of(one)}",
+        "layer": f"{visible(one['model'])} {layer_label(one)}\n{size_of(one)}",
         "chip": one["arch"],
         **{name: one[name] for name in told},
         **{name: _of_program(shown.get(name)) for name in programs},
@@ -236,7 +237,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
     table = Table(
         title="Cycles, lower bounds",
         title_justify="left",
-        caption=f"{_CAPTION}{legend}\nall of them: {escape(alike(rows))}",
+        caption=f"{_CAPTION}{legend}\nall of them: {visible(alike(rows))}",
         caption_justify="left",
     )
     table.add_column("layer", overflow="fold")
@@ -251,7 +252,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
         if any_row["model"] != last:
             last = any_row["model"]
             table.add_section()
-            table.add_row(f"[bold]{escape(last)}")
+            table.add_row(Text(visible(last), style="bold"))
         best = (best_row(by_scheme) or {}).get("scheme")
         cells = [_cell(by_scheme.get(scheme, []), scheme == best) for scheme in schemes]
         pccs = [
@@ -265,7 +266,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
             program_of(row): None for some in by_scheme.values() for row in some
         }
         own = [", ".join(programs)] * told + [str(any_row[n]) for n in several]
-        names = escape(layer_label(any_row)), size_of(any_row)
+        names = layer_label(any_row), size_of(any_row)
         table.add_row(*names, *own, *cells, worst)
     return table
 

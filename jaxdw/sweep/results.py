@@ -5,14 +5,19 @@ import dataclasses
 import fcntl
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from jaxdw.errors import ConfigError, needing
+from jaxdw.errors import ConfigError
+from jaxdw.escapes import cell_text, formula_free, json_text
 from jaxdw.files import whole_file
 from jaxdw.shown import ShownList
 from jaxdw.sweep.rows import COLUMNS, NAMES, Row, name_of_row, told_by_both, whole_row
+from jaxdw.sweep.sql import answer, duckdb, read_parquet, write_parquet
+
+FILES = ("rows.jsonl", "rows.csv", "rows.parquet")  # of a sweep's folder
 
 
 class ResultStore:
@@ -34,7 +39,7 @@ class ResultStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in it
             raise ConfigError(
                 f"`out` (={str(self.directory)!r}) must be a folder that can be "
                 f"written: {error}; choose another"
@@ -48,6 +53,10 @@ class ResultStore:
                 "for it or choose another folder"
             ) from error
         try:
+            if not self._is_current():  # replaced between the opening and the lock
+                self._file.close()
+                return self.__enter__()
+            self._drop_drafts()
             self._read_back()
         except ConfigError:
             self._file.close()
@@ -56,6 +65,18 @@ class ResultStore:
 
     def __exit__(self, *_) -> None:
         self._file.close()
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _drop_drafts(self) -> None:
+        """Removes what a sweep that was killed had not finished writing."""
+        for name in FILES:
+            for draft in self.directory.glob(f".{name}.*"):
+                draft.unlink(missing_ok=True)
 
     def _read_back(self) -> None:
         self._file.seek(0)
@@ -75,7 +96,7 @@ class ResultStore:
             for row in rows
             if row["key"] not in self.rows
         }
-        text = "".join(json.dumps(row) + "\n" for row in fresh.values()).encode()
+        text = "".join(json_text(row) + "\n" for row in fresh.values()).encode()
         self._file.seek(0, os.SEEK_END)
         before = self._file.tell()
         try:
@@ -104,7 +125,7 @@ class ResultStore:
             file = draft.open("a+b")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.writelines(
-                json.dumps(row).encode() + b"\n" for row in self.rows.values()
+                json_text(row).encode() + b"\n" for row in self.rows.values()
             )
             file.flush()
             os.fsync(file.fileno())
@@ -126,35 +147,29 @@ class ResultStore:
             whole_file(table) as draft,
             draft.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, NAMES, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows.values())
+            _write_csv(file, self.rows.values())
         try:
-            duckdb = _duckdb()
+            duckdb()
         except ConfigError:
             return self.path, table
         parquet = self.directory / "rows.parquet"
-        types = ", ".join(f"{name}: '{_SQL[kind]}'" for name, kind, _ in COLUMNS)
         with whole_file(parquet) as draft:
-            duckdb.connect().execute(
-                f"COPY (SELECT * FROM read_json({_quoted(self.path)}, "
-                f"columns={{{types}}}, format='newline_delimited')) "
-                f"TO {_quoted(draft)} (FORMAT parquet)"
-            )
+            write_parquet(tuple(self.rows.values()), draft)
         return self.path, table, parquet
 
 
-_SQL = {int: "BIGINT", str: "VARCHAR", float: "DOUBLE", bool: "BOOLEAN"}
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-def _duckdb():
-    with needing("parquet", "duckdb"):
-        import duckdb
-    return duckdb
+def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
+    usual = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    usual.writerow(NAMES)
+    for row in rows:
+        cells = [
+            formula_free(cell) if isinstance(cell, str) else cell
+            for cell in (row[name] for name in NAMES)
+        ]
+        # a carriage return is not quoted by itself before Python 3.13
+        returns = any("\r" in cell for cell in cells if isinstance(cell, str))
+        (quoting if returns else usual).writerow(cells)
 
 
 def _parsed(text: bytes, path: Path) -> tuple[list[Row], bool]:
@@ -164,7 +179,7 @@ def _parsed(text: bytes, path: Path) -> tuple[list[Row], bool]:
         place = f"{path}, line {number}"
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{place} is not JSON: {error}; remove the line"
             ) from error
@@ -179,7 +194,8 @@ def read_rows(path: str | Path) -> list[Row]:
     """Returns the rows of a folder, or of a .jsonl, .csv or .parquet file.
 
     Raises:
-      ConfigError: a file that is absent, of another kind or another schema.
+      ConfigError: a file that is absent, of another kind or another schema, a cell of
+        another type.
     """
     path = _rows_file(path)
     try:
@@ -187,63 +203,84 @@ def read_rows(path: str | Path) -> list[Row]:
             return ShownList(_parsed(path.read_bytes(), path)[0])
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
-                return ShownList(_typed(row, path) for row in csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+                return ShownList(_csv_rows(file, path))
+        return ShownList(whole_row(f, str(path)) for f in read_parquet(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    columns, rows = query(path, "SELECT * FROM rows")
-    return ShownList(
-        whole_row(dict(zip(columns, r, strict=True)), str(path)) for r in rows
-    )
 
 
-def _typed(row: dict[str, str], path: Path) -> Row:
-    found = {}
-    for name, kind, _ in COLUMNS:
-        if name in row:
-            value = row[name] == "True" if kind is bool else row[name]
-            found[name] = None if row[name] == "" else kind(value)
-    return whole_row(found, str(path))
+def _csv_rows(file: TextIO, path: Path) -> Iterator[Row]:
+    reader = csv.reader(file, strict=True)
+    header = next(reader, [])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if "schema" not in header or twice:
+        raise ConfigError(
+            f"{path}, line 1 must name the columns of a sweep, each once, `schema` "
+            f"among them (={', '.join(twice) or reprlib.repr(header)}); name a rows.csv"
+        )
+    for cells in reader:
+        place = f"{path}, line {reader.line_num}"
+        if len(cells) != len(header):
+            raise ConfigError(
+                f"{place} (={len(cells)} cells) must have one for each of the "
+                f"{len(header)} columns; mend or remove the line"
+            )
+        found = dict(zip(header, cells, strict=True))
+        typed = {
+            name: _typed(found[name], kind)
+            for name, kind, _ in COLUMNS
+            if name in found
+        }
+        yield whole_row(typed, place)
 
 
-_READERS = {".jsonl": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
+def _typed(cell: str, kind: type) -> Any:
+    """Returns the value of a cell, or the cell if it is none of that type."""
+    if cell == "":
+        return None
+    if kind is bool:
+        return {"True": True, "False": False}.get(cell, cell)
+    try:
+        return cell_text(cell) if kind is str else kind(cell)
+    except ValueError:
+        return cell
+
+
+_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def _rows_file(path: str | Path) -> Path:
     found = Path(path)
-    if found.is_dir():
-        found = found / "rows.jsonl"
-    if not found.exists():
+    try:
+        if found.is_dir():
+            found = found / "rows.jsonl"
+        exists = found.exists()
+    except ValueError:  # a zero byte in it
+        exists = False
+    if not exists:
         raise ConfigError(
             f"`{found}` must exist; name the folder of a sweep, or its .jsonl, .csv or "
             ".parquet"
         )
-    if found.suffix not in _READERS:
-        raise ConfigError(f"`{found}` must end in {', '.join(_READERS)}")
+    if found.suffix not in _SUFFIXES:
+        raise ConfigError(f"`{found}` must end in {', '.join(_SUFFIXES)}")
     return found
 
 
-def query(path: str | Path, sql: str) -> tuple[list[str], list[tuple]]:
+def query(
+    path: str | Path, sql: str, *, allow_files: bool = False
+) -> tuple[list[str], list[tuple]]:
     """Returns column names and rows of an SQL query; the file is the table `rows`.
 
+    The query reads that table and nothing else.
+
+    Args:
+      allow_files: whether it may read and write other files, too.
+
     Raises:
-      ConfigError: no duckdb, a file that cannot be read, SQL that is wrong.
+      ConfigError: as `read_rows` and `jaxdw.sweep.sql.answer`.
     """
-    duckdb = _duckdb()
-    path = _rows_file(path)
-    reader = _READERS[path.suffix]
-    connection = duckdb.connect()
-    try:
-        connection.execute(
-            f"CREATE VIEW rows AS SELECT * FROM {reader}({_quoted(path)})"
-        )
-        cursor = connection.execute(sql)
-        columns = (cursor.description if cursor else None) or ()
-        found = cursor.fetchall() if columns else []
-    except duckdb.Error as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not columns:
-        raise ConfigError(f"`sql` (={sql!r}) must ask for rows; try SELECT * FROM rows")
-    return [column[0] for column in columns], found
+    return answer(read_rows(path), sql, allow_files=allow_files)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,9 +315,13 @@ def compare_rows(before: list[Row], after: list[Row]) -> Iterator[Change]:
         columns = {
             name: (old[key][name], new[key][name])
             for name in told_by_both(old[key], new[key])
-            if old[key][name] != new[key][name]
+            if not _same(old[key][name], new[key][name])
         }
         if columns:
             yield Change(
                 kind="changed", key=key, name=name_of_row(row), columns=columns
             )
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other or (one != one and other != other)  # NaN is NaN

@@ -5,10 +5,12 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import reprlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxdw.errors import ConfigError
+from jaxdw.errors import ConfigError, refuse
+from jaxdw.escapes import visible
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.units import TILE_BYTES
 from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
@@ -23,6 +25,8 @@ OLDER: dict[int, dict[str, str | None]] = {
     2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}
 }
 
+# what a filter can name: every setting, and three more
+FACTS = (*(setting.column for setting in SETTINGS), "kernel_h", "kernel_w", "taps")
 Row = dict[str, Any]  # a value for each of NAMES
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -104,6 +108,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
     Column("jax", str, "version"),
 )
 NAMES = tuple(column.name for column in COLUMNS)
+_NEVER_EMPTY = ("key",)
 # what a repeated run may change without a change of the emulated system
 VOLATILE = ("schema", "seconds_compile", "compilations", "seconds_run", "jaxdw", "jax")
 
@@ -160,7 +165,7 @@ class Point:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Returns what a filter can name; `kernel` and the like are one if square."""
+        """Returns the values of `FACTS`; `kernel` and the like are one if square."""
         facts = {setting.column: setting.of(self) for setting in SETTINGS}
         for name in ("kernel", "stride", "dilation"):
             if facts[name][0] == facts[name][1]:
@@ -260,15 +265,40 @@ def whole_row(found: dict[str, Any], place: str) -> Row:
     """Returns a row as read from a file, older ones completed.
 
     Raises:
-      ConfigError: a row of a schema that is not read.
+      ConfigError: a row of a schema that is not read, a cell of another type.
     """
     schema = found.get("schema")
-    if schema != SCHEMA and schema not in OLDER:
+    if type(schema) is not int or schema not in (SCHEMA, *OLDER):
         raise ConfigError(
-            f"{place} must be a row of schema {SCHEMA} (={schema!r}); use a new folder"
+            f"{place} must be a row of schema {SCHEMA} (={reprlib.repr(schema)}); "
+            "use a new folder"
         )
     missing = OLDER.get(schema, {})
-    return {name: found.get(name, missing.get(name)) for name in NAMES}
+    row = {name: found.get(name, missing.get(name)) for name in NAMES}
+    refuse([f"{place}: {problem}" for problem in _row_problems(row)])
+    return row
+
+
+def _row_problems(row: Row) -> Iterator[str]:
+    """Yields one sentence for each cell that is not of its column's type."""
+    for name, kind, meaning in COLUMNS:
+        value = row[name]
+        if value is None and name not in _NEVER_EMPTY:
+            continue
+        if kind is float and type(value) is int:
+            continue
+        if type(value) is not kind or not _is_kept(value):
+            yield (
+                f"`{name}` (={reprlib.repr(value)}) must be of type {kind.__name__}, "
+                f"{meaning}; remove the line"
+            )
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether every file of a sweep can hold a value."""
+    if isinstance(value, str):
+        return not any("\ud800" <= c <= "\udfff" for c in value)
+    return type(value) is not int or -(2**63) <= value < 2**63
 
 
 def told_by_both(one: Row, other: Row) -> Iterator[str]:
@@ -293,9 +323,11 @@ def name_of_row(row: Row) -> str:
             said.append(axis.column)
         elif cell not in (None, "", False):
             said.append(cell)
-    return " ".join(said)
+    return visible(" ".join(said))
 
 
 def why_of_row(row: Row) -> str:
     """Returns why a row did not pass."""
-    return row["error"] or f"pcc {row['pcc']}, needed {row['pcc_needed']}"
+    return (
+        visible(row["error"] or "") or f"pcc {row['pcc']}, needed {row['pcc_needed']}"
+    )

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import functools
-import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxdw.errors import ConfigError
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
 from jaxdw.sweep.axes import SETTINGS, is_onnx
 from jaxdw.sweep.evaluate import empty_row, evaluate, said
 from jaxdw.sweep.results import ResultStore
 from jaxdw.sweep.rows import Point, Row
+from jaxdw.sweep.workers import worker_pool
 
 TASK_POINTS = 24  # of one computation, handed out together
 _PLAN_TASK_POINTS = 500
@@ -118,7 +118,7 @@ def run_sweep(
             )
         store.drop(row["key"] for row in held if row["status"] in unfinished)
         todo = [point for point in points if point.key not in store.rows]
-        cache = str(cache_directory()) if cache is None else cache
+        cache = str(own_folder(cache_directory() if cache is None else cache))
         for rows in _results(todo, executor, processes, plan_only, seed, cache):
             store.append(rows)
             if progress is not None:
@@ -150,13 +150,8 @@ def _results(
     for size in (count, count, None):
         lost = []
         for batch in [[task] for task in tasks] if size is None else [tasks]:
-            pool = concurrent.futures.ProcessPoolExecutor(
-                size or 1, multiprocessing.get_context("spawn")
-            )
-            try:
+            with worker_pool(size or 1) as pool:
                 yield from _shared(pool, batch, (plan_only, seed, cache), lost)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
         tasks = [[point] for task in lost for point in task]
         if not tasks:
             return

@@ -3,26 +3,27 @@
 import dataclasses
 import difflib
 import functools
-import itertools
+import math
 import random
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import simpleeval
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.sweep.axes import AXES, is_onnx
+from jaxdw.sweep.filters import point_filter
 from jaxdw.sweep.rows import Inputs, Point, entered
 
 if TYPE_CHECKING:
     from jaxdw.models.onnx.file import OnnxLayer
 
 Grid = tuple[int, int]
+MAX_POINTS = 1_000_000  # that a space may have, or a filter look at
 _AXES = {axis.plural: axis for axis in AXES}
 
 
@@ -38,7 +39,8 @@ class Space:
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
       filter: an expression over `Point.facts`, `channels >= 256 and kernel == 5`.
-      sample: how many points to draw, with `seed`; None for all.
+      sample: how many points to draw, with `seed`; None for all. Of a space with more
+        than `MAX_POINTS`, a filter looks at so many, drawn likewise.
       seed: of the sample and of the numbers that layers are run with.
     """
 
@@ -85,26 +87,50 @@ class Space:
         """Returns every point, layers in the order of their models.
 
         Raises:
-          ConfigError: with every rule broken, a filter that cannot be evaluated, or
-            a space without points.
+          ConfigError: with every rule broken, a filter that cannot be evaluated, a
+            space without points or with more than `MAX_POINTS`.
         """
         refuse(self.problems())
-        points = list(self._product())
-        if self.filter is not None:
-            points = _filtered(self.filter, points)
-        if not points:
+        layers = tuple(self._layers())
+        swept = tuple(getattr(self, axis.plural) for axis in AXES[1:])
+        of_layer = math.prod(map(len, swept))
+        size = len(layers) * of_layer
+
+        def point(index: int) -> Point:
+            layer, place = divmod(index, of_layer)
+            return entered(layers[layer], _at(swept, place))
+
+        if size > sys.maxsize or min(size, self.sample or size) > MAX_POINTS:
+            raise ConfigError(
+                f"the space (={size} points) must have at most {MAX_POINTS}; draw as "
+                "many with `sample`, or sweep it in parts"
+            )
+        if self.filter is None:
+            return tuple(map(point, self._chosen(range(size))))
+        keeps = point_filter(self.filter)
+        looked_at = range(size)
+        if size > MAX_POINTS:
+            drawn = random.Random(self.seed).sample(looked_at, MAX_POINTS)
+            looked_at = sorted(drawn)
+        kept = [index for index in looked_at if keeps(point(index))]
+        if not kept:
             raise ConfigError(
                 f"the space has no points (filter {self.filter!r}); loosen the filter"
             )
-        if self.sample is not None and self.sample < len(points):
-            chosen = random.Random(self.seed).sample(range(len(points)), self.sample)
-            points = [points[index] for index in sorted(chosen)]
-        return tuple(points)
+        return tuple(map(point, self._chosen(kept)))
 
-    def _product(self) -> Iterator[Point]:
+    def _chosen(self, indices: Sequence[int]) -> Sequence[int]:
+        """Returns all indices, or a sample of them in their order."""
+        if self.sample is None or self.sample >= len(indices):
+            return indices
+        drawn = random.Random(self.seed).sample(range(len(indices)), self.sample)
+        return [indices[index] for index in sorted(drawn)]
+
+    def _layers(self) -> Iterator[Point]:
+        """Yields the point of each layer before its axes are entered."""
         for model in self.models:
             for name, times, conv in _layers(model, self.inputs):
-                layer = Point(
+                yield Point(
                     model=model,
                     layer=name,
                     times=times,
@@ -114,33 +140,15 @@ class Space:
                     arch="",
                     inputs=self.inputs if is_onnx(model) else (),
                 )
-                swept = (getattr(self, axis.plural) for axis in AXES[1:])
-                for values in itertools.product(*swept):
-                    yield entered(layer, values)
 
 
-def _filtered(expression: str, points: list[Point]) -> list[Point]:
-    evaluator = simpleeval.EvalWithCompoundTypes()
-    try:
-        parsed = evaluator.parse(expression)
-        kept = []
-        for point in points:
-            evaluator.names = point.facts()
-            if evaluator.eval(expression, previously_parsed=parsed):
-                kept.append(point)
-    except (
-        simpleeval.InvalidExpression,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        LookupError,
-    ) as error:
-        raise ConfigError(
-            f"`filter` (={expression!r}) must be an expression over "
-            f"{', '.join(points[0].facts())}; {error}"
-        ) from error
-    return kept
+def _at(axes: Sequence[Sequence[Any]], place: int) -> list[Any]:
+    """Returns the values of one place of a product; the last axis goes fastest."""
+    values = []
+    for axis in reversed(axes):
+        place, index = divmod(place, len(axis))
+        values.append(axis[index])
+    return values[::-1]
 
 
 @functools.lru_cache(maxsize=4)
@@ -214,12 +222,12 @@ def load_space(path: str | Path) -> Space:
     """
     try:
         tables = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"`space` (={str(path)!r}) is not TOML: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"`space` (={str(path)!r}) cannot be read: {error}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"`space` (={str(path)!r}) is not TOML: {error}") from error
     fields = {field.name: field for field in dataclasses.fields(Space)}
     problems = []
     values = {}

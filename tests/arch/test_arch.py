@@ -192,3 +192,37 @@ def test_a_core_aligns_l1_to_16_bytes_and_reduces_one_face_in_a_cycle(name):
     arch = jd.load_arch(name)
     assert (arch.l1_align_bytes, arch.gapool_rows_per_cycle) == (16, 16)
     assert arch.elwmul_elements_per_cycle == 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "sentence"),
+    [
+        ("align_bytes = 16", "align_bytes = 24", r"`l1.align_bytes` \(=24\).*two"),
+        ("align_bytes = 32\nbank", "align_bytes = 0\nbank", r"`dram.align_b.*power"),
+        ("circular_buffer_align_bytes = 32", "circular_buffer_align_bytes = 48",
+         r"`ttnn.circular_buffer_align_bytes` \(=48\).*power of two"),
+        ("[0, 0x40000000,", "[0, -64,", r"`dram.bank_offset_bytes`.*>= 0"),
+        ("[0, 0x40000000,", "[0, 0x1000000000,", r"=68719476736.*inside its 36 bits"),
+        ("[[0, 11]", "[[0, 64]", r"`dram.bank_noc_xy` \(=64\).*its 6 bits.*most 63"),
+        ("worker_x = [18", "worker_x = [99", r"`noc.worker_x` \(=99\).*its 6 bits"),
+        ("worker_y = [18", "worker_y = [-1", r"`noc.worker_y`.*>= 0"),
+        ("id_bits = 6", "id_bits = 20", r"`noc.local_address_bits`.*\(=76\); use 24"),
+        ("id_bits = 6", "id_bits = 10000000000", r"`noc.id_bits`.*1 to 60"),
+        ("small_bytes = 32_768", "small_bytes = -1", r"`l1.small_bytes`.*>= 0"),
+        ("hz = 1_000_000_000", f"hz = {2**63}", r"`clock.hz`.*integer >= 1"),
+        ("unit_exponent_step = 4", "unit_exponent_step = 999", r"-255 to 255"),
+        ('"bfloat8_b", 40, 43]', '"bfloat8_b", -1, 43]', r"`ttnn.tilize_cycles`"),
+    ],
+)  # fmt: skip
+def test_a_number_that_no_chip_has_is_refused_with_its_line(
+    tmp_path, line, wrong, sentence
+):
+    assert WORMHOLE.count(line) == 1
+    before = WORMHOLE[: WORMHOLE.index(line) + len(line.partition("\n")[0])].split("\n")
+    number = max(n for n, text in enumerate(before, 1) if re.match(r"\w+ =", text))
+    number += "local_address" in sentence  # which stands in the line after it
+    path = tmp_path / "chip.toml"
+    path.write_text(WORMHOLE.replace(line, wrong))
+    with pytest.raises(jd.ConfigError, match=sentence) as refusal:
+        jd.load_arch(path)
+    assert f"chip.toml', line {number} " in str(refusal.value)

@@ -1,0 +1,32 @@
+"""What a terminal is shown: data as text, never as an order to the terminal."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from jaxdw.escapes import beneath, visible_lines
+
+
+class Terminal(Console):
+    """A console that shows strings as they are: no markup, no emoji, escapes visible.
+
+    Styles are given by its own calls and by `Text`. A reader that has enough raises
+    BrokenPipeError, as it does of `print`.
+
+    Args:
+      stderr: whether it is that of errors, not of output.
+    """
+
+    def __init__(self, *, stderr: bool = False):
+        stream = sys.stderr if stderr else sys.stdout
+        super().__init__(
+            file=beneath(stream), highlight=False, markup=False, emoji=False
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible_lines(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError

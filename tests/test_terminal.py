@@ -1,0 +1,198 @@
+"""What comes from a file is text on a terminal; who stops reading is no failure."""
+
+import contextlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxdw import cli
+from jaxdw.escapes import escaped_output, visible, visible_lines
+from jaxdw.files import refuse_to_replace
+from jaxdw.report.terminal import Terminal
+from jaxdw.report.text import facts_table, rows_table
+from jaxdw.sweep.results import ResultStore
+from jaxdw.sweep.rows import NAMES, SCHEMA
+
+PACKAGE = Path(cli.__file__).parents[1]
+# colour, a title, a line overwritten, direction turned, a C1 code, an unseen space
+EVIL = "a\x1b[31mb\x1b]0;t\x07c\rd\u202ee\u2066f\x9bg\u200bh[bold]:smile:[/x]"
+SHOWN = ascii(EVIL)[1:-1]
+LAYER = ["--channels", "32", "--size", "4"]
+
+
+class Looked(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def row(**changes) -> dict:
+    values = dict.fromkeys(NAMES) | {"schema": SCHEMA, "key": "1", "model": EVIL}
+    values |= {"layer": EVIL, "scheme": "height", "status": "error", "error": EVIL}
+    return values | changes
+
+
+def is_harmless(text: str) -> bool:
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_a_character_that_is_not_seen_is_written_out():
+    assert visible(EVIL) == SHOWN
+    assert visible("naïve 層 0.5 µ") == "naïve 層 0.5 µ"
+    assert visible("a\nb\tc") == r"a\nb\tc"
+    assert visible_lines("a\n\tb") == "a\n\\tb"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Looked])
+def test_tables_and_lines_show_names_as_they_are(stream, monkeypatch):
+    out = stream()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    with escaped_output():
+        console = Terminal()
+        console.print(rows_table(EVIL, [{EVIL: EVIL}]))
+        console.print(facts_table(EVIL, {EVIL: EVIL}))
+        console.print(EVIL)
+        print(EVIL)
+    text = out.getvalue()
+    for style in ("\x1b[1m", "\x1b[0m", "\x1b[3m", "\x1b[1;3m"):  # rich's own
+        text = text.replace(style, "")
+    assert is_harmless(text)
+    flat = "".join(text.split())
+    assert flat.count("".join(SHOWN.split())) >= 4
+    assert sys.stdout is out
+
+
+def test_a_styled_table_keeps_its_styles_on_a_terminal(monkeypatch):
+    out = Looked()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with escaped_output():
+        Terminal().print(facts_table("t", {"a": 1}))
+    assert "\x1b[1m" in out.getvalue()
+
+
+@pytest.mark.parametrize("command", [
+    ["query", "{0}", "SELECT layer, error FROM rows"],
+    ["query", "{0}", "SELECT * FROM rows"],
+    ["query", "{0}", "SELECT layer AS \"" + EVIL + "\" FROM rows"],
+    ["query", "{0}", "SELECT " + EVIL],
+    ["query", "{0}", "SELECT layer FROM rows", "--json"],
+    ["compare", "{0}", "{1}"],
+    ["query", EVIL, "SELECT 1"],
+    ["plan", *LAYER, "--arch", EVIL],
+    ["sweep", "--models", EVIL, "--out", "{0}"],
+    ["sweep", "--filter", EVIL, "--out", "{0}"],
+    ["certify", *LAYER, "--lock", EVIL + "/x"],
+    ["plan", *LAYER, EVIL],
+    ["plan", *LAYER, "--" + EVIL],
+    [EVIL],
+])  # fmt: skip
+def test_no_command_passes_an_order_to_the_terminal(tmp_path, command, capsys):
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder, error in zip(folders, (EVIL, "none"), strict=True):
+        with ResultStore(folder) as store:
+            store.append([row(error=error)])
+    words = [word.format(*folders) if "{" in word else word for word in command]
+    with contextlib.suppress(SystemExit):
+        cli.main(words)
+    shown = capsys.readouterr()
+    assert is_harmless(shown.out)
+    assert is_harmless(shown.err)
+    assert shown.out + shown.err
+
+
+def test_only_one_file_makes_consoles():
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "terminal.py":
+            assert "Console(" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("command", [
+    ["run", *LAYER],
+    ["plan", *LAYER],
+    ["plan", *LAYER, "--json"],
+    ["explain", *LAYER],
+    ["--help"],
+    ["run", "--help"],
+])  # fmt: skip
+def test_a_reader_that_has_enough_is_no_failure(command):
+    program = "import sys; from jaxdw.cli import command; sys.exit(command())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate()
+    assert err == b""
+    # argparse itself says nothing of a reader of its help that is gone
+    assert process.returncode == (0 if "--help" in command else cli.BROKEN_PIPE)
+
+
+def test_a_name_that_the_terminal_cannot_write_is_escaped():
+    program = "import sys; from jaxdw.cli import command; sys.exit(command())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "query", b"\xff\xe5\xb1\xa4.csv", "SELECT 1"],
+        capture_output=True,
+        env={
+            "PYTHONIOENCODING": "ascii",
+            "PATH": "",
+            "PYTHONPATH": str(PACKAGE.parent),
+        },
+    )
+    assert done.returncode == 2
+    assert rb"\udcff\u5c64.csv" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+CHIP = [*LAYER, "--arch", "{tmp}/c.toml"]
+REPLACED = {
+    "rows": ["sweep", "--models", "xception", "--report", "{out}/rows.jsonl"],
+    "table": ["sweep", "--models", "xception", "--report", "{out}/rows.csv"],
+    "parquet": ["sweep", "--models", "xception", "--report", "{out}/rows.parquet"],
+    "a link": ["sweep", "--models", "xception", "--report", "{tmp}/link"],
+    "a second name": ["sweep", "--models", "xception", "--report", "{tmp}/hard"],
+    "the space": ["sweep", "--space", "{tmp}/s.toml", "--report", "{tmp}/s.toml"],
+    "the model": ["sweep", "--models", "{tmp}/m.onnx", "--report", "{tmp}/m.onnx"],
+    "the chip": [
+        "sweep", "--models", "xception", "--arches", "{tmp}/c.toml",
+        "--report", "{tmp}/c.toml",
+    ],
+    "a chip's page": ["explain", *CHIP, "--html", "{tmp}/c.toml"],
+    "a chip's lock": ["certify", *CHIP, "--lock", "{tmp}/c.toml"],
+    "its lock": ["certify", *LAYER, "--check", "{tmp}/lock", "--lock", "{tmp}/lock"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", REPLACED.values(), ids=REPLACED)
+def test_no_command_writes_over_what_it_reads_or_keeps(tmp_path, command, capsys):
+    out = tmp_path / "out"
+    with ResultStore(out) as store:
+        store.append([row()])
+        store.export()
+    (tmp_path / "link").symlink_to(out / "rows.jsonl")
+    (tmp_path / "hard").hardlink_to(out / "rows.jsonl")
+    (tmp_path / "s.toml").write_text('models = ["xception"]\n')
+    (tmp_path / "c.toml").write_text('base = "blackhole"\nname = "c"\n')
+    (tmp_path / "m.onnx").write_text("m")
+    (tmp_path / "lock").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words = [word.format(out=out, tmp=tmp_path) for word in command]
+    if words[0] == "sweep":
+        words += ["--out", str(out), "--plan-only"]
+    assert cli.main(words) == 2
+    assert "which it would replace" in capsys.readouterr().err
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_another_file_may_be_written(tmp_path):
+    (tmp_path / "kept").touch()
+    refuse_to_replace("--report", tmp_path / "page", {"it": tmp_path / "kept"})
+    refuse_to_replace("--report", "blackhole.html", {"the chip": "blackhole"})
