@@ -14,11 +14,11 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("plan",),
     ("maps",),
     ("numerics", "models"),
-    ("layouts", "judge", "machine", "schedule", "trace"),
+    ("layouts", "judge", "machine", "schedule", "trace", "inputs"),
     ("launch",),
     ("faults", "sweep"),
-    ("report",),
-    ("cli",),
+    ("report", "exports"),
+    ("cli", "testing"),
 ]
 # within a floor, what one room may take of another
 BESIDE = {("numerics", "maps"), ("layouts", "trace")}
