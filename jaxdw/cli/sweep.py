@@ -40,7 +40,11 @@ def add(commands) -> None:
     axes.add_argument(
         "--input", dest="inputs", type=named_sizes, action="append",
         metavar="NAME=1x3x8x8",
-        help="shape of an ONNX file's input; may be repeated",
+        help="shape of an ONNX file's input, or of a function's; may be repeated",
+    )  # fmt: skip
+    axes.add_argument(
+        "--jax", metavar="MODULE:FUNCTION", action="append",
+        help="a JAX function as a model, shapes of its arguments by --input",
     )  # fmt: skip
     for axis in AXES:
         axes.add_argument(axis.option, type=_words, help=axis.choices)
@@ -70,6 +74,8 @@ def _space(args: argparse.Namespace) -> "Space":
         for field in dataclasses.fields(Space)
         if getattr(args, field.name) is not None
     }
+    if args.jax is not None:
+        given["models"] = (*given.get("models", ()), *args.jax)
     if "inputs" in given:
         given["inputs"] = tuple(given["inputs"])
     return dataclasses.replace(space, **given | read_axes(given))

@@ -6,6 +6,7 @@ Source: tt-metal conv2d_nanobind.cpp, Conv2dConfig (2026); tt-mlir TTNNOpsEnums.
 (2026).
 """
 
+import re
 from typing import Any
 
 from jaxdw.errors import ConfigError
@@ -29,6 +30,12 @@ LAYOUTS = {
 FIDELITIES = {name: (name,) for name in ("LoFi", "HiFi2", "HiFi3", "HiFi4")}
 ACTIVATIONS = {name: (name.upper(),) for name in ("relu", "relu6", "silu", "gelu")}
 ACTIVATIONS["gelu_approx"] = ("GELU_APPROX",)
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def is_function_name(name: str) -> bool:
+    """Whether a text has the form `module:function`."""
+    return _FUNCTION.fullmatch(name) is not None
 
 
 def _bare(word: str) -> str:
