@@ -10,6 +10,7 @@ from jaxdw.cli import (
     diff,
     explain,
     faults,
+    paste,
     plan,
     results,
     run,
@@ -60,8 +61,9 @@ def command() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    args = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
     try:
+        args = make_parser().parse_args(paste.expanded(words))
         return args.command(args)
     except (ConfigError, UnsupportedError) as error:
         print(f"jaxdw: {error}", file=sys.stderr)

@@ -76,6 +76,15 @@ def add_layer_options(
 ) -> None:
     """Adds what describes one layer, its sharding, its chip and its arithmetic."""
     conv = parser.add_argument_group("convolution")
+    conv.add_argument(
+        "--from", metavar="TEXT|FILE|-", dest="source",
+        help="take the layer from a paste: pytest node id or parametrize row of "
+        "tt-metal, ttnn.conv2d(...) call, TTIR or TTNN text, graph capture; options "
+        "given beside it win",
+    )  # fmt: skip
+    conv.add_argument(
+        "--pick", metavar="N", help="with --from, the layer of several to take"
+    )
     conv.add_argument("--channels", type=int, required=required)
     conv.add_argument(
         "--size", type=_pair, required=required, help="HxW, or one number"

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from jaxdw.cli import paste
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -51,9 +52,19 @@ def add(commands) -> None:
         "--args", action="store_true",
         help="compile-time and runtime arguments of every core's kernels",
     )  # fmt: skip
+    views.add_argument(
+        "--ttnn", action="store_true",
+        help="the call of ttnn, the row of tt-metal's conv tests and the vector of its "
+        "sweep that ask for it",
+    )  # fmt: skip
     parser.add_argument(
         "--pcc", action="store_true",
         help=f"with --program {ALL}, the programs side by side: emulate each, too",
+    )  # fmt: skip
+    parser.add_argument(
+        paste.MESSAGE, action="append", metavar="TEXT",
+        help="the library's refusal of circular buffers, beside what each program "
+        "would say; --from takes it out of a log",
     )  # fmt: skip
     parser.add_argument(
         "--fail-on", choices=[name.replace(" ", "-") for name in SEVERITIES],
@@ -69,14 +80,21 @@ def _plan(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"`--pcc` must come with --program {ALL}; use `jaxdw run` for one program"
         )
+    for message in args.l1_message or ():
+        lines = paste.message_lines(message, configs(args), args.arch)
+        print(*lines, sep="\n", file=sys.stderr if args.json else None)
     plans = _plans(args)
     plan = plans[0]
-    if not args.json:
+    if not args.json and not args.ttnn:
         announce(plan)
     if args.table:
         _print_table(plans)
     elif args.json:
         _print_json(plans)
+    elif args.ttnn:
+        from jaxdw.exports.ttnn import ttnn_text
+
+        print(ttnn_text(plan))
     elif args.args:
         _print_args(plan, base_address(args, plan.arch.dram_align_bytes))
     else:
@@ -102,7 +120,12 @@ def _compare(args: argparse.Namespace) -> int:
     from jaxdw.report.facts import BOUNDS_MISLEAD
     from jaxdw.report.programs import by_program, program_columns, side_by_side
 
-    for option, given in (("--args", args.args), ("--fail-on", args.fail_on)):
+    for option, given in (
+        ("--args", args.args),
+        ("--ttnn", args.ttnn),
+        ("--l1-message", args.l1_message),
+        ("--fail-on", args.fail_on),
+    ):
         if given:
             raise ConfigError(
                 f"`{option}` must come with one program, not --program {ALL}; try "
