@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from jaxdw.cli import paste
+from jaxdw.cli import exports, paste
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -70,10 +70,14 @@ def add(commands) -> None:
         "--fail-on", choices=[name.replace(" ", "-") for name in SEVERITIES],
         help="exit with 1 on a finding this bad or worse that is not assumed",
     )  # fmt: skip
+    exports.add_visualizer(parser)
     parser.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> int:
+    if args.visualizer is not None:  # before a layer that does not fit is refused
+        shown = exports.planned_for_report(args)
+        exports.write_visualizer(args, shown, "jaxdw plan")
     if args.program == ALL:
         return _compare(args)
     if args.pcc:

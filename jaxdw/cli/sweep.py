@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxdw.cli import exports
 from jaxdw.cli.options import named_sizes, refuse_pallas, seed
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
@@ -59,6 +60,7 @@ def add(commands) -> None:
         metavar="FILE",
         help="write a page, one HTML file that opens offline",
     )
+    exports.add_visualizer(parser)
     parser.add_argument(
         "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
     )
@@ -128,6 +130,8 @@ def _sweep(args: argparse.Namespace) -> int:
     _summarise(rows)
     if args.report is not None:
         _write_page(args.report, rows)
+    if args.visualizer is not None:
+        exports.write_visualizer(args, exports.labelled(points), str(args.out))
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
 
 
