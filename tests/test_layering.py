@@ -21,7 +21,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("cli", "testing"),
 ]
 # within a floor, what one room may take of another
-BESIDE = {("numerics", "maps"), ("layouts", "trace")}
+BESIDE = {("numerics", "maps"), ("layouts", "trace"), ("exports", "report")}
 
 
 def room(path: Path) -> str:

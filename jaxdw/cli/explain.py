@@ -91,6 +91,10 @@ def add(commands) -> None:
         "--html", type=file_to_write, metavar="FILE",
         help="also write a page that draws all of it: offline, no script",
     )  # fmt: skip
+    views.add_argument(
+        "--csv", metavar="FOLDER",
+        help="also write tiles.csv, cores.csv, l1.csv, and a file for each answer",
+    )  # fmt: skip
     parser.set_defaults(command=_explain)
 
 
@@ -105,6 +109,8 @@ def _explain(args: argparse.Namespace) -> int:
     answers = _answers(args, plan, base)
     if args.html is not None:
         _write_page(args, plan, base, answers)
+    if args.csv is not None:
+        _write_csv(args.csv, plan, base, answers)
     if args.json:
         from jaxdw.report.facts import plan_facts
 
@@ -295,6 +301,19 @@ def _write_page(
     )
     with whole_file(args.html) as draft:
         draft.write_text(drawn, "utf-8")
+
+
+def _write_csv(folder: str, plan: "Plan", base: int, answers: list[Answer]) -> None:
+    from jaxdw.exports.csv_files import plan_tables, write_csv
+
+    tables = plan_tables(plan, base)
+    for answer in answers:
+        if answer.name == "overview":
+            continue
+        for title, content in answer.tables:
+            rows = [content] if isinstance(content, dict) else content
+            tables[f"{answer.name} {title}"] = rows
+    write_csv(tables, folder)
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:

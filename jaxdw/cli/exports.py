@@ -1,6 +1,7 @@
 """Options that write plans for other tools: `--visualizer`, `--npe`."""
 
 import argparse
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,25 @@ def add_visualizer(parser: Any) -> None:
         "--visualizer", metavar="FOLDER",
         help="write a memory report there, for ttnn-visualizer --profiler-path FOLDER",
     )  # fmt: skip
+
+
+def add_npe(parser: Any) -> None:
+    """Adds `--npe` to a parser or a group of one."""
+    from jaxdw.cli.options import file_to_write
+
+    parser.add_argument(
+        "--npe", metavar="FILE.json", type=file_to_write,
+        help="write the transfers over the NoC as a trace for tt-npe, and each phase "
+        "as a workload beside it",
+    )  # fmt: skip
+
+
+def write_npe(args: argparse.Namespace, plan: "Plan") -> None:
+    """Writes what `--npe` asks for, and says which files."""
+    from jaxdw.exports.npe import write_npe
+
+    files = write_npe(plan, args.npe)
+    print(f"jaxdw: --npe: wrote {', '.join(map(str, files))}", file=sys.stderr)
 
 
 def planned_for_report(args: argparse.Namespace) -> "list[tuple[str, Plan]]":
@@ -90,3 +110,37 @@ _TELLING = (
     "fidelity",
     "batch",
 )
+
+
+def check_annotate(target: str, models: Iterable[str]) -> None:
+    """Refuses, before the work, a copy that could not be written.
+
+    Raises:
+      ConfigError: not just one ONNX file among the models, no folder for the copy.
+    """
+    from jaxdw.cli.options import file_to_write
+    from jaxdw.sweep.axes import is_onnx
+
+    files = [model for model in models if is_onnx(model)]
+    if len(files) != 1:
+        raise ConfigError(
+            f"`--annotate` (={target!r}) must come with one .onnx file in --models, "
+            f"not {len(files)}; name it"
+        )
+    try:
+        file_to_write(target)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"`--annotate`: {error}") from None
+
+
+def annotate(
+    target: str, models: Iterable[str], rows: "Iterable[dict[str, Any]]"
+) -> None:
+    """Writes the annotated copy, and says what stands in it."""
+    from jaxdw.exports.onnx_notes import annotate as write
+    from jaxdw.sweep.axes import is_onnx
+
+    (source,) = (model for model in models if is_onnx(model))
+    count, absent = write(source, target, rows)
+    said = f"; not in the main graph: {', '.join(absent)}" if absent else ""
+    print(f"jaxdw: --annotate: {count} nodes in {target}{said}", file=sys.stderr)

@@ -71,6 +71,7 @@ def add(commands) -> None:
         help="exit with 1 on a finding this bad or worse that is not assumed",
     )  # fmt: skip
     exports.add_visualizer(parser)
+    exports.add_npe(parser)
     parser.set_defaults(command=_plan)
 
 
@@ -89,6 +90,8 @@ def _plan(args: argparse.Namespace) -> int:
         print(*lines, sep="\n", file=sys.stderr if args.json else None)
     plans = _plans(args)
     plan = plans[0]
+    if args.npe is not None:
+        exports.write_npe(args, plan)
     if not args.json and not args.ttnn:
         announce(plan)
     if args.table:
@@ -128,6 +131,7 @@ def _compare(args: argparse.Namespace) -> int:
         ("--args", args.args),
         ("--ttnn", args.ttnn),
         ("--l1-message", args.l1_message),
+        ("--npe", args.npe),
         ("--fail-on", args.fail_on),
     ):
         if given:

@@ -62,6 +62,11 @@ def add(commands) -> None:
     )
     exports.add_visualizer(parser)
     parser.add_argument(
+        "--annotate", metavar="OUT.onnx",
+        help="a copy of the one .onnx file of --models with the plans in its nodes, "
+        "for Netron",
+    )  # fmt: skip
+    parser.add_argument(
         "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
     )
     parser.set_defaults(command=_sweep)
@@ -103,6 +108,8 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.report is not None:
         _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
     points = space.points()
+    if args.annotate is not None:
+        exports.check_annotate(args.annotate, space.models)
     console = Console(stderr=True)
     done = Counter()
     with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
@@ -130,6 +137,8 @@ def _sweep(args: argparse.Namespace) -> int:
     _summarise(rows)
     if args.report is not None:
         _write_page(args.report, rows)
+    if args.annotate is not None:
+        exports.annotate(args.annotate, space.models, rows)
     if args.visualizer is not None:
         exports.write_visualizer(args, exports.labelled(points), str(args.out))
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
