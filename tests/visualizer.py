@@ -1,5 +1,6 @@
 """The real ttnn-visualizer, in an environment of its own, served on loopback."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -49,6 +50,14 @@ def _python() -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     venv = Path(named) if named else home / "jaxdw-tests" / WHEEL
     python = venv / "bin" / "python"
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    with venv.with_suffix(".lock").open("w") as lock:  # several workers, one install
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(venv, python, named is not None)
+    return python
+
+
+def _install(venv: Path, python: Path, named: bool) -> None:
     if not (venv / "bin" / "ttnn-visualizer").exists():
         if named:
             pytest.skip(f"no ttnn-visualizer in {venv}")
@@ -60,7 +69,6 @@ def _python() -> Path:
             if done.returncode:
                 shutil.rmtree(venv, ignore_errors=True)
                 pytest.skip(f"{WHEEL} cannot be installed: {done.stderr[-300:]}")
-    return python
 
 
 def serve(report: Path, folder: Path) -> Iterator[Server]:

@@ -44,7 +44,8 @@ def read_cores(value: Any) -> tuple[int, int] | int:
 
 def _ranges(value: Any) -> Ranges:
     if isinstance(value, str):
-        return [tuple(map(int, box.groups())) for box in _CORNERS.finditer(value)]
+        found = (map(int, box.groups()) for box in _CORNERS.finditer(value))
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in found]
     if isinstance(value, tuple):
         return [box for item in value for box in _ranges(item)]
     if not isinstance(value, Call):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 _SAME = ("convert_element_type", "copy", "stop_gradient", "reduce_precision")
@@ -164,9 +165,8 @@ class _Walk:
         if kind == "cond":
             why = "in one of several branches, counted once"
             for branch in params["branches"]:
-                made = self.enter(branch, read[1:], name, times, why)
-                self.leave(made)
-            return [Value(value.shape, convolved=value.convolved) for value in made]
+                self.leave(self.enter(branch, read[1:], name, times, why))
+            return [Value(var.aval.shape, convolved=True) for var in equation.outvars]
         inner = list(_jaxprs(params))
         if not inner:
             return None
@@ -209,6 +209,6 @@ def _jaxprs(params: dict[str, Any]) -> Iterator[Any]:
 
 def _constant(value: Any, shape: tuple[int, ...]) -> Value:
     dtype = getattr(value, "dtype", None)
-    is_key = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
+    is_key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.extended)
     known = not is_key and np.size(value) == 1
     return Value(shape, constant=float(np.asarray(value).item()) if known else None)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.exports.ttnn import ttnn_call
+from jaxdw.layouts.hypotheses import PreparedForm
 from jaxdw.plan.plan import Plan
 
 
@@ -41,8 +42,8 @@ def assert_tiles(
       AssertionError: they are not; the message says what they are instead.
       ConfigError: arrays of no fitting shape, no such core.
     """
-    kind = "tiles" if core is None else "l1"
-    _assert_identified("assert_tiles", plan, tiles, weights, kind, core)
+    form: PreparedForm = "tiles" if core is None else "l1"
+    _assert_identified("assert_tiles", plan, tiles, weights, form, core)
 
 
 def assert_output(
@@ -76,6 +77,8 @@ def assert_output(
             f"`output` (={got.shape}) must have the shape {plan.output_shape}, "
             "[N, out height, out width, C]"
         )
+    x, w = np.asarray(x), np.asarray(w)
+    bias = None if bias is None else np.asarray(bias)
     want = run(plan, make_maps(plan), x, w, bias).output
     want = np.asarray(want).astype(np.float32)
     alike = (got == want) | (np.isnan(got) & np.isnan(want))
@@ -117,7 +120,7 @@ def _assert_identified(
     plan: Plan,
     data: ArrayLike,
     weights: ArrayLike,
-    kind: str,
+    kind: PreparedForm,
     core: int | None,
 ) -> None:
     from jaxdw.layouts.identify import identify

@@ -38,12 +38,14 @@ def make_jaxdw_plan(request: pytest.FixtureRequest) -> "Callable[..., Plan]":
                 f"`jaxdw_plan` takes no {', '.join(sorted(unknown))}; use fields of "
                 "ConvConfig, ShardConfig, ComputeConfig, or arch, program, must_fit"
             )
-        configs = [
-            kind(**{name: given[name] for name in fields & given.keys()})
-            for kind, fields in zip(kinds, names, strict=True)
-        ]
+        conv, shard, compute = (
+            {name: given[name] for name in fields & given.keys()} for fields in names
+        )
         found = make_plan(
-            *configs, **{name: given[name] for name in own & given.keys()}
+            config.ConvConfig(**conv),
+            config.ShardConfig(**shard),
+            config.ComputeConfig(**compute),
+            **{name: given[name] for name in own & given.keys()},
         )
         request.node.add_report_section("call", "jaxdw plan", ttnn_call(found))
         return found
