@@ -155,6 +155,15 @@ def test_a_bias_is_one_number_of_each_channel_that_no_convolution_made():
     assert biased((16, 1, 1), lambda y, b: jax.nn.relu(y * b + b))
 
 
+def test_what_another_convolution_gives_is_no_bias():
+    def gated(x, w):
+        gate = depthwise(x, w).mean((1, 2), keepdims=True)
+        return depthwise(x, w, (2, 2)) + gate
+
+    first, second = jd.depthwise_layers(gated, of(1, 8, 8, 16), of(3, 3, 1, 16))
+    assert (first.conv.bias, second.conv.bias) == (False, False)
+
+
 def test_loops_are_counted_and_names_are_those_of_scopes():
     def function(x, ws):
         def turn(x, w):
