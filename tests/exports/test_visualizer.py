@@ -118,6 +118,24 @@ def test_memory_of_a_conv_is_that_of_the_plan(tmp_path, program, scheme):
     assert sum(own) <= plan.l1.region_end - plan.l1.base
 
 
+def test_types_and_layouts_have_the_librarys_numbers(report):
+    """Source: ttnn-visualizer 0.108.0, as it names them."""
+    buffers = rows(report, "buffers")
+    assert {row["buffer_type"] for row in buffers} == {0, 1, 3}
+    layouts = {
+        scheme: {
+            row["buffer_layout"]
+            for row in buffers
+            if row["operation_id"] == conv_of(report, f"{scheme} blocks.0.0.depthwise")
+            and row["buffer_type"] == 1
+        }
+        for scheme in SCHEMES
+    }
+    assert layouts == {"height": {2}, "width": {3}, "block": {4}}
+    dram = {row["buffer_layout"] for row in buffers if row["buffer_type"] == 0}
+    assert dram == {0}
+
+
 def test_chunks_lie_on_the_cores_of_the_plan_once_each(report, plans):
     label, plan = plans[2]  # BLOCK
     conv_id = conv_of(report, label)

@@ -155,6 +155,21 @@ def test_a_bias_is_one_number_of_each_channel_that_no_convolution_made():
     assert biased((16, 1, 1), lambda y, b: jax.nn.relu(y * b + b))
 
 
+def test_a_sum_that_leaves_the_result_in_use_is_no_bias():
+    function = lambda x, w, b: (depthwise(x, w) + b, depthwise(x, w))  # noqa: E731
+
+    def kept(x, w, b):
+        y = depthwise(x, w)
+        return y + b, y
+
+    args = (of(1, 8, 8, 16), of(3, 3, 1, 16), of(1, 1, 1, 16))
+    assert not one(kept, *args).bias
+    assert [layer.conv.bias for layer in jd.depthwise_layers(function, *args)] == [
+        True,
+        False,
+    ]
+
+
 def test_what_another_convolution_gives_is_no_bias():
     def gated(x, w):
         gate = depthwise(x, w).mean((1, 2), keepdims=True)
