@@ -118,6 +118,67 @@ def test_memory_of_a_conv_is_that_of_the_plan(tmp_path, program, scheme):
     assert sum(own) <= plan.l1.region_end - plan.l1.base
 
 
+def test_tensors_go_from_halo_through_move_into_conv(report, plans):
+    label, plan = plans[0]
+    last = conv_of(report, label)
+    tensors = {row["tensor_id"]: row for row in rows(report, "tensors")}
+
+    def of(table: str, operation: int) -> list[dict]:
+        found = [row for row in rows(report, table) if row["operation_id"] == operation]
+        index = table.replace("tensors", "index")
+        assert [row[index] for row in found] == list(range(len(found)))
+        return [tensors[row["tensor_id"]] for row in found]
+
+    (given,) = of("input_tensors", last - 2)
+    (gathered,) = of("output_tensors", last - 2)
+    assert of("input_tensors", last - 1) == [gathered]
+    (moved,) = of("output_tensors", last - 1)
+    read, weights, bias = of("input_tensors", last)
+    (output,) = of("output_tensors", last)
+    assert read == moved
+    assert gathered["shape"] == moved["shape"] != given["shape"]
+    assert gathered["address"] != moved["address"] == plan.l1.address_of("source")
+    rows_, columns = plan.weight_matrix_shape
+    assert weights["shape"] == f"Shape([1, 1, {rows_}, {columns}])"
+    assert (weights["address"], weights["buffer_type"]) == (0x1000, 0)
+    assert bias["shape"] == f"Shape([1, 1, 32, {plan.bias_columns}])"
+    n, height, width, channels = plan.output_shape
+    assert output["shape"] == f"Shape([1, 1, {n * height * width}, {channels}])"
+    assert (output["dtype"], output["layout"]) == ("DataType::BFLOAT16", "Layout::TILE")
+    assert output["address"] == plan.l1.address_of("output")
+
+
+def test_a_graph_leads_from_its_inputs_to_what_is_allocated(report, plans):
+    conv_id = conv_of(report, plans[0][0])
+    (graph,) = [
+        json.loads(row["captured_graph"])
+        for row in rows(report, "captured_graph")
+        if row["operation_id"] == conv_id
+    ]
+    assert [node["id"] for node in graph] == list(range(len(graph)))
+    kinds = [node["node_type"] for node in graph]
+    assert (kinds[0], kinds[-1]) == ("capture_start", "capture_end")
+    (start,) = [node for node in graph if node["node_type"] == "function_start"]
+    (end,) = [node for node in graph if node["node_type"] == "function_end"]
+    assert graph[0]["connections"] == [start["id"]]
+    assert start["connections"] == [end["id"]]
+    read = [graph[index] for index in start["input_tensors"]]
+    assert all(node["connections"] == [start["id"]] for node in read)
+    (made,) = [
+        graph[index]
+        for index in end["connections"]
+        if graph[index]["node_type"] == "tensor"
+    ]
+    (buffer,) = [node for node in graph if made["id"] in node["connections"]
+                 and node["node_type"] == "buffer"]  # fmt: skip
+    plan = plans[0][1]
+    held = plan.l1.of("output")
+    assert int(buffer["params"]["address"]) == held.address
+    assert int(buffer["params"]["size"]) == held.num_bytes * plan.num_output_cores
+    for node in graph:
+        assert all(isinstance(value, str) for value in node["params"].values())
+
+
 def test_types_and_layouts_have_the_librarys_numbers(report):
     """Source: ttnn-visualizer 0.108.0, as it names them."""
     buffers = rows(report, "buffers")
