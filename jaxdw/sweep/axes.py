@@ -109,6 +109,7 @@ class Axis(Setting):
       every: what the word `all` stands for; () if it is no word of the axis.
       enters: makes the field's value of the layer's convolution and the axis' value.
       apart: whether a table shows layers that differ in it one by one.
+      usual: cells that a table need not name; () for the default's.
     """
 
     plural: str
@@ -121,6 +122,7 @@ class Axis(Setting):
     every: tuple[Any, ...] = ()
     enters: Callable[[ConvConfig, Any], Any] = lambda conv, value: value
     apart: bool = False
+    usual: tuple[Any, ...] = ()
 
     @property
     def option(self) -> str:
@@ -224,6 +226,7 @@ SETTINGS: tuple[Setting, ...] = (
         words={"own": None},  # 1 of a model by name, that of the input's shape else
         parse=int,
         enters=lambda conv, images: conv.batch if images is None else images,
+        usual=(1,),
         apart=True,
     ),
     Setting(column="channels", kind=int, meaning="real channels", part="conv"),
