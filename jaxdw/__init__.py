@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxdw.errors import ConfigError, UnsupportedError
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
+    from jaxdw.inputs.jax_layers import depthwise_layers
     from jaxdw.judge.compare import Verdict, judge, pcc, ulp_distance
     from jaxdw.judge.reference import reference
     from jaxdw.launch.cache import enable_cache
@@ -61,6 +62,7 @@ _ROOMS = {
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
     "core_sticks": "machine.sticks",
+    "depthwise_layers": "inputs.jax_layers",
     "diagnose": "faults.diagnose",
     "emulate": "launch.emulator",
     "enable_cache": "launch.cache",
@@ -98,7 +100,7 @@ __all__ = [  # noqa: RUF022
     "judge", "Verdict", "enable_cache",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
     "identify", "misread", "laboratory", "diagnose", "Diagnosis",
-    "Space", "run_sweep", "read_rows",
+    "Space", "run_sweep", "read_rows", "depthwise_layers",
 ]  # fmt: skip
 
 

@@ -15,15 +15,15 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("arrays",),
     ("maps",),
     ("numerics", "models"),
-    ("layouts", "judge", "machine", "schedule", "trace"),
+    ("layouts", "judge", "machine", "schedule", "trace", "inputs"),
     ("launch",),
     ("faults", "sweep"),
-    ("report",),
-    ("cli",),
+    ("report", "exports"),
+    ("cli", "testing"),
     ("__main__",),
 ]
 # within a floor, what one room may take of another
-BESIDE = {("numerics", "maps"), ("layouts", "trace")}
+BESIDE = {("numerics", "maps"), ("layouts", "trace"), ("exports", "report")}
 
 
 def room(path: Path) -> str:

@@ -35,6 +35,8 @@ _TABLES = {
         "ordered_writes": _BOOL,
         "worker_x": _INTS,
         "worker_y": _INTS,
+        "physical_x": _INTS,
+        "physical_y": _INTS,
     },
     "clock": {"hz": _POSITIVE},
     "l1": {
@@ -69,8 +71,8 @@ _TABLES = {
 class Arch:
     """What jaxdw knows of one chip; every figure's source stands in the TOML.
 
-    Invariants: `len(bank_noc_xy) == len(bank_offset_bytes) == num_banks`; `worker_x`
-    and `worker_y` cover the grid.
+    Invariants: `len(bank_noc_xy) == len(bank_offset_bytes) == num_banks`; `worker_x`,
+    `worker_y`, `physical_x` and `physical_y` cover the grid.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Arch:
     noc_ordered_writes: bool  # whether a core's writes leave as issued, without a flush
     worker_x: tuple[int, ...]  # NoC column of each logical column, translated
     worker_y: tuple[int, ...]  # NoC row of each logical row, translated
+    physical_x: tuple[int, ...]  # the same on NoC 0, not translated
+    physical_y: tuple[int, ...]
     clock_hz: int
     l1_size_bytes: int  # of one core
     l1_unreserved_base_bytes: int  # circular buffers begin here
@@ -120,6 +124,19 @@ class Arch:
         Raises:
           ConfigError: a core outside the grid.
         """
+        x, y = self._checked(logical)
+        return self.worker_x[x], self.worker_y[y]
+
+    def physical_noc_xy(self, logical: tuple[int, int]) -> tuple[int, int]:
+        """Returns the NoC 0 coordinates of a worker core, before translation.
+
+        Raises:
+          ConfigError: a core outside the grid.
+        """
+        x, y = self._checked(logical)
+        return self.physical_x[x], self.physical_y[y]
+
+    def _checked(self, logical: tuple[int, int]) -> tuple[int, int]:
         x, y = logical
         if not (0 <= x < self.grid[0] and 0 <= y < self.grid[1]):
             raise ConfigError(
@@ -127,7 +144,7 @@ class Arch:
                 f"{self.grid[1]} cores of {self.name}; use x below {self.grid[0]} and "
                 f"y below {self.grid[1]}"
             )
-        return self.worker_x[x], self.worker_y[y]
+        return logical
 
     def noc_address(self, noc_xy: tuple[int, int], local_address: int) -> int:
         """Returns the 64-bit unicast NoC address of a byte behind one endpoint.
@@ -244,6 +261,8 @@ def _parse(tables: dict, place: _Place) -> Arch:
         noc_ordered_writes=noc["ordered_writes"],
         worker_x=tuple(noc["worker_x"]),
         worker_y=tuple(noc["worker_y"]),
+        physical_x=tuple(noc["physical_x"]),
+        physical_y=tuple(noc["physical_y"]),
         clock_hz=tables["clock"]["hz"],
         l1_size_bytes=l1["size_bytes"],
         l1_unreserved_base_bytes=l1["unreserved_base_bytes"],
@@ -331,11 +350,11 @@ def _sizes_problems(tables: dict, place: _Place) -> list[str]:
             f"`bank_noc_xy` (={num_xy} banks) and `bank_offset_bytes` "
             f"(={num_offsets}) of {arch!r} must name the same banks, at least one"
         )
-    for axis in ("x", "y"):
-        covered = len(noc[f"worker_{axis}"])
+    for kind, axis in itertools.product(("worker", "physical"), ("x", "y")):
+        covered = len(noc[f"{kind}_{axis}"])
         if covered < grid[axis]:
             problems.append(
-                f"`worker_{axis}` (={covered} coordinates) of {arch!r} must cover the "
+                f"`{kind}_{axis}` (={covered} coordinates) of {arch!r} must cover the "
                 f"grid (={grid[axis]} along {axis})"
             )
     formats = ("bfloat16", "float32")

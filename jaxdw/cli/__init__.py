@@ -13,6 +13,7 @@ from jaxdw.cli import (
     explain,
     faults,
     listings,
+    paste,
     plan,
     results,
     run,
@@ -108,15 +109,16 @@ def _main(words: Sequence[str]) -> int:
     if words[0] == "help":
         words = [*words[1:], "--help"]
     _refuse_verb(parser, words)
-    args = parser.parse_args(words)
-    for note in notes(args):
-        print(f"note: {note}", file=sys.stderr)
+    options: dict[str, str] = {}
+    given: Sequence[str] = ()
     try:
+        args = parser.parse_args(paste.expanded(words))
+        options, given = _options(verbs(parser)[args.verb]), getattr(args, "given", ())
+        for note in notes(args):
+            print(f"note: {note}", file=sys.stderr)
         return args.command(args)
     except (ConfigError, UnsupportedError) as error:
-        options = _options(verbs(parser)[args.verb])
-        said = spelt(str(error), options, getattr(args, "given", ()))
-        print(f"jaxdw: {said}", file=sys.stderr)
+        print(f"jaxdw: {spelt(str(error), options, given)}", file=sys.stderr)
         return REFUSED
 
 

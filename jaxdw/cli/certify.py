@@ -70,6 +70,8 @@ def _certify(args: argparse.Namespace) -> int:
         if problems or args.models is None:
             print(f"{'FAILS' if problems else 'HOLDS'} {certificate.key}")
             print(*(f"  {problem}" for problem in problems), sep="\n", end="")
+        if problems and failed == 1:
+            print(f"\n{_smallest(plan, args.schedule)}")
         if args.models is None:
             for name, count in certificate.counts.items():
                 print(f"  {count:,} {name.replace('_', ' ')}")
@@ -98,6 +100,28 @@ def _read_lock(path: str) -> None:
         check_lock(path, {})
     except ConfigError as error:
         raise ConfigError(str(error).replace("`path`", "`--check`")) from error
+
+
+def _smallest(plan: "Plan", schedule: bool) -> str:
+    """Returns the smallest layer found that fails as well, as ttnn takes it."""
+    from jaxdw.errors import UnsupportedError
+    from jaxdw.exports.ttnn import ttnn_call
+    from jaxdw.layouts.certificate import certify
+    from jaxdw.plan.shrink import shrunk
+    from jaxdw.schedule.verdict import judge_schedule
+
+    layout_fails = bool(certify(plan).failures)
+
+    def fails(other: "Plan") -> bool:
+        try:
+            if layout_fails:
+                return bool(certify(other).failures)
+            return schedule and bool(judge_schedule(other).problems)
+        except UnsupportedError:
+            return False
+
+    smallest = ttnn_call(shrunk(plan, fails))
+    return f"The smallest layer found that fails as well:\n{smallest}"
 
 
 def _plans(args: argparse.Namespace) -> "list[Plan]":

@@ -49,7 +49,7 @@ def add(commands) -> None:
     take(asked, "--pixel", was="--output")
     take(asked, "--tile", "--bank", "--core", "--address")
     views = parser.add_argument_group("views")
-    take(views, "--json", "--html", "--base-address")
+    take(views, "--json", "--html", "--csv", "--base-address")
     add_layer_options(parser)
     parser.set_defaults(command=_explain)
 
@@ -69,6 +69,8 @@ def _explain(args: argparse.Namespace) -> int:
     answers = _answers(args, plan, base)
     if args.html is not None:
         _write_page(args, plan, base, answers)
+    if args.csv is not None:
+        _write_csv(args.csv, plan, base, answers)
     if args.json:
         from jaxdw.report.facts import plan_facts
 
@@ -252,6 +254,19 @@ def _write_page(
     )
     with whole_file(args.html) as draft:
         draft.write_text(drawn, "utf-8")
+
+
+def _write_csv(folder: str, plan: "Plan", base: int, answers: list[Answer]) -> None:
+    from jaxdw.exports.csv_files import plan_tables, write_csv
+
+    tables = plan_tables(plan, base)
+    for answer in answers:
+        if answer.name == "overview":
+            continue
+        for title, content in answer.tables:
+            rows = [content] if isinstance(content, dict) else content
+            tables[f"{answer.name} {title}"] = rows
+    write_csv(tables, folder)
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:

@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jaxdw.cli import exports, paste
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -42,29 +44,42 @@ def add(commands) -> None:
         "programs side by side.",
     )
     views = parser.add_mutually_exclusive_group()
-    take(views, "--table", "--json", "--args")
-    take(parser, "--pcc", "--fail-on", "--base-address")
+    take(views, "--table", "--json", "--args", "--ttnn")
+    take(parser, "--pcc", "--fail-on", "--base-address", paste.MESSAGE)
+    take(parser, "--visualizer", "--npe")
     add_layer_options(parser)
     parser.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> int:
-    if not args.args:
-        refuse_void(args, ("--base-address",), "--args")
+    if not args.args and args.visualizer is None:
+        refuse_void(args, ("--base-address",), "--args or --visualizer")
+    if args.visualizer is not None:  # before a layer that does not fit is refused
+        shown = exports.planned_for_report(args)
+        exports.write_visualizer(args, shown, "jaxdw plan")
     if args.program == ALL:
         return _compare(args)
     if args.pcc:
         raise ConfigError(
             f"`--pcc` must come with --program {ALL}; use `jaxdw run` for one program"
         )
+    for message in args.l1_message or ():
+        lines = paste.message_lines(message, configs(args), args.arch)
+        print(*lines, sep="\n", file=sys.stderr if args.json else None)
     plans = _plans(args)
     plan = plans[0]
-    if not args.json:
+    if args.npe is not None:
+        exports.write_npe(args, plan)
+    if not args.json and not args.ttnn:
         announce(plan)
     if args.table:
         _print_table(plans)
     elif args.json:
         _print_json(plans)
+    elif args.ttnn:
+        from jaxdw.exports.ttnn import ttnn_text
+
+        print(ttnn_text(plan))
     elif args.args:
         _print_args(plan, base_address(args, plan.arch.dram_align_bytes))
     else:
@@ -90,7 +105,13 @@ def _compare(args: argparse.Namespace) -> int:
     from jaxdw.report.facts import BOUNDS_MISLEAD
     from jaxdw.report.programs import by_program, program_columns, side_by_side
 
-    for option, given in (("--args", args.args), ("--fail-on", args.fail_on)):
+    for option, given in (
+        ("--args", args.args),
+        ("--ttnn", args.ttnn),
+        ("--l1-message", args.l1_message),
+        ("--npe", args.npe),
+        ("--fail-on", args.fail_on),
+    ):
         if given:
             raise ConfigError(
                 f"`{option}` must come with one program, not --program {ALL}; try "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdw.cli import exports
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
@@ -53,12 +54,12 @@ def add(commands) -> None:
         OPTIONS["--html"], parse=str
     )  # the sweep makes its folder
     take(parser, page, was="--report")
-    take(parser, "--json")
+    take(parser, "--json", "--visualizer", "--annotate")
     axes = parser.add_argument_group(
         "space, each a list joined by commas",
         "a TOML file has the same names, in the plural",
     )
-    take(axes, "--space", "--input", *AXIS_OPTIONS)
+    take(axes, "--space", "--input", "--jax", *AXIS_OPTIONS)
     take(axes, "--filter", "--sample", "--seed")
     parser.set_defaults(command=_sweep)
 
@@ -73,6 +74,8 @@ def _space(args: argparse.Namespace) -> "Space":
         for field in dataclasses.fields(Space)
         if asked[field.name] is not None
     }
+    if args.jax:
+        given["models"] = (*given.get("models", ()), *args.jax)
     return dataclasses.replace(space, **given | read_axes(given))
 
 
@@ -102,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
     if not args.plan_only:
         refuse_pallas("sweep")
         check_platform()
-    if args.models is None and args.space is None:
+    if args.models is None and args.space is None and not args.jax:
         raise ConfigError(
             f"`--models` must be given, or a --space; try --models {zoo.MODELS[1]}, or "
             f"all for {len(zoo.MODELS)} networks"
@@ -113,9 +116,13 @@ def _run(args: argparse.Namespace) -> int:
         with needing("html", "matplotlib", "jinja2"):  # before the work, not after it
             importlib.import_module("matplotlib")
             importlib.import_module("jinja2")
-    if args.input and not any(is_onnx(model) for model in space.models):
-        raise ConfigError("`--input` must come with an .onnx file in --models; add it")
+    if args.input and not (args.jax or any(map(is_onnx, space.models))):
+        raise ConfigError(
+            "`--input` must come with an .onnx file in --models, or --jax; add it"
+        )
     points = space.points()
+    if args.annotate is not None:
+        exports.check_annotate(args.annotate, space.models)
     console = make_console(stderr=True)
     console.print(
         f"{len(points)} points: {_extent(points)}", markup=False, soft_wrap=True
@@ -155,6 +162,10 @@ def _run(args: argparse.Namespace) -> int:
         _summarise(rows)
         if args.html is not None:
             print(f"page: {args.html}")
+    if args.annotate is not None:
+        exports.annotate(args.annotate, space.models, rows)
+    if args.visualizer is not None:
+        exports.write_visualizer(args, exports.labelled(points), str(args.out))
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
 
 

@@ -76,6 +76,13 @@ _BASE = (
     f"the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip"
 )
 CONVOLUTION = (
+    Option(
+        "--from", "TEXT|FILE|-", str,
+        "take the layer from a paste: pytest node id or parametrize row of tt-metal, "
+        "ttnn.conv2d(...) call, TTIR or TTNN text, graph capture; options given beside "
+        "it win", None, "no-paste",
+    ),
+    Option("--pick", "N", str, "with --from, the layer of several to take", None, "1"),
     Option("--channels", "N", v.whole(0), "in and out", None, "96"),
     Option("--size", "HxW", v.pair, "of the input, or one number", None, "7x9"),
     Option("--batch", "N", v.whole(0), "images", "1", "2"),
@@ -233,6 +240,42 @@ OWN = (
         "belongs; base+2048 counts from the weights' address", None, "base+2048",
     ),
     _switch("--allow-files", "a query may read and write files: if you wrote it"),
+    # what goes out to other tools, and comes in
+    _switch(
+        "--ttnn",
+        "the call of ttnn, the row of tt-metal's conv tests and the vector of its "
+        "sweep that ask for it",
+    ),
+    Option(
+        "--l1-message", "TEXT", str,
+        "the library's refusal of circular buffers, beside what each program would "
+        "say; --from takes it out of a log", None, "no-message", repeat=True,
+    ),
+    Option(
+        "--visualizer", "FOLDER", str,
+        "write a memory report, for ttnn-visualizer --profiler-path FOLDER", None,
+        "report",
+    ),
+    Option(
+        "--npe", "FILE.json", v.file_to_write,
+        "write the transfers over the NoC as a trace for tt-npe, and each phase as a "
+        "workload beside it", None, "npe.json",
+    ),
+    Option(
+        "--csv", "FOLDER", str,
+        "also write tiles.csv, cores.csv, l1.csv, and a file for each answer", None,
+        "tables",
+    ),
+    Option(
+        "--jax", "MODULE:FUNCTION", str,
+        "a JAX function as a model, shapes of its arguments by --input; may be "
+        "repeated", None, "no_module:function", repeat=True,
+    ),
+    Option(
+        "--annotate", "OUT.onnx", v.file_to_write,
+        "a copy of the one .onnx file of --models with the plans in its nodes, for "
+        "Netron", None, "annotated.onnx",
+    ),
     # certify, diff, diagnose
     Option("--lock", "FILE", v.file_to_write, "write the maps' digests"),
     Option("--check", "FILE", v.file_to_read, "compare with a lockfile"),

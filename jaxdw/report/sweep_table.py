@@ -87,7 +87,7 @@ def layer_label(row: Row) -> str:
     apart = [
         f"{axis.column} {row[axis.column]}"
         for axis in _OWN_ROWS
-        if row[axis.column] not in axis.default
+        if row[axis.column] not in (axis.usual or axis.default)
     ]
     return " ".join((visible(row["layer"]), *apart))
 

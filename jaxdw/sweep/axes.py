@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from jaxdw.arch import arch
 from jaxdw.errors import ConfigError, refuse
+from jaxdw.inputs.names import is_function_name
 from jaxdw.models import zoo
 from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
 from jaxdw.plan.program import TTNN, ProgramName
@@ -109,6 +110,7 @@ class Axis(Setting):
       every: what the word `all` stands for; () if it is no word of the axis.
       enters: makes the field's value of the layer's convolution and the axis' value.
       apart: whether a table shows layers that differ in it one by one.
+      usual: cells that a table need not name; () for the default's.
     """
 
     plural: str
@@ -121,6 +123,7 @@ class Axis(Setting):
     every: tuple[Any, ...] = ()
     enters: Callable[[ConvConfig, Any], Any] = lambda conv, value: value
     apart: bool = False
+    usual: tuple[Any, ...] = ()
 
     @property
     def option(self) -> str:
@@ -192,14 +195,16 @@ SETTINGS: tuple[Setting, ...] = (
     Axis(
         column="model",
         kind=str,
-        meaning="name in the zoo, or path of an ONNX file",
+        meaning="name in the zoo, path of an ONNX file, or module:function of JAX",
         part="point",
         decides=False,
         plural="models",
         default=zoo.MODELS,
         legal=zoo.MODELS,
-        accepts=lambda value: isinstance(value, str) and is_onnx(value),
-        rule="an .onnx file",
+        accepts=lambda value: (
+            isinstance(value, str) and (is_onnx(value) or is_function_name(value))
+        ),
+        rule="an .onnx file, module:function",
         every=zoo.MODELS,
     ),
     Setting(
@@ -222,10 +227,14 @@ SETTINGS: tuple[Setting, ...] = (
         meaning="images",
         part="conv",
         plural="batches",
-        default=(1,),
+        default=(None,),
+        legal=(None,),
         accepts=lambda value: type(value) is int and value >= 1,
         rule="an integer >= 1",
+        words={"own": None},  # 1 of a model by name, that of the input's shape else
         parse=int,
+        enters=lambda conv, images: conv.batch if images is None else images,
+        usual=(1,),
         apart=True,
     ),
     Setting(column="channels", kind=int, meaning="real channels", part="conv"),

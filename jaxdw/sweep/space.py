@@ -7,13 +7,15 @@ import math
 import random
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
+from jaxdw.inputs.names import is_function_name
 from jaxdw.models import zoo
+from jaxdw.models.zoo import Layer
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.sweep.axes import AXES, is_onnx
 from jaxdw.sweep.filters import point_filter
@@ -32,9 +34,9 @@ class Space:
     """The product of its axes, less what the filter drops, sampled.
 
     Attributes:
-      models: names of `jaxdw.models.zoo`, and paths of ONNX files (`.onnx`), whose
-        layers run with their own weights.
-      inputs: shapes for the inputs of ONNX files, (name, sizes).
+      models: names of `jaxdw.models.zoo`, paths of ONNX files (`.onnx`), whose layers
+        run with their own weights, and JAX functions, `module:function`.
+      inputs: shapes for the inputs of ONNX files or of functions, (name, sizes).
       schemes to batches: the values of each axis, as `jaxdw.sweep.axes` lists them.
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
@@ -55,7 +57,7 @@ class Space:
     arithmetics: tuple[str, ...] = _AXES["arithmetics"].default
     fp32_dest_accs: tuple[bool, ...] = _AXES["fp32_dest_accs"].default
     activations: tuple[bool, ...] = _AXES["activations"].default
-    batches: tuple[int, ...] = _AXES["batches"].default
+    batches: tuple[int | None, ...] = _AXES["batches"].default
     filter: str | None = None
     sample: int | None = None
     seed: int = 0
@@ -91,7 +93,27 @@ class Space:
             space without points or with more than `MAX_POINTS`.
         """
         refuse(self.problems())
-        layers = tuple(self._layers())
+        return self._points(tuple(self._layers()))
+
+    def points_of(
+        self, layers: Iterable[Layer], model: str = "layers"
+    ) -> tuple[Point, ...]:
+        """Returns the points of one's own layers in place of those of `models`.
+
+        Args:
+          layers: those of `jaxdw.depthwise_layers`, for one.
+          model: what rows call the model.
+
+        Raises:
+          ConfigError: as `points`.
+        """
+        refuse(self.problems())
+        found = (
+            (layer.name, getattr(layer, "times", 1), layer.conv) for layer in layers
+        )
+        return self._points(tuple(self._of_model(model, found)))
+
+    def _points(self, layers: tuple[Point, ...]) -> tuple[Point, ...]:
         swept = tuple(getattr(self, axis.plural) for axis in AXES[1:])
         of_layer = math.prod(map(len, swept))
         size = len(layers) * of_layer
@@ -129,17 +151,22 @@ class Space:
     def _layers(self) -> Iterator[Point]:
         """Yields the point of each layer before its axes are entered."""
         for model in self.models:
-            for name, times, conv in _layers(model, self.inputs):
-                yield Point(
-                    model=model,
-                    layer=name,
-                    times=times,
-                    conv=conv,
-                    shard=ShardConfig(),
-                    compute=ComputeConfig(),
-                    arch="",
-                    inputs=self.inputs if is_onnx(model) else (),
-                )
+            yield from self._of_model(model, _layers(model, self.inputs))
+
+    def _of_model(
+        self, model: str, layers: Iterable[tuple[str, int, ConvConfig]]
+    ) -> Iterator[Point]:
+        for name, times, conv in layers:
+            yield Point(
+                model=model,
+                layer=name,
+                times=times,
+                conv=conv,
+                shard=ShardConfig(),
+                compute=ComputeConfig(),
+                arch="",
+                inputs=self.inputs if is_onnx(model) else (),
+            )
 
 
 def _at(axes: Sequence[Sequence[Any]], place: int) -> list[Any]:
@@ -182,6 +209,12 @@ def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]
     if is_onnx(model):
         for layer in onnx_layers(model, inputs):
             yield layer.name, 1, layer.conv
+        return
+    if is_function_name(model):
+        from jaxdw.inputs.named_function import layers_of_function
+
+        for layer in layers_of_function(model, dict(inputs)):
+            yield layer.name, layer.times, layer.conv
         return
     names = {}
     for layer in zoo.layers(model):

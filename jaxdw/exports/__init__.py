@@ -1,0 +1,1 @@
+"""Plans as other tools read them: calls of ttnn, memory reports, NoC traces, CSV."""

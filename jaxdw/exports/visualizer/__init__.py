@@ -1,0 +1,1 @@
+"""Plans as a memory report that ttnn-visualizer loads."""
