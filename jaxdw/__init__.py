@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxdw.errors import ConfigError, UnsupportedError
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.judge.compare import pcc, ulp_distance
+    from jaxdw.judge.compare import gain, pcc, snr_db, ulp_distance
     from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.launch.resident import LoadedLaunch, load
@@ -59,6 +59,7 @@ _ROOMS = {
     "diagnose": "faults.diagnose",
     "emulate": "launch.emulator",
     "explain_weight": "trace.weight",
+    "gain": "judge.compare",
     "identify": "layouts.identify",
     "judge_schedule": "schedule.verdict",
     "laboratory": "faults.laboratory",
@@ -75,6 +76,7 @@ _ROOMS = {
     "reference": "judge.reference",
     "run": "launch.emulator",
     "run_sweep": "sweep.runner",
+    "snr_db": "judge.compare",
     "tilize": "maps.tiles",
     "ulp_distance": "judge.compare",
     "unpack": "numerics.formats",
@@ -87,7 +89,7 @@ __all__ = [  # noqa: RUF022
     "Plan", "make_plan", "rank_plans", "Finding",
     "Maps", "make_maps", "Emulation", "run", "emulate", "load", "LoadedLaunch",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
-    "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
+    "BankTable", "bank_table", "pcc", "gain", "snr_db", "ulp_distance", "reference",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
     "identify", "misread", "laboratory", "diagnose", "Diagnosis",
     "Space", "run_sweep", "read_rows",

@@ -1,6 +1,7 @@
-"""PCC, ULP, and the verdict over one output."""
+"""PCC, ULP, gain, SNR, and the verdict over one output."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import ml_dtypes
@@ -108,6 +109,69 @@ _ULP_TYPES = {
 }
 
 
+def gain(golden: ArrayLike, calculated: ArrayLike) -> float | None:
+    """Returns by how much an output is scaled, in least squares; PCC cannot see it.
+
+    gain = sum(golden * calculated) / sum(golden^2), in float64: the factor g for which
+    g * golden comes closest to `calculated`. Multiplying by 1/gain mends a scale that
+    is the same everywhere.
+
+    Returns:
+      None if `golden` is all zeros, or if one of them holds NaN or infinity.
+
+    Raises:
+      ConfigError: tensors of different sizes.
+    """
+    want, got = _flat(golden, calculated)
+    power = float(np.dot(want, want))
+    if not power or not np.isfinite(power) or not np.isfinite(got).all():
+        return None
+    return float(np.dot(want, got)) / power
+
+
+def snr_db(golden: ArrayLike, calculated: ArrayLike) -> float | None:
+    """Returns the signal-to-noise ratio in decibels; every error counts, scale too.
+
+    snr_db = 10 log10(sum(golden^2) / sum((calculated - golden)^2)), in float64. 20 dB
+    is an error of a tenth of the output's root mean square, 40 dB of a hundredth.
+
+    Returns:
+      None if both are equal, if `golden` is all zeros, or if one of them holds NaN or
+      infinity.
+
+    Raises:
+      ConfigError: tensors of different sizes.
+    """
+    want, got = _flat(golden, calculated)
+    with np.errstate(invalid="ignore"):
+        error = got - want
+    signal, noise = float(np.dot(want, want)), float(np.dot(error, error))
+    if not signal or not noise or not np.isfinite([signal, noise]).all():
+        return None
+    return 10 * math.log10(signal / noise)
+
+
+def _flat(golden: ArrayLike, calculated: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    want, got = (np.asarray(a).astype(np.float64) for a in (golden, calculated))
+    if want.size != got.size:
+        raise ConfigError(
+            f"`calculated` (={got.shape}) must have as many elements as `golden` "
+            f"(={want.shape}); compare like with like"
+        )
+    return want.reshape(-1), got.reshape(-1)
+
+
+SCALED = 0.01  # from which a gain is told in words
+
+
+def scale_in_words(found: float | None) -> str:
+    """Returns what PCC cannot see of an output, in words; "" below a hundredth."""
+    if found is None or abs(found - 1) < SCALED:
+        return ""
+    how = "small" if found < 1 else "large"
+    return f"outputs are {abs(1 - found):.1%} too {how}, which PCC cannot see"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
     """How one output compares with the float64 reference rounded to its dtype.
@@ -117,6 +181,7 @@ class Verdict:
       max_ulp, mean_ulp: over outputs above 1 % of the largest.
       small_error: the largest error of the others that are not within 1 ULP, as a
         share of the largest output.
+      gain, snr_db: as the functions, against float64 before rounding.
       rule: what `passed` asks for.
     """
 
@@ -126,6 +191,8 @@ class Verdict:
     mean_ulp: float
     small_error: float
     pcc: float
+    gain: float | None
+    snr_db: float | None
     rule: str
     passed: bool
 
@@ -183,6 +250,8 @@ def judge(
         mean_ulp=float(ulp[above].mean()) if above.any() else 0.0,
         small_error=small_error,
         pcc=correlation,
+        gain=gain(want, got64),
+        snr_db=snr_db(want, got64),
         rule=rule,
         passed=passed,
     )

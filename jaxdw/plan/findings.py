@@ -8,8 +8,10 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-Severity = Literal["hang", "memory corruption", "wrong values", "performance"]
-SEVERITIES = ("performance", "wrong values", "memory corruption", "hang")
+Severity = Literal[
+    "hang", "memory corruption", "wrong values", "performance", "accuracy"
+]
+SEVERITIES = ("accuracy", "performance", "wrong values", "memory corruption", "hang")
 Basis = Literal["observed", "read", "assumed"]
 
 

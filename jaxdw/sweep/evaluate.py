@@ -75,6 +75,8 @@ def _run_row(plan: "Plan", operands: "Operands") -> Row:
         "mean_ulp": verdict.mean_ulp,
         "pcc": verdict.pcc,
         "pcc_needed": pcc_threshold(plan.conv, plan.compute),
+        "gain": verdict.gain,
+        "snr_db": verdict.snr_db,
     }
 
 
