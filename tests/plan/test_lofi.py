@@ -19,9 +19,8 @@ def test_the_gain_told_is_measured(program, weights):
     conv = jd.ConvConfig(**layer, weights_dtype=weights)
     found = []
     # a 16-bit Dst does not take float32 weights in the regular program
-    compute = jd.ComputeConfig(
-        fp32_dest_acc=(program, weights) == ("regular", "float32")
-    )
+    wide = (program, weights) == ("regular", "float32")
+    compute = jd.ComputeConfig(fp32_dest_acc=wide)
     for seed in range(3):
         x, w, _ = draw(conv, "random", seed)
         result = jd.emulate(conv, None, x, w, compute=compute, program=program)
