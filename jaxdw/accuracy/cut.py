@@ -190,9 +190,7 @@ class Runner:
         return dict(zip(self._outputs, found, strict=True))
 
 
-def stage_runners(
-    model: "ModelProto", stages: Sequence[Stage]
-) -> list[Runner | None]:
+def stage_runners(model: "ModelProto", stages: Sequence[Stage]) -> list[Runner | None]:
     """Returns each stage in onnxruntime; None for one that computes nothing."""
     from onnx import ValueInfoProto
 

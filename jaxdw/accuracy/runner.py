@@ -116,11 +116,8 @@ def _answers(
         for task in sorted(others, key=lambda task: task.sample):
             yield task, work(question, task, cache)
         return
-    with (
-        executor
-        or concurrent.futures.ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn")
-        )
+    with executor or concurrent.futures.ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn")
     ) as pool:
         futures = {pool.submit(work, question, t, cache): t for t in others}
         try:

@@ -53,6 +53,7 @@ class OnnxLayer(Layer):
       weights, bias: read-only; other floats are converted. bias: None for none.
       input, conv_output, total, output: names of the tensors that the node reads and
         gives, and that hold it after bias and after bias and activation.
+      axes: over which the node goes, 1 or 2.
       dropped: whether a QuantizeLinear lies before its activation, unread.
       left_out: what is no part of it, inside and behind, in words; "" for nothing.
     """
@@ -63,6 +64,7 @@ class OnnxLayer(Layer):
     conv_output: str
     total: str
     output: str
+    axes: int = 2
     dropped: bool = False
     left_out: str = ""
 
@@ -205,6 +207,7 @@ _WORDS = (
     "conv_output",
     "total",
     "output",
+    "axes",
     "dropped",
     "left_out",
 )
@@ -271,6 +274,7 @@ def _of_node(name: str, node: "NodeProto", graph: Graph) -> OnnxLayer:
         conv_output=node.output[0],
         total=behind.total,
         output=behind.output,
+        axes=len(graph.shapes[node.input[0]] or ()) - 2,
         dropped=bool(behind.dropped),
         left_out=behind.left_out,
     )
