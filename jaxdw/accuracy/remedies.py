@@ -160,31 +160,19 @@ def compensate(
 
 
 def verified(
-    path: str | os.PathLike[str],
-    inputs: Inputs,
-    setting: Setting,
-    samples: Sequence[Sample],
+    question: Question, setting: Setting, samples: Sequence[Sample]
 ) -> list[Tensors]:
     """Returns the outputs of a written file on the chip, sample by sample.
 
     Raises:
       ConfigError: as `Network` and `Network.control`.
     """
-    net = network(str(path), inputs)
-    points = tuple(
-        dataclasses.replace(point, model=str(path), conv=_conv(point.conv, layer))
-        for point, layer in zip(setting.points, net.layers, strict=True)
-    )
+    net = network(question.path, question.inputs)
     outputs = []
     for sample in samples:
         net.control(sample.load())
-        outputs.append(net.run(sample.load(), chip(net, Setting(points))).outputs)
+        outputs.append(net.run(sample.load(), chip(net, setting)).outputs)
     return outputs
-
-
-def _conv(conv, layer: OnnxLayer):
-    own = {"bias": layer.conv.bias, "activation": layer.conv.activation}
-    return dataclasses.replace(conv, **own)
 
 
 def fold(
@@ -215,9 +203,8 @@ def fold(
     write(model, path)
     for sample in samples:
         values = sample.load()
-        share = largest_change(
-            net.uncut(values), network(str(path), inputs).uncut(values)
-        )
+        folded = network(str(path), inputs).uncut(values)
+        share = largest_change(net.uncut(values), folded)
         if not share <= FOLDED:
             Path(path).unlink()
             raise ConfigError(

@@ -31,7 +31,7 @@ _FIGURES = (
 COLUMNS: tuple[Column, ...] = (
     Column("schema", int, "version of these columns"),
     Column("key", str, "of what was computed"),
-    Column("kind", str, "control, layer, output, without, only"),
+    Column("kind", str, "control, output, layer, only, without, remedy, folded, gain"),
     Column("model", str, "the file"),
     Column("sample", str, "its name"),
     Column("layer", str, "the one told of"),
@@ -53,7 +53,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("random_passed", bool, "tt-metal's own threshold, on random normals"),
     Column("conv_gain", float, "of the sums alone, without bias and activation"),
     Column("cycles", int, "lower bound of the layer, or of all"),
-    Column("left_out", str, "of the network beside the layer"),
+    Column("left_out", str, "of the network beside the layer; a remedy's file"),
     Column("error", str, "of what was refused"),
 )
 NAMES = tuple(column.name for column in COLUMNS)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxdw.cli import (
+    accuracy,
     certify,
     diff,
     explain,
@@ -40,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (run, plan, sweep, results, explain, certify, diff, faults):
+    for room in (run, plan, sweep, accuracy, results, explain, certify, diff, faults):
         room.add(commands)
     return parser
 
