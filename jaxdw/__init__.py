@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
     from jaxdw.maps.tiles import tilize, untilize
+    from jaxdw.networks.traced import accuracy, on_chip
     from jaxdw.numerics.formats import pack, unpack
     from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
     from jaxdw.plan.findings import Finding
@@ -53,6 +54,7 @@ _ROOMS = {
     "ShardConfig": "plan.config",
     "Space": "sweep.space",
     "UnsupportedError": "errors",
+    "accuracy": "networks.traced",
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
     "core_sticks": "machine.sticks",
@@ -68,6 +70,7 @@ _ROOMS = {
     "make_maps": "maps.maps",
     "make_plan": "plan.planner",
     "misread": "layouts.misread",
+    "on_chip": "networks.traced",
     "pack": "numerics.formats",
     "pcc": "judge.compare",
     "prepare_weights": "launch.emulator",
@@ -92,7 +95,7 @@ __all__ = [  # noqa: RUF022
     "BankTable", "bank_table", "pcc", "gain", "snr_db", "ulp_distance", "reference",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
     "identify", "misread", "laboratory", "diagnose", "Diagnosis",
-    "Space", "run_sweep", "read_rows",
+    "Space", "run_sweep", "read_rows", "accuracy", "on_chip",
 ]  # fmt: skip
 
 

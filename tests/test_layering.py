@@ -17,7 +17,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("layouts", "judge", "machine", "schedule", "trace"),
     ("launch",),
     ("faults", "sweep"),
-    ("accuracy",),
+    ("networks",),
     ("report",),
     ("cli",),
 ]

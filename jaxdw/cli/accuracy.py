@@ -13,9 +13,9 @@ from jaxdw.files import whole_file
 from jaxdw.sweep.axes import AXES
 
 if TYPE_CHECKING:
-    from jaxdw.accuracy.measure import Question, Sample
-    from jaxdw.accuracy.recommend import Recommendation
-    from jaxdw.accuracy.rows import Row
+    from jaxdw.networks.measure import Question, Sample
+    from jaxdw.networks.recommend import Recommendation
+    from jaxdw.networks.rows import Row
 OK, MISSED, INTERRUPTED = 0, 1, 130
 _OWN = ("model", "batch", "activation")  # the network's, no axes of this command
 
@@ -101,12 +101,12 @@ def _accuracy(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from jaxdw.accuracy import measure, runner
-    from jaxdw.accuracy.figures import load_metric
-    from jaxdw.accuracy.recommend import Target, recommend
-    from jaxdw.accuracy.rows import RowStore
     from jaxdw.cli.sweep import _executor
     from jaxdw.models.onnx.file import SkippedLayersWarning
+    from jaxdw.networks import measure, runner
+    from jaxdw.networks.figures import load_metric
+    from jaxdw.networks.recommend import Target, recommend
+    from jaxdw.networks.rows import RowStore
 
     target = None if args.target is None else Target.read(args.target)
     if target is not None and target.figure == "metric" and not args.metric:
@@ -175,8 +175,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def input_names(path: str) -> list[str]:
     """Returns the names of a network's inputs."""
-    from jaxdw.accuracy.network import loaded
     from jaxdw.models.onnx.shapes import graph_inputs
+    from jaxdw.networks.network import loaded
 
     return [value.name for value in graph_inputs(loaded(path).graph)]
 
@@ -184,8 +184,8 @@ def input_names(path: str) -> list[str]:
 def _remedies(args: argparse.Namespace, question: "Question") -> "list[Row]":
     if not args.fold and not args.compensate:
         return []
-    from jaxdw.accuracy import measure
-    from jaxdw.accuracy.verify import remedies
+    from jaxdw.networks import measure
+    from jaxdw.networks.verify import remedies
 
     calibration: tuple[Sample, ...] = question.samples
     if args.calibration:
@@ -201,7 +201,7 @@ def _remedies(args: argparse.Namespace, question: "Question") -> "list[Row]":
 
 
 def _write_advice(out: str, found: "Recommendation") -> None:
-    from jaxdw.accuracy.advice import as_toml, as_ttnn
+    from jaxdw.networks.advice import as_toml, as_ttnn
 
     for name, text in (
         ("recommended.toml", as_toml(found)),

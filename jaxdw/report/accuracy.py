@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxdw.accuracy.rows import Row
-from jaxdw.accuracy.settings import CHOSEN
 from jaxdw.judge.compare import SCALED, scale_in_words
+from jaxdw.networks.rows import Row
+from jaxdw.networks.settings import CHOSEN
 from jaxdw.report import html
 
 if TYPE_CHECKING:
-    from jaxdw.accuracy.recommend import Recommendation
+    from jaxdw.networks.recommend import Recommendation
 
 Line = dict[str, object]
 _COLUMNS = [axis.column for axis in CHOSEN]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdw.accuracy.measure import Question, Sample, baseline, network, output_rows
-from jaxdw.accuracy.remedies import compensate, fold, verified
-from jaxdw.accuracy.rows import Row, whole
-from jaxdw.accuracy.settings import Setting
+from jaxdw.networks.measure import Question, Sample, baseline, network, output_rows
+from jaxdw.networks.remedies import compensate, fold, verified
+from jaxdw.networks.rows import Row, whole
+from jaxdw.networks.settings import Setting
 
 
 def remedies(

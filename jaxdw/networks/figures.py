@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdw.accuracy.cut import Tensors
 from jaxdw.errors import ConfigError
 from jaxdw.judge.compare import gain, judge, pcc, snr_db
+from jaxdw.networks.cut import Tensors
 from jaxdw.plan.config import ComputeConfig, ConvConfig
 
 Metric = Callable[[Tensors, Tensors], float]

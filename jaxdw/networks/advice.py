@@ -2,7 +2,7 @@
 
 import json
 
-from jaxdw.accuracy.recommend import Recommendation
+from jaxdw.networks.recommend import Recommendation
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.sweep.rows import Point
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxdw.accuracy.figures import load_metric, output_figures
-from jaxdw.accuracy.measure import Question, baseline, chip, network
-from jaxdw.accuracy.network import Trace
-from jaxdw.accuracy.rows import Row
-from jaxdw.accuracy.settings import Setting, planned
 from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.networks.figures import load_metric, output_figures
+from jaxdw.networks.measure import Question, baseline, chip, network
+from jaxdw.networks.network import Trace
+from jaxdw.networks.rows import Row
+from jaxdw.networks.settings import Setting, planned
 from jaxdw.sweep.rows import Point
 
 TARGETS = ("argmax", "pcc", "snr", "metric")

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from jaxdw.accuracy.cut import Tensors
-from jaxdw.accuracy.measure import Question, Sample, baseline, bf16, chip, network
-from jaxdw.accuracy.network import Network, largest_change
-from jaxdw.accuracy.settings import Setting, emulated
 from jaxdw.errors import ConfigError
 from jaxdw.files import whole_file
 from jaxdw.judge.reference import reference
 from jaxdw.models.onnx.file import OnnxLayer
 from jaxdw.models.onnx.graph import make_graph
 from jaxdw.models.onnx.tensors import STANDARD, Constants, attribute
+from jaxdw.networks.cut import Tensors
+from jaxdw.networks.measure import Question, Sample, baseline, bf16, chip, network
+from jaxdw.networks.network import Network, largest_change
+from jaxdw.networks.settings import Setting, emulated
 from jaxdw.sweep.rows import Inputs
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdw.accuracy.settings import CHOSEN
 from jaxdw.errors import ConfigError
+from jaxdw.networks.settings import CHOSEN
 
 Row = dict[str, Any]
 

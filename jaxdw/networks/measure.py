@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jaxdw.accuracy.cut import Tensors
-from jaxdw.accuracy.figures import layer_figures, load_metric, output_figures
-from jaxdw.accuracy.network import Compute, Network, Trace
-from jaxdw.accuracy.rows import Row, digest, key_of
-from jaxdw.accuracy.settings import Setting, channels_zeroed, emulated, planned
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.judge.reference import reference
+from jaxdw.networks.cut import Tensors
+from jaxdw.networks.figures import layer_figures, load_metric, output_figures
+from jaxdw.networks.network import Compute, Network, Trace
+from jaxdw.networks.rows import Row, digest, key_of
+from jaxdw.networks.settings import Setting, channels_zeroed, emulated, planned
 from jaxdw.sweep.evaluate import operands_of
 from jaxdw.sweep.rows import Inputs, Point
 

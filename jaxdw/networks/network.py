@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from jaxdw.accuracy.cut import Runner, Tensors, cut, cut_layers, stage_runners
 from jaxdw.errors import ConfigError, needing
 from jaxdw.models.onnx.file import OnnxLayer, read_onnx
+from jaxdw.networks.cut import Runner, Tensors, cut, cut_layers, stage_runners
 from jaxdw.sweep.rows import Inputs
 
 # computes a layer, by number, on an image [N, H, W, C]

@@ -8,7 +8,9 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from jaxdw.accuracy.measure import (
+from jaxdw.errors import ConfigError
+from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.networks.measure import (
     Question,
     Sample,
     Task,
@@ -17,10 +19,8 @@ from jaxdw.accuracy.measure import (
     network,
     tasks_of,
 )
-from jaxdw.accuracy.rows import Row, RowStore
-from jaxdw.accuracy.settings import settings_of
-from jaxdw.errors import ConfigError
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.networks.rows import Row, RowStore
+from jaxdw.networks.settings import settings_of
 from jaxdw.sweep.rows import Inputs
 
 

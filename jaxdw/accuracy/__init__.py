@@ -1,1 +1,0 @@
-"""What the chip's numerics do to a whole network."""
