@@ -18,6 +18,7 @@ from jaxdw.cli import (
 )
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.memory import keep_memory
 
 REFUSED = 2
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
+    keep_memory()
     for name, value in cache_settings(cache_directory()).items():
         os.environ.setdefault(name.upper(), str(value))
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdw.errors import ConfigError
 from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.memory import keep_memory
 from jaxdw.sweep.axes import SETTINGS, is_onnx
 from jaxdw.sweep.evaluate import empty_row, evaluate, said
 from jaxdw.sweep.results import ResultStore
@@ -151,7 +152,9 @@ def _results(
         lost = []
         for batch in [[task] for task in tasks] if size is None else [tasks]:
             pool = concurrent.futures.ProcessPoolExecutor(
-                size or 1, multiprocessing.get_context("spawn")
+                size or 1,
+                multiprocessing.get_context("spawn"),
+                initializer=keep_memory,
             )
             try:
                 yield from _shared(pool, batch, (plan_only, seed, cache), lost)
