@@ -1,6 +1,7 @@
 """Answers a question of a network, task by task, into a folder of rows."""
 
 import concurrent.futures
+import contextlib
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 
 from jaxdw.errors import ConfigError
 from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.memory import keep_memory
 from jaxdw.networks.measure import (
     Question,
     Sample,
@@ -116,9 +118,7 @@ def _answers(
         for task in sorted(others, key=lambda task: task.sample):
             yield task, work(question, task, cache)
         return
-    with executor or concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn")
-    ) as pool:
+    with _pool(executor, processes) as pool:
         futures = {pool.submit(work, question, t, cache): t for t in others}
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -126,6 +126,17 @@ def _answers(
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _pool(
+    executor: Executor | None, processes: int
+) -> contextlib.AbstractContextManager[Executor]:
+    """Returns an executor of one's own to close, or the one given to leave open."""
+    if executor is not None:
+        return contextlib.nullcontext(executor)
+    return concurrent.futures.ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=keep_memory
+    )
 
 
 def work(question: Question, task: Task, cache: str) -> list[Row]:
