@@ -262,7 +262,7 @@ class _Walk:
             return f"{name}: {problems[0]}"
         return TracedLayer(name=name, conv=conv)
 
-    def _convolved(self, eqn: Any, layer: TracedLayer, x: Array, w: Array) -> Array:
+    def _convolved(self, eqn: Any, layer: TracedLayer, x: Any, w: Any) -> Array:
         spec = eqn.params["dimension_numbers"]
         axes = len(spec.lhs_spec) - 2
         # batch, channels, axes of the image -> batch, axes, channels
