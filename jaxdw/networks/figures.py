@@ -1,7 +1,7 @@
 """How near an output comes: of a layer, and of a network."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -92,4 +92,4 @@ def load_metric(name: str) -> Metric:
         ) from None
     if not callable(found):
         raise ConfigError(f"`--metric` (={name!r}) must be a function; name another")
-    return found
+    return cast(Metric, found)

@@ -98,6 +98,12 @@ class Network:
           since, first: a run whose values were kept, and the stage to go on from.
           keep: values, to go on from later.
         """
+
+        def own(number: int) -> Compute:
+            if isinstance(compute, Mapping):
+                return compute.get(number, self.in_float32)
+            return compute
+
         values = dict(sample if since is None else since.values[first])
         images, results, kept = {}, {}, []
         for level in range(first, len(self._stages)):
@@ -110,10 +116,7 @@ class Network:
                 layer = self.layers[number]
                 tensor = values[layer.input]
                 image = as_image(tensor)
-                own = compute
-                if isinstance(compute, Mapping):
-                    own = compute.get(number, self.in_float32)
-                result = own(number, image)
+                result = own(number)(number, image)
                 images[number], results[number] = image, result
                 values[layer.output] = as_tensor(result, tensor)
         outputs = {name: values[name] for name in self.output_names}

@@ -135,7 +135,7 @@ def write(model: "ModelProto", path: str | os.PathLike[str]) -> None:
             f"`{path}` must hold a model of at most 2 GB ({error}); compensate fewer "
             "layers"
         ) from None
-    with whole_file(path) as draft:
+    with whole_file(Path(path)) as draft:
         draft.write_bytes(data)
 
 

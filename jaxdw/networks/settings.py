@@ -75,7 +75,8 @@ def settings_of(
                 + ", ".join(sorted(names))
             )
     given = {"schemes": ("auto",), **axes}
-    space = Space(models=(path,), inputs=inputs, **read_axes(given))
+    chosen: dict[str, Any] = dict(read_axes(given))
+    space = Space(models=(path,), inputs=inputs, **chosen)
     by_name = {layer.name: layer for layer in layers}
     found: dict[tuple, list[Point]] = {}
     for point in space.points():
@@ -116,7 +117,7 @@ def emulated(
     if maps is not None:
         return run_bucketed(plan, maps, x, w, bias)
 
-    def run_launch(launch: "Plan", image: np.ndarray) -> np.ndarray:
+    def run_launch(launch: "Plan", image: Any) -> Any:
         return run_bucketed(launch, make_maps(launch), image, w, bias)
 
     return np.asarray(run_slices(plan, x, run_launch))

@@ -243,9 +243,9 @@ class _Walk:
             return f"{name}: a kernel of {axes} axes"
         if any(size != 1 for size in params["lhs_dilation"]):
             return f"{name}: a transposed convolution"
-        row = (1,) * (2 - axes)
+        row: Any = (1,) * (2 - axes)
         sizes = [lhs.shape[axis] for axis in spec.lhs_spec]
-        padding = [pad for pair in params["padding"] for pad in pair]
+        padding: Any = [pad for pair in params["padding"] for pad in pair]
         height, width = row + tuple(sizes[2:])
         conv = ConvConfig(
             batch=sizes[0],
@@ -254,7 +254,7 @@ class _Walk:
             width=width,
             kernel=row + tuple(rhs.shape[axis] for axis in spec.rhs_spec[2:]),
             stride=row + tuple(params["window_strides"]),
-            padding=(0, 0) * len(row) + tuple(padding),
+            padding=(*(0, 0) * len(row), *padding),
             dilation=row + tuple(params["rhs_dilation"]),
         )
         problems = conv.problems()
@@ -276,7 +276,8 @@ class _Walk:
             layer, image.astype(jnp.float32), kernel.astype(jnp.float32)
         )
         output = output[:, 0] if axes == 1 else output
-        back = np.argsort((spec.out_spec[0], *spec.out_spec[2:], spec.out_spec[1]))
+        order = (spec.out_spec[0], *spec.out_spec[2:], spec.out_spec[1])
+        back = [order.index(axis) for axis in range(len(order))]
         return jnp.transpose(output, back).astype(eqn.outvars[0].aval.dtype)
 
 

@@ -197,7 +197,7 @@ def remedy_lines(rows: Sequence[Row]) -> list[Line]:
     lines: list[Line] = []
     for row in rows:
         if row["kind"] == "remedy":
-            line = {"what": row["layer"], "setting": words_of(row, names)}
+            line: Line = {"what": row["layer"], "setting": words_of(row, names)}
             lines.append(line | {"layer": "", "done": row["left_out"]})
         elif row["kind"] == "folded" and row["left_out"]:
             line = {"what": "folded", "setting": "", "layer": row["layer"]}

@@ -191,12 +191,12 @@ class Graph:
         if behind.added is not None:
             bias = behind.added if bias is None else bias + behind.added
         height, width = row + image[2:]
+        window["padding"] = (0, 0) * len(row) + padding
         conv = ConvConfig(
             batch=image[0],
             channels=channels,
             height=height,
             width=width,
-            padding=(0, 0) * len(row) + padding,
             bias=bias is not None,
             activation=behind.activation,
             **window,

@@ -166,7 +166,7 @@ class Constants:
         inputs = {n: self.values(n, depth) for n in node.input if n}
         if node.op_type == "Cast" and dtype is not None:
             with np.errstate(over="ignore", invalid="ignore"):
-                return inputs[node.input[0]].astype(dtype)
+                return inputs[input_of(node, 0)].astype(dtype)
         by_blocks = int_of(node, "block_size", 0) > 0
         if node.op_type == "DequantizeLinear" and not by_blocks:
             return self._dequantized(node, depth)
