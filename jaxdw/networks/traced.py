@@ -245,7 +245,8 @@ class _Walk:
             return f"{name}: a transposed convolution"
         row: Any = (1,) * (2 - axes)
         sizes = [lhs.shape[axis] for axis in spec.lhs_spec]
-        padding: Any = [pad for pair in params["padding"] for pad in pair]
+        pads = [pad for pair in params["padding"] for pad in pair]
+        padding: Any = (*(0, 0) * len(row), *pads)
         height, width = row + tuple(sizes[2:])
         conv = ConvConfig(
             batch=sizes[0],
@@ -254,7 +255,7 @@ class _Walk:
             width=width,
             kernel=row + tuple(rhs.shape[axis] for axis in spec.rhs_spec[2:]),
             stride=row + tuple(params["window_strides"]),
-            padding=(*(0, 0) * len(row), *padding),
+            padding=padding,
             dilation=row + tuple(params["rhs_dilation"]),
         )
         problems = conv.problems()

@@ -8,7 +8,7 @@ import math
 import reprlib
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -181,7 +181,7 @@ class Constants:
         try:
             with np.errstate(all="ignore"):
                 evaluator = ReferenceEvaluator(node, opsets={"": self.opset})
-                outputs = evaluator.run(None, inputs)
+                outputs: Any = evaluator.run(None, inputs)
             return np.asarray(outputs[list(node.output).index(name)])
         except Exception as error:  # whatever a node out of a file brings it to
             line = " ".join(str(error).split())[:200]
