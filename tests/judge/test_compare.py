@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxdw as jd
+from jaxdw.judge import compare
 from jaxdw.judge.compare import judge, pcc_threshold, scale_in_words
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -142,6 +143,26 @@ def test_tensors_of_another_size_are_not_correlated():
         jd.pcc(x, x[:, :3])
 
 
+def test_a_verdict_is_of_all_its_pieces(monkeypatch):
+    want = np.random.default_rng(0).standard_normal(1000)
+    want[:8] = 1e-3 * np.abs(want).max()  # small outputs, off by more than an ULP
+    got = want.copy()
+    got[0] *= 1.5
+    got[100] *= 1.02
+    monkeypatch.setattr(compare, "_PIECE", 10**6)
+    whole = judge(got, want, CONV, FLOAT32)
+    monkeypatch.setattr(compare, "_PIECE", 64)
+    parts = judge(got, want, CONV, FLOAT32)
+    assert parts.small_error == whole.small_error > 4e-4
+    assert (parts.max_ulp, parts.exact) == (whole.max_ulp, whole.exact)
+    assert parts.mean_ulp == whole.mean_ulp
+    large = np.abs(want) > 0.01 * np.abs(want).max()
+    assert parts.mean_ulp == parts.max_ulp / large.sum() > 0
+    assert parts.gain == pytest.approx(whole.gain)
+    got[3] = np.nan
+    assert judge(got, want, CONV, jd.ComputeConfig()).passed is False
+
+
 def test_gain_is_the_scale_in_least_squares():
     rng = np.random.default_rng(3)
     want = rng.standard_normal((4, 50))
@@ -190,5 +211,6 @@ def test_a_scale_is_told_in_words_from_a_hundredth():
         "outputs are 4.0% too small, which PCC cannot see"
     )
     assert scale_in_words(1.02) == "outputs are 2.0% too large, which PCC cannot see"
+    assert "1.5% too large" in scale_in_words(1.015)
     for near in (None, 1, 0.991, 1.009):
         assert scale_in_words(near) == ""
