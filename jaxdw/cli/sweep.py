@@ -40,7 +40,8 @@ def add(commands) -> None:
     axes.add_argument(
         "--input", dest="inputs", type=named_sizes, action="append",
         metavar="NAME=1x3x8x8",
-        help="shape of an ONNX file's input; may be repeated",
+        help="shape of an ONNX file's input, FILE:NAME= that of one of several; may "
+        "be repeated",
     )  # fmt: skip
     for axis in AXES:
         axes.add_argument(axis.option, type=_words, help=axis.choices)

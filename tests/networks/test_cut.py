@@ -81,7 +81,7 @@ def test_a_stage_holds_what_lies_between(net):
     ]
     assert stages[1].inputs == ["d0", "d1", "x"]  # d1 and x in the body
     assert stages[2].inputs == ["i", "s", "y2"]
-    assert [stage.outputs for stage in stages[:2]] == [["s"], ["a", "i"]]
+    assert [stage.outputs for stage in stages[:2]] == [["s"], ["a", "four", "i"]]
 
 
 def test_a_layer_read_through_quantisation_ends_before_it(net):
