@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
     from jaxdw.inputs.jax_layers import depthwise_layers
-    from jaxdw.judge.compare import Verdict, judge, pcc, ulp_distance
+    from jaxdw.judge.compare import (
+        Verdict,
+        gain,
+        judge,
+        pcc,
+        snr_db,
+        ulp_distance,
+    )
     from jaxdw.judge.reference import reference
     from jaxdw.launch.cache import enable_cache
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from jaxdw.maps.banks import BankTable, bank_table
     from jaxdw.maps.maps import Maps, make_maps
     from jaxdw.maps.tiles import tilize, untilize
+    from jaxdw.networks.traced import accuracy, on_chip
     from jaxdw.numerics.formats import pack, unpack
     from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
     from jaxdw.plan.findings import Finding
@@ -59,6 +67,7 @@ _ROOMS = {
     "Space": "sweep.space",
     "UnsupportedError": "errors",
     "Verdict": "judge.compare",
+    "accuracy": "networks.traced",
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
     "core_sticks": "machine.sticks",
@@ -67,6 +76,7 @@ _ROOMS = {
     "emulate": "launch.emulator",
     "enable_cache": "launch.cache",
     "explain_weight": "trace.weight",
+    "gain": "judge.compare",
     "identify": "layouts.identify",
     "judge": "judge.compare",
     "judge_schedule": "schedule.verdict",
@@ -76,6 +86,7 @@ _ROOMS = {
     "make_maps": "maps.maps",
     "make_plan": "plan.planner",
     "misread": "layouts.misread",
+    "on_chip": "networks.traced",
     "pack": "numerics.formats",
     "pcc": "judge.compare",
     "prepare_weights": "launch.emulator",
@@ -84,6 +95,7 @@ _ROOMS = {
     "reference": "judge.reference",
     "run": "launch.emulator",
     "run_sweep": "sweep.runner",
+    "snr_db": "judge.compare",
     "tilize": "maps.tiles",
     "ulp_distance": "judge.compare",
     "unpack": "numerics.formats",
@@ -96,11 +108,12 @@ __all__ = [  # noqa: RUF022
     "Plan", "make_plan", "rank_plans", "Finding",
     "Maps", "make_maps", "Emulation", "run", "emulate", "load", "LoadedLaunch",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
-    "BankTable", "bank_table", "pcc", "ulp_distance", "reference",
+    "BankTable", "bank_table", "pcc", "gain", "snr_db", "ulp_distance", "reference",
     "judge", "Verdict", "enable_cache",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
     "identify", "misread", "laboratory", "diagnose", "Diagnosis",
     "Space", "run_sweep", "read_rows", "depthwise_layers",
+    "accuracy", "on_chip",
 ]  # fmt: skip
 
 

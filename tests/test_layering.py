@@ -18,6 +18,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("layouts", "judge", "machine", "schedule", "trace", "inputs"),
     ("launch",),
     ("faults", "sweep"),
+    ("networks",),
     ("report", "exports"),
     ("cli", "testing"),
     ("__main__",),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxdw.cli import (
+    accuracy,
     certify,
     diff,
     doctor,
@@ -25,11 +26,13 @@ from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.escapes import escaped_output, visible
 from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
+from jaxdw.launch.memory import keep_memory
 from jaxdw.words import nearest
 
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
 ROOMS = (
-    plan, run, explain, certify, diff, faults, sweep, results, listings, doctor,
+    plan, run, explain, certify, diff, faults, sweep, accuracy, results, listings,
+    doctor,
 )  # fmt: skip
 
 
@@ -61,6 +64,7 @@ def make_parser() -> Parser:
 
 def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
+    keep_memory()
     # it moves what it reads and prints, whatever other programs are to move
     os.environ["JAX_TRANSFER_GUARD"] = "allow"
     directory = cache_directory()

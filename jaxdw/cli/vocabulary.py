@@ -195,7 +195,8 @@ OWN = (
     Option("--layer", "NAME", str, "the layer of the ONNX file", None, "conv1"),
     Option(
         "--input", "NAME=1x3x8x8", v.named_sizes,
-        "shape of the ONNX file's input; may be repeated", None, "x=1x3x8x8",
+        "shape of the ONNX file's input, FILE:NAME= that of one of several; may be "
+        "repeated", None, "x=1x3x8x8",
         repeat=True,
     ),
     Option("--html", "FILE", v.file_to_write, "write a page that opens offline"),

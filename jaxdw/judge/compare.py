@@ -1,6 +1,8 @@
-"""PCC, ULP, and the verdict over one output."""
+"""PCC, ULP, gain, SNR, and the verdict over one output."""
 
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import ml_dtypes
 import numpy as np
@@ -62,8 +64,8 @@ def pcc(
         return float(close.all())
     if revision == "branch":
         want, got = want.astype(np.float64), got.astype(np.float64)
-    want = want - want.mean(dtype=np.float64).astype(want.dtype)
-    got = got - got.mean(dtype=np.float64).astype(want.dtype)
+    want -= want.mean(dtype=np.float64).astype(want.dtype)
+    got -= got.mean(dtype=np.float64).astype(want.dtype)
     with np.errstate(over="ignore"):
         sums = _product_sums(want, got)
     if not np.isfinite(sums).all():
@@ -131,6 +133,81 @@ _ULP_TYPES = {
 }
 
 
+def gain(golden: ArrayLike, calculated: ArrayLike) -> float | None:
+    """Returns by how much an output is scaled, in least squares; PCC cannot see it.
+
+    gain = sum(golden * calculated) / sum(golden^2), in float64: the factor g for which
+    g * golden comes closest to `calculated`. Multiplying by 1/gain mends a scale that
+    is the same everywhere.
+
+    Returns:
+      None if `golden` is all zeros, or if one of them holds NaN or infinity.
+
+    Raises:
+      ConfigError: tensors of different sizes.
+    """
+    power = product = 0.0
+    for want, got in _doubles(golden, calculated):
+        power += float(np.dot(want, want))
+        product += float(np.dot(want, got))
+    if not power or not np.isfinite([power, product]).all():
+        return None
+    return product / power
+
+
+def snr_db(golden: ArrayLike, calculated: ArrayLike) -> float | None:
+    """Returns the signal-to-noise ratio in decibels; every error counts, scale too.
+
+    snr_db = 10 log10(sum(golden^2) / sum((calculated - golden)^2)), in float64. 20 dB
+    is an error of a tenth of the output's root mean square, 40 dB of a hundredth.
+
+    Returns:
+      None if both are equal, if `golden` is all zeros, or if one of them holds NaN or
+      infinity.
+
+    Raises:
+      ConfigError: tensors of different sizes.
+    """
+    signal = noise = 0.0
+    for want, got in _doubles(golden, calculated):
+        with np.errstate(invalid="ignore"):
+            error = got - want
+        signal += float(np.dot(want, want))
+        noise += float(np.dot(error, error))
+    if not signal or not noise or not np.isfinite([signal, noise]).all():
+        return None
+    return 10 * math.log10(signal / noise)
+
+
+_PIECE = 2**18  # elements compared at once: memory that stays in the cache, not new
+
+
+def _pieces(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields arrays of one size flat, piece by piece."""
+    flat = [array.reshape(-1) for array in arrays]
+    for first in range(0, flat[0].size, _PIECE):
+        yield tuple(array[first : first + _PIECE] for array in flat)
+
+
+def _doubles(
+    golden: ArrayLike, calculated: ArrayLike
+) -> Iterator[tuple[np.ndarray, ...]]:
+    want, got = pair(golden, calculated, ("golden", "calculated"))
+    for pieces in _pieces(want, got):
+        yield tuple(piece.astype(np.float64) for piece in pieces)
+
+
+SCALED = 0.01  # from which a gain is told in words
+
+
+def scale_in_words(found: float | None) -> str:
+    """Returns what PCC cannot see of an output, in words; "" below a hundredth."""
+    if found is None or abs(found - 1) < SCALED:
+        return ""
+    how = "small" if found < 1 else "large"
+    return f"outputs are {abs(1 - found):.1%} too {how}, which PCC cannot see"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict(Shown):
     """How one output compares with the float64 reference rounded to its dtype.
@@ -140,6 +217,7 @@ class Verdict(Shown):
       max_ulp, mean_ulp: over outputs above 1 % of the largest.
       small_error: the largest error of the others that are not within 1 ULP, as a
         share of the largest output.
+      gain, snr_db: as the functions, against float64 before rounding.
       rule: what `passed` asks for.
     """
 
@@ -149,6 +227,8 @@ class Verdict(Shown):
     mean_ulp: float
     small_error: float
     pcc: float
+    gain: float | None
+    snr_db: float | None
     rule: str
     passed: bool
 
@@ -183,14 +263,23 @@ def judge(
     output_dtype = output_ulp_type(conv)
     target, _ = _ULP_TYPES[output_dtype]
     got, rounded = np.asarray(output).astype(target), want.astype(target)
-    ulp = ulp_distance(got, rounded, output_dtype)
-    got64, want64 = got.astype(np.float64), rounded.astype(np.float64)
-    largest = float(np.abs(want64).max())
-    above = np.abs(want64) > _SMALL_OUTPUT * largest
-    error = np.where(ulp > 1, np.abs(got64 - want64), 0)
-    error = np.where(np.isnan(error), np.inf, error)
-    small_error = float(error[~above].max(initial=0)) / (largest or 1.0)
-    max_ulp = int(ulp[above].max(initial=0))
+    largest = float(np.abs(rounded).max())
+    exact = above = max_ulp = sum_ulp = 0
+    small_error = 0.0
+    has_nan = False
+    for one, other in _pieces(got, rounded):
+        ulp = ulp_distance(one, other, output_dtype)
+        got64, want64 = one.astype(np.float64), other.astype(np.float64)
+        large = np.abs(want64) > _SMALL_OUTPUT * largest
+        error = np.where(ulp > 1, np.abs(got64 - want64), 0)
+        error = np.where(np.isnan(error), np.inf, error)
+        exact += int(np.count_nonzero(ulp == 0))
+        above += int(np.count_nonzero(large))
+        max_ulp = max(max_ulp, int(ulp[large].max(initial=0)))
+        sum_ulp += int(ulp[large].sum())
+        small_error = max(small_error, float(error[~large].max(initial=0)))
+        has_nan |= bool(np.isnan(got64).any())
+    small_error /= largest or 1.0
     correlation = pcc(got, rounded)
     exact_formats = {conv.dtype, conv.weights_dtype} <= {"bfloat16", "float32"}
     if compute.arithmetic == "float32" and exact_formats:
@@ -202,14 +291,16 @@ def judge(
     else:
         threshold = pcc_threshold(conv, compute)
         rule = f"PCC at least {threshold}, as tt-metal's own test; no output unwritten"
-        passed = correlation >= threshold and not np.isnan(got64).any()
+        passed = correlation >= threshold and not has_nan
     return Verdict(
-        outputs=ulp.size,
-        exact=int(np.count_nonzero(ulp == 0)),
+        outputs=got.size,
+        exact=exact,
         max_ulp=max_ulp,
-        mean_ulp=float(ulp[above].mean()) if above.any() else 0.0,
+        mean_ulp=sum_ulp / above if above else 0.0,
         small_error=small_error,
         pcc=correlation,
+        gain=gain(want, got),
+        snr_db=snr_db(want, got),
         rule=rule,
         passed=passed,
     )

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from jaxdw.shown import Shown, ShownTuple
 
-Severity = Literal["hang", "memory corruption", "wrong values", "performance"]
-SEVERITIES = ("performance", "wrong values", "memory corruption", "hang")
+Severity = Literal[
+    "hang", "memory corruption", "wrong values", "performance", "accuracy"
+]
+SEVERITIES = ("accuracy", "performance", "wrong values", "memory corruption", "hang")
 Basis = Literal["observed", "read", "assumed"]
 
 

@@ -171,6 +171,8 @@ def meaning(plan: Plan, verdict: "Verdict") -> str:
 
 def verdict_facts(verdict: "Verdict") -> dict[str, object]:
     """Returns a verdict as plain values, the share of exact outputs spelt out."""
+    from jaxdw.judge.compare import scale_in_words
+
     share = verdict.exact / verdict.outputs
     return {
         "exact": f"{verdict.exact} of {verdict.outputs} outputs ({share:.4%})",
@@ -178,5 +180,12 @@ def verdict_facts(verdict: "Verdict") -> dict[str, object]:
         "mean_ulp": f"{verdict.mean_ulp:.6f}",
         "small_error": f"{verdict.small_error:.3g}",
         "pcc": repr(verdict.pcc),
+        "gain": _figure(verdict.gain, ".6f", scale_in_words(verdict.gain)),
+        "snr_db": _figure(verdict.snr_db, ".2f"),
         "rule": verdict.rule,
     }
+
+
+def _figure(value: float | None, form: str, words: str = "") -> str:
+    said = "none" if value is None else format(value, form)
+    return f"{said}: {words}" if words else said

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
     """Plans, runs and judges one point; whatever goes wrong becomes its row."""
     row = empty_row(point, None)
+    if is_onnx(point.model):
+        row["left_out"] = _left_out(point)
     started = time.perf_counter()
     clock = CompileClock()
     try:
@@ -46,6 +48,15 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
     row["compilations"] = clock.compilations
     row["seconds_run"] = round(time.perf_counter() - started - clock.seconds, 6)
     return row
+
+
+def _left_out(point: Point) -> str | None:
+    """Returns what of a file's network is no part of a layer; None for nothing."""
+    try:
+        layer = onnx_layer(point.model, point.inputs, point.layer)
+    except ConfigError:  # which the row says itself
+        return None
+    return layer.left_out or None
 
 
 def said(error: Exception) -> str:
@@ -75,6 +86,8 @@ def _run_row(plan: "Plan", operands: "Operands") -> Row:
         "mean_ulp": verdict.mean_ulp,
         "pcc": verdict.pcc,
         "pcc_needed": pcc_threshold(plan.conv, plan.compute),
+        "gain": verdict.gain,
+        "snr_db": verdict.snr_db,
     }
 
 

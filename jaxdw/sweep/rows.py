@@ -18,11 +18,14 @@ from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
-SCHEMA = 3
+SCHEMA = 4
 # What rows of an older schema do not say, None where nobody knows. Tensors of schema 2
 # were drawn otherwise.
+_SINCE_4: dict[str, str | None] = {"left_out": None, "gain": None, "snr_db": None}
 OLDER: dict[int, dict[str, str | None]] = {
     2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}
+    | _SINCE_4,
+    3: _SINCE_4,
 }
 
 # what a filter can name: every setting, and three more
@@ -91,6 +94,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
     Column("cycles_l1_reads", int, "lower bound of reads of L1"),
     Column("cycles_matrix_unit", int, "lower bound of the matrix unit"),
     Column("findings", str, "codes, separated by spaces"),
+    Column("left_out", str, "of an ONNX file: what is no part of the layer"),
     Column("seed", int, "of the tensors it ran with"),
     Column("status", str, "pass, fail, refused, error, planned"),
     Column("error", str, "of a row refused or in error"),
@@ -101,6 +105,8 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
     Column("mean_ulp", float, "over the same"),
     Column("pcc", float, "by tt-metal's definition"),
     Column("pcc_needed", float, "by tt-metal's own test"),
+    Column("gain", float, "of the output in least squares, which PCC cannot see"),
+    Column("snr_db", float, "signal to noise, empty if equal"),
     Column("seconds_compile", float, "tracing, compiling or loading computations"),
     Column("compilations", int, "by XLA, those from the cache left out"),
     Column("seconds_run", float, "maps, launch and comparison, less compiling"),

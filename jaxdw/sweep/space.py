@@ -36,7 +36,8 @@ class Space:
     Attributes:
       models: names of `jaxdw.models.zoo`, paths of ONNX files (`.onnx`), whose layers
         run with their own weights, and JAX functions, `module:function`.
-      inputs: shapes for the inputs of ONNX files or of functions, (name, sizes).
+      inputs: shapes for the inputs of ONNX files or of functions, (name, sizes); a
+        name `FILE:NAME` is of that file alone.
       schemes to batches: the values of each axis, as `jaxdw.sweep.axes` lists them.
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
@@ -71,6 +72,13 @@ class Space:
                 found.append(f"`{axis.plural}` (=()) must name at least one")
             for value in values:
                 found += axis.problems(value)
+        for name, _ in self.inputs:
+            file, _, _ = name.rpartition(":")
+            if is_onnx(file) and file not in self.models:
+                found.append(
+                    f"`inputs` (={name!r}) must be of a file among `models`; leave "
+                    f"{file!r} out, or add it to them"
+                )
         for name, number, least in (("sample", self.sample, 1), ("seed", self.seed, 0)):
             if number is not None and (type(number) is not int or number < least):
                 found.append(f"`{name}` (={number!r}) must be an integer >= {least}")
@@ -151,7 +159,9 @@ class Space:
     def _layers(self) -> Iterator[Point]:
         """Yields the point of each layer before its axes are entered."""
         for model in self.models:
-            yield from self._of_model(model, _layers(model, self.inputs))
+            yield from self._of_model(
+                model, _layers(model, inputs_of(model, self.inputs))
+            )
 
     def _of_model(
         self, model: str, layers: Iterable[tuple[str, int, ConvConfig]]
@@ -165,7 +175,7 @@ class Space:
                 shard=ShardConfig(),
                 compute=ComputeConfig(),
                 arch="",
-                inputs=self.inputs if is_onnx(model) else (),
+                inputs=inputs_of(model, self.inputs) if is_onnx(model) else (),
             )
 
 
@@ -202,6 +212,20 @@ def onnx_layer(path: str, inputs: Inputs, name: str) -> "OnnxLayer":
             f"{near!r}"
         )
     return layers[name]
+
+
+def inputs_of(model: str, inputs: Inputs) -> Inputs:
+    """Returns the inputs of a model: of no other file, none of a model by name."""
+    if not is_onnx(model) and not is_function_name(model):
+        return ()
+    own = []
+    for name, sizes in inputs:
+        file, _, bare = name.rpartition(":")
+        if not is_onnx(file):
+            own.append((name, sizes))
+        elif file == model:
+            own.append((bare, sizes))
+    return tuple(own)
 
 
 def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxdw.launch.memory import keep_memory
+
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
@@ -41,7 +43,7 @@ def worker_pool(processes: int) -> Iterator["ProcessPoolExecutor"]:
     from concurrent.futures import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        processes, multiprocessing.get_context("spawn"), initializer=_begin
     )
     try:
         yield pool
@@ -52,6 +54,11 @@ def worker_pool(processes: int) -> Iterator["ProcessPoolExecutor"]:
             worker.kill()
         for worker in workers:
             worker.join(_GONE_S)
+
+
+def _begin() -> None:
+    keep_memory()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

@@ -15,14 +15,18 @@ def codes(**changes) -> dict[str, jd.Finding]:
     """Returns the findings of the example changed, fields of either config by name."""
     shard_fields = {field.name for field in dataclasses.fields(jd.ShardConfig)}
     shard = {name: changes.pop(name) for name in shard_fields & changes.keys()}
+    compute_fields = {field.name for field in dataclasses.fields(jd.ComputeConfig)}
+    compute = {name: changes.pop(name) for name in compute_fields & changes.keys()}
+    compute = jd.ComputeConfig(**compute)
     conv = jd.ConvConfig(**(EXAMPLE | changes))
-    plan = jd.make_plan(conv, jd.ShardConfig(**shard), must_fit=False)
+    plan = jd.make_plan(conv, jd.ShardConfig(**shard), compute, must_fit=False)
     return {finding.code: finding for finding in plan.findings}
 
 
-def test_the_example_has_no_known_defect():
+def test_the_example_has_no_known_defect_but_lofi():
     for scheme in ("height", "width", "block"):
-        assert codes(scheme=scheme) == {}
+        assert set(codes(scheme=scheme)) == {"JDW023"}
+        assert codes(scheme=scheme, math_fidelity="HiFi2") == {}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +164,8 @@ def test_the_example_has_no_known_defect():
         ),
         ("JDW021", "wrong values", {"kernel": 1}, {"kernel": (1, 3)}),
         ("JDW022", "wrong values", {"channels": 1}, {"channels": 2}),
+        ("JDW023", "accuracy", {}, {"math_fidelity": "HiFi2"}),
+        ("JDW023", "accuracy", {}, {"arithmetic": "float32"}),
     ],
 )
 def test_each_defect_is_met_at_its_edge_and_not_before(code, severity, changes, near):
@@ -198,8 +204,10 @@ def test_assumed_findings_stop_no_gate():
 def test_a_gate_stops_at_its_severity_and_above():
     stray = codes(height=20, width=20)["JDW007"]
     assert [stray.fails(severity) for severity in SEVERITIES] == [
-        True, True, True, False,
+        True, True, True, True, False,
     ]  # fmt: skip
+    lofi = codes()["JDW023"]
+    assert [severity for severity in SEVERITIES if lofi.fails(severity)] == ["accuracy"]
 
 
 @given(strategies.convs(), strategies.shards())
@@ -229,7 +237,7 @@ def test_the_basis_of_what_decides_a_gate_is_told():
     met |= codes(grid=(1, 1), channels=352) | codes(height=20, width=20)
     basis = {code: finding.basis for code, finding in met.items()}
     assert {c for c in basis if basis[c] == "observed"} == {
-        "JDW001", "JDW004", "JDW005", "JDW009",
+        "JDW001", "JDW004", "JDW005", "JDW009", "JDW023",
     }  # fmt: skip
     assert {c for c in basis if basis[c] == "read"} >= {
         "JDW002", "JDW003", "JDW006", "JDW007",

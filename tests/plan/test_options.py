@@ -192,7 +192,7 @@ def test_all_options_without_effect_stand_in_one_sentence():
         "`full_inner_dim` (=True) has no effect: only BLOCK cuts its sums by kernel "
         "rows, of which there must be several"
     )
-    assert [finding.basis for finding in plan.findings] == ["observed"]
+    assert [finding.code for finding in plan.findings] == ["JDW017", "JDW023"]
 
 
 def test_it_is_said_of_a_program_that_does_not_run_too():

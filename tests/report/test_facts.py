@@ -30,12 +30,19 @@ def test_verdict_facts_spell_the_share_of_exact_outputs():
         mean_ulp=0.25,
         small_error=0.0,
         pcc=1.0,
+        gain=0.9597,
+        snr_db=None,
         rule="",
         passed=False,
     )
     facts = verdict_facts(verdict)
     assert facts["exact"] == "6 of 8 outputs (75.0000%)"
     assert (facts["max_ulp"], facts["mean_ulp"]) == (3, "0.250000")
+    words = "outputs are 4.0% too small, which PCC cannot see"
+    assert (facts["gain"], facts["snr_db"]) == (f"0.959700: {words}", "none")
+    unscaled = dataclasses.replace(verdict, gain=0.9951, snr_db=27.046)
+    facts = verdict_facts(unscaled)
+    assert (facts["gain"], facts["snr_db"]) == ("0.995100", "27.05")
 
 
 def test_a_plan_is_one_row_and_its_buffers_are_numbered_from_0():
@@ -65,7 +72,7 @@ def test_a_plan_is_one_row_and_its_buffers_are_numbered_from_0():
         "free_bytes": plan.l1.free_bytes,
         "cycles": plan.cycles.total,
         "binding": "l1_reads",
-        "findings": "JDW016 JDW017",
+        "findings": "JDW016 JDW017 JDW023",
     }
     assert [row["cb"] for row in l1_rows(plan)] == [0, 1, 2, 4, 5, 7, 8, 3, 6]
 

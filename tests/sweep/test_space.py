@@ -1,10 +1,12 @@
 import dataclasses
 
+import onnx_files
 import pytest
 
 import jaxdw as jd
+from jaxdw.errors import ConfigError
 from jaxdw.models import zoo
-from jaxdw.sweep.space import Space, load_space
+from jaxdw.sweep.space import Space, inputs_of, load_space
 
 SMALL = Space(models=("mobilenet_v2",), schemes=("height", "block"))
 
@@ -138,3 +140,31 @@ def test_a_broken_toml_is_refused(tmp_path, text, sentence):
         load_space(path)
     with pytest.raises(jd.ConfigError, match="cannot be read"):
         load_space(tmp_path / "absent.toml")
+
+
+def test_inputs_are_of_all_files_or_of_one(tmp_path):
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.append(
+            str(
+                onnx_files.written(
+                    onnx_files.one(shape=("n", 4, "h", 8)), tmp_path / name
+                )
+            )
+        )
+    one, two = files
+    inputs = ((f"{one}:x", (2, 4, 9, 8)), (f"{two}:x", (1, 4, 7, 8)))
+    space = Space(models=(one, two), inputs=inputs, schemes=("height",))
+    first, second = space.points()
+    assert (first.conv.height, second.conv.height) == (9, 7)
+    assert (first.inputs, second.inputs) == (
+        (("x", (2, 4, 9, 8)),),
+        (("x", (1, 4, 7, 8)),),
+    )
+    both = Space(models=(one, two), inputs=(("x", (1, 4, 8, 8)),), schemes=("height",))
+    assert {point.conv.height for point in both.points()} == {8}
+    assert inputs_of("mobilenet_v2", inputs) == ()
+    assert inputs_of(one, (("in:0", (1,)),)) == (("in:0", (1,)),)
+    with pytest.raises(ConfigError, match="must be of a file among `models`"):
+        Space(models=(one,), inputs=inputs).points()

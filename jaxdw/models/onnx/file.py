@@ -29,14 +29,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from jaxdw.errors import ConfigError, refuse
-from jaxdw.models.onnx.graph import make_graph, unique_names
+from jaxdw.models.onnx.graph import Graph, make_graph, unique_names
 from jaxdw.models.onnx.shapes import set_inputs
 from jaxdw.models.onnx.tensors import shown
 from jaxdw.models.zoo import Layer
 from jaxdw.plan.config import ConvConfig
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 MAX_FILE_BYTES = 2**31 - 1  # of a protobuf
 MAX_SECONDS = 120  # of processor time
@@ -51,10 +51,22 @@ class OnnxLayer(Layer):
 
     Attributes:
       weights, bias: read-only; other floats are converted. bias: None for none.
+      input, conv_output, total, output: names of the tensors that the node reads and
+        gives, and that hold it after bias and after bias and activation.
+      axes: over which the node goes, 1 or 2.
+      dropped: whether a QuantizeLinear lies before its activation, unread.
+      left_out: what is no part of it, inside and behind, in words; "" for nothing.
     """
 
     weights: Float32[np.ndarray, "c 1 kh kw"]
     bias: Float32[np.ndarray, " c"] | None
+    input: str
+    conv_output: str
+    total: str
+    output: str
+    axes: int = 2
+    dropped: bool = False
+    left_out: str = ""
 
 
 class SkippedLayersWarning(UserWarning):
@@ -75,13 +87,15 @@ def read_onnx(
 ) -> tuple[OnnxLayer, ...]:
     """Returns the depthwise layers of an ONNX file in the file's order.
 
-    A layer is a Conv over two axes with group == in channels == out channels, in the
-    main graph or in a model-local function. A node keeps its name; without one it has
-    its output's, and the second of a name gets a number. `activation` is what alone
-    reads the output: Relu, Clip to 0 and 6, x * Sigmoid(x), Swish, Gelu by erf; else
-    None, HardSwish too. A BatchNormalization is not folded in. Weights are
-    initializers or Constant nodes, also through Identity, Cast and DequantizeLinear
-    (not in blocks).
+    A layer is a Conv over one or two axes with group == in channels == out channels,
+    in the main graph or in a model-local function; one axis is 1xK. A node keeps its
+    name; without one it has its output's, and the second of a name gets a number. The
+    bias is the node's own and what a constant Add behind it adds by channel.
+    `activation` is what then alone reads the output, through a QuantizeLinear and
+    DequantizeLinear too: Relu (Clip or Max from 0 as well), Clip to 0 and 6,
+    x * Sigmoid(x), Swish, Gelu by erf; else None, HardSwish too. A BatchNormalization
+    is not folded in. Each layer names what it leaves out. Weights are constants, or
+    computed of constants by standard operators.
 
     Args:
       inputs: shapes of graph inputs, for those with dynamic ones.
@@ -89,13 +103,13 @@ def read_onnx(
 
     Raises:
       ConfigError: no extra `onnx`; a file that cannot be read, is not ONNX or
-        contradicts itself; weights that are not constant, not finite in float32, or
-        outside the folder; dynamic shapes; no depthwise layer.
+        contradicts itself; no depthwise layer that can be read.
 
     Warns:
-      SkippedLayersWarning: lists what has a channel multiplier, one or three axes, or
-        is a grouped convolution that is quantized, fused, transposed or in the body of
-        an If, Loop or Scan.
+      SkippedLayersWarning: lists what has a channel multiplier or three axes, is a
+        grouped convolution that is quantized, fused, transposed or in the body of
+        an If, Loop or Scan, or cannot be read: weights that are not constant, not
+        finite in float32 or outside the folder, dynamic shapes.
     """
     if importlib.util.find_spec("onnx") is None:
         raise ConfigError(
@@ -123,7 +137,7 @@ def read_onnx(
 
 def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
     """Calls `_read` in a limited process."""
-    roots = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    roots = [str(Path(__file__).parents[3]), *filter(None, sys.path)]
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join(roots),
         "OPENBLAS_NUM_THREADS": "1",  # each would reserve some of the address space
@@ -146,11 +160,12 @@ def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
     if "refused" in answer:
         raise ConfigError(answer["refused"])
     layers, values = [], np.frombuffer(data, np.float32)
-    for name, fields in answer["layers"]:
-        conv = ConvConfig(**fields)
+    for fields, conv_fields in answer["layers"]:
+        conv = ConvConfig(**conv_fields)
         ends = np.cumsum([math.prod(conv.weight_shape), conv.channels * conv.bias])
         weights, bias, values = np.split(values, ends)
-        layers.append(_layer(name, conv, weights, bias if conv.bias else None))
+        arrays = weights, bias if conv.bias else None
+        layers.append(_layer(conv, *arrays, **fields))
     return _Found(tuple(layers), answer["skipped"])
 
 
@@ -172,7 +187,10 @@ def _serve() -> None:
     try:
         found = _read(request["path"], request["given"])
         layers = found.layers
-        convs = [(layer.name, dataclasses.asdict(layer.conv)) for layer in layers]
+        convs = [
+            ({n: getattr(layer, n) for n in _WORDS}, dataclasses.asdict(layer.conv))
+            for layer in layers
+        ]
         head: dict[str, Any] = {"layers": convs, "skipped": found.skipped}
     except ConfigError as error:
         head = {"refused": str(error)}
@@ -183,14 +201,26 @@ def _serve() -> None:
             sys.stdout.buffer.write(layer.bias.tobytes())
 
 
+_WORDS = (
+    "name",
+    "input",
+    "conv_output",
+    "total",
+    "output",
+    "axes",
+    "dropped",
+    "left_out",
+)
+
+
 def _layer(
-    name: str, conv: ConvConfig, weights: np.ndarray, bias: np.ndarray | None
+    conv: ConvConfig, weights: np.ndarray, bias: np.ndarray | None, **words: Any
 ) -> OnnxLayer:
     weights = weights.reshape(conv.weight_shape)
     for array in (weights, bias):
         if array is not None:
             array.setflags(write=False)
-    return OnnxLayer(name=name, conv=conv, weights=weights, bias=bias)
+    return OnnxLayer(conv=conv, weights=weights, bias=bias, **words)
 
 
 def _read(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
@@ -198,33 +228,56 @@ def _read(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
     model = _parse(path)
     set_inputs(model.graph, given)
     graph = make_graph(model, Path(path).parent.resolve())
-    skipped, nodes, problems = graph.in_bodies(), [], []
+    skipped, nodes = graph.in_bodies(), []
+    problems: dict[str, None] = {}  # of what cannot be read, each told once
     for node in graph.nodes:
         try:
             reason = graph.left_out(node)
         except ConfigError as error:
-            problems.append(f"{shown(node)}: {error}")
+            problems |= _by_node(node, error)
             continue
         if reason is None:
             nodes.append(node)
         elif reason:
             skipped.append(f"{shown(node)}: {reason}")
-    refuse(_listed(problems))
-    refuse(_listed(graph.shape_problems(nodes)))
-    if not nodes:
+    layers = []
+    for name, node in zip(unique_names(nodes), nodes, strict=True):
+        causes = graph.shape_problems(node)
+        problems |= dict.fromkeys(causes)
+        try:
+            if not causes:
+                layers.append(_of_node(name, node, graph))
+        except ConfigError as error:
+            problems |= _by_node(node, error)
+    if not layers:
+        refuse(_listed(list(problems)))
         raise ConfigError(
             f"`path` (={path}, {len(graph.nodes)} nodes) must have a depthwise layer, "
             "a Conv with group == in channels == out channels; give another model"
             + "".join(f"\n{line}" for line in _listed(skipped))
         )
-    layers = []
-    for name, node in zip(unique_names(nodes), nodes, strict=True):
-        try:
-            layers.append(_layer(name, *graph.layer(node)))
-        except ConfigError as error:
-            problems += [f"{shown(node)}: {line}" for line in str(error).split("\n")]
-    refuse(_listed(problems))
-    return _Found(tuple(layers), skipped)
+    return _Found(tuple(layers), [*skipped, *problems])
+
+
+def _by_node(node: "NodeProto", error: ConfigError) -> dict[str, None]:
+    return {f"{shown(node)}: {line}": None for line in str(error).split("\n")}
+
+
+def _of_node(name: str, node: "NodeProto", graph: Graph) -> OnnxLayer:
+    conv, weights, bias, behind = graph.layer(node)
+    return _layer(
+        conv,
+        weights,
+        bias,
+        name=name,
+        input=node.input[0],
+        conv_output=node.output[0],
+        total=behind.total,
+        output=behind.output,
+        axes=len(graph.shapes[node.input[0]] or ()) - 2,
+        dropped=bool(behind.dropped),
+        left_out=behind.left_out,
+    )
 
 
 def _parse(path: str) -> "ModelProto":

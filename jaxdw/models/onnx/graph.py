@@ -8,11 +8,12 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxdw.errors import ConfigError, refuse
+from jaxdw.models.onnx.after import After, after
 from jaxdw.models.onnx.shapes import (
     check_names,
     dynamic_problem,
@@ -31,9 +32,10 @@ from jaxdw.models.onnx.tensors import (
     label_of,
     quoted,
     shown,
+    text_of,
     written,
 )
-from jaxdw.plan.config import Activation, ConvConfig
+from jaxdw.plan.config import ConvConfig
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -59,9 +61,13 @@ def _ints(node: "NodeProto", name: str, default: tuple[int, ...]) -> tuple[int, 
     return default if found is None else tuple(found.ints)
 
 
-def _text(node: "NodeProto", name: str, default: str) -> str:
-    found = attribute(node, name)
-    return default if found is None else found.s.decode(errors="replace")
+class Read(NamedTuple):
+    """One depthwise layer, and what follows its Conv."""
+
+    conv: ConvConfig
+    weights: np.ndarray
+    bias: np.ndarray | None
+    after: After
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Graph:
     def in_bodies(self) -> list[str]:
         """Returns a sentence for each grouped convolution in a control-flow body."""
         return [
-            f"{shown(node)}: a grouped {inner.op_type} in its body"
+            f"{shown(node)}: a grouped {inner.op_type} in its body, {shown(inner)}"
             for node in self.nodes
             for inner in _bodies(node)
             if _is_convolution(inner) and int_of(inner, "group", 1) > 1
@@ -108,10 +114,7 @@ class Graph:
         if sizes is None:
             if group == 1:
                 return ""
-            raise ConfigError(
-                f"tensor {quoted(input_of(node, 1))} (={written(shape)}) must have a "
-                "fixed shape, as weights; fold constants on export"
-            )
+            sizes = shape = self.constants.values(input_of(node, 1)).shape
         if len(sizes) < 3 or min(sizes) < 1 or sizes[0] % group:
             raise ConfigError(
                 f"the weights (={written(shape)}) must be out channels x in channels x "
@@ -120,23 +123,21 @@ class Graph:
         out, per_group, *kernel = sizes
         if per_group != 1 or out > group == 1:
             return ""
-        if len(kernel) != 2:
+        if len(kernel) > 2:
             return f"a kernel of {len(kernel)} axes (={written(tuple(kernel))})"
         return None if out == group else f"a channel multiplier (={out // group})"
 
-    def shape_problems(self, layers: "Sequence[NodeProto]") -> list[str]:
-        """Returns a sentence for each cause of a layer's input without fixed shape."""
-        unknown = [n.input[0] for n in layers if self._is_unknown(n.input[0])]
-        if not unknown:
+    def shape_problems(self, node: "NodeProto") -> list[str]:
+        """Returns a sentence for each cause of an input without fixed shape."""
+        name = node.input[0]
+        if not self._is_unknown(name):
             return []
         dynamic = {n: s for n, s in self.inputs.items() if fixed(s) is None}
         if dynamic:
             return [dynamic_problem(*item) for item in dynamic.items()]
-        return [
-            f"{cause} must have an output of fixed shape; write the shape into the "
-            "file, or keep only the part of the model behind it"
-            for cause in dict.fromkeys(map(self._cause, unknown))
-        ]
+        cause = self._cause(name)
+        rule = "must have an output of fixed shape; write the shape into the file"
+        return [f"{cause} {rule}, or keep only the part of the model behind it"]
 
     def _is_unknown(self, name: str) -> bool:
         return fixed(self.shapes.get(name)) is None
@@ -150,22 +151,26 @@ class Graph:
             name = before
         return f"tensor {quoted(name)} (={written(self.shapes.get(name))})"
 
-    def layer(
-        self, node: "NodeProto"
-    ) -> tuple[ConvConfig, np.ndarray, np.ndarray | None]:
-        """Returns the convolution, weights and bias of a node that is not left out.
+    def layer(self, node: "NodeProto") -> "Read":
+        """Returns what a node that is not left out says, and what follows it.
+
+        A convolution over one axis is one over rows of height 1.
 
         Raises:
           ConfigError: lists all that is wrong with it.
         """
-        image, weights_shape = (fixed(self.shapes[name]) for name in node.input[:2])
+        image = fixed(self.shapes[node.input[0]])
+        weights_shape = fixed(self.shapes.get(node.input[1]))
+        if weights_shape is None:
+            weights_shape = self.constants.values(node.input[1]).shape
         assert image is not None  # or `shape_problems` would have told
-        assert weights_shape is not None  # or `left_out` would have
         channels, kernel = weights_shape[0], weights_shape[2:]
-        if len(image) != 4 or image[1] != channels:
+        axes = len(kernel)
+        if len(image) != 2 + axes or image[1] != channels:
             raise ConfigError(
-                f"its input (={written(image)}) must be batch x channels x height x "
-                f"width, with the {channels} channels of its weights; export it again"
+                f"its input (={written(image)}) must be batch x channels x "
+                f"{'height x width' if axes == 2 else 'width'}, with the {channels} "
+                "channels of its weights; export it again"
             )
         declared = _ints(node, "kernel_shape", kernel)
         if declared != kernel:
@@ -173,58 +178,32 @@ class Graph:
                 f"`kernel_shape` (={declared}) must be that of its weights, {kernel}; "
                 "export it again"
             )
-        stride = _ints(node, "strides", (1, 1))
-        dilation = _ints(node, "dilations", (1, 1))
+        row = (1,) * (2 - axes)
+        stride = _ints(node, "strides", (1,) * axes)
+        dilation = _ints(node, "dilations", (1,) * axes)
         window: Any = {"kernel": kernel, "stride": stride, "dilation": dilation}
-        has_bias = input_of(node, 2) != ""
+        padding = _padding(node, image[2:], **window)
+        window = {name: row + sizes for name, sizes in window.items()}
+        bias = None
+        if input_of(node, 2):
+            bias = self.constants.floats(node.input[2], (channels,))
+        behind = after(node.output[0], channels, 2 + axes, self.readers, self.constants)
+        if behind.added is not None:
+            bias = behind.added if bias is None else bias + behind.added
+        height, width = row + image[2:]
+        window["padding"] = (0, 0) * len(row) + padding
         conv = ConvConfig(
             batch=image[0],
             channels=channels,
-            height=image[2],
-            width=image[3],
-            padding=_padding(node, image[2:], **window),
-            bias=has_bias,
-            activation=self._activation(node.output[0]),
+            height=height,
+            width=width,
+            bias=bias is not None,
+            activation=behind.activation,
             **window,
         )
         refuse(conv.problems())
-        weights = self.constants.floats(node.input[1], conv.weight_shape)
-        bias = self.constants.floats(node.input[2], (channels,)) if has_bias else None
-        return conv, weights, bias
-
-    def _activation(self, name: str) -> Activation | None:
-        """Returns what alone reads a tensor, None if that is no known activation."""
-        nodes = [node for node in self.readers[name] if node is not None]
-        if len(nodes) != len(self.readers[name]):
-            return None
-        if any(node.domain not in STANDARD for node in nodes):
-            return None
-        match sorted(str(node.op_type) for node in nodes):
-            case ["Relu"]:
-                return "relu"
-            case ["Clip"] if self._bounds(nodes[0]) == (0, 6):
-                return "relu6"
-            case ["Gelu"] if _text(nodes[0], "approximate", "none") == "none":
-                return "gelu"
-            case ["Swish"]:
-                alpha = attribute(nodes[0], "alpha")
-                return "silu" if alpha is None or alpha.f == 1 else None
-            case ["Mul", "Sigmoid"]:
-                multiply, gate = sorted(nodes, key=lambda node: node.op_type)
-                alone = self.readers[gate.output[0]] == [multiply]
-                return "silu" if alone else None
-        return None
-
-    def _bounds(self, clip: "NodeProto") -> tuple[float, ...]:
-        """Returns the bounds of a Clip that are constants."""
-        if len(clip.input) == 1:  # before operator set 11
-            bounds = [attribute(clip, name) for name in ("min", "max")]
-            return tuple(bound.f for bound in bounds if bound is not None)
-        try:
-            values = [self.constants.values(name) for name in clip.input[1:]]
-        except ConfigError:
-            return ()
-        return tuple(float(value) for value in values if value.size == 1)
+        weights = self.constants.floats(node.input[1], weights_shape)
+        return Read(conv, weights.reshape(conv.weight_shape), bias, behind)
 
 
 def _is_convolution(node: "NodeProto") -> bool:
@@ -237,40 +216,42 @@ def _padding(
     kernel: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[int, int, int, int]:
-    """Returns top, bottom, left and right, computed for any `auto_pad`.
+) -> tuple[int, ...]:
+    """Returns before and after of each axis, computed for any `auto_pad`.
 
     SAME gives ceil(size / stride) outputs; its odd pixel comes last (UPPER) or first.
     Source: ONNX Operators.md, Conv.
     """
-    auto = _text(node, "auto_pad", "NOTSET")
-    pads = _ints(node, "pads", (0, 0, 0, 0))
-    if len(pads) != 4 or auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+    axes = len(image)
+    auto = text_of(node, "auto_pad", "NOTSET")
+    pads = _ints(node, "pads", (0, 0) * axes)
+    known = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+    if len(pads) != 2 * axes or auto not in known:
         raise ConfigError(
-            f"`pads` (={pads}) must be 4 integers, and `auto_pad` (={quoted(auto)}) "
-            "NOTSET, VALID, SAME_UPPER or SAME_LOWER; export it again"
+            f"`pads` (={pads}) must be {2 * axes} integers, and `auto_pad` "
+            f"(={quoted(auto)}) NOTSET, VALID, SAME_UPPER or SAME_LOWER; export it "
+            "again"
         )
-    given = (pads[0], pads[2], pads[1], pads[3])
+    given = tuple(pads[axes * end + axis] for axis in range(axes) for end in (0, 1))
+    for name, sizes in (("strides", stride), ("dilations", dilation)):
+        if len(sizes) != axes or min(sizes) < 1:
+            raise ConfigError(
+                f"`{name}` (={sizes}) must be {axes} integers >= 1; export it again"
+            )
     if auto == "NOTSET":
         return given
-    for name, pair in (("strides", stride), ("dilations", dilation)):
-        if len(pair) != 2 or min(pair) < 1:
-            raise ConfigError(
-                f"`{name}` (={pair}) must be 2 integers >= 1; export it again"
-            )
     padding = []
     for size, taps, step, spread in zip(image, kernel, stride, dilation, strict=True):
         reach = (-(-size // step) - 1) * step + (taps - 1) * spread + 1
         total = 0 if auto == "VALID" else max(reach - size, 0)
         before = -(-total // 2) if auto == "SAME_LOWER" else total // 2
         padding += [before, total - before]
-    top, bottom, left, right = padding
-    if attribute(node, "pads") is not None and given != (top, bottom, left, right):
+    if attribute(node, "pads") is not None and given != tuple(padding):
         raise ConfigError(
             f"`pads` (={pads}) must be left out where `auto_pad` is {auto}; "
             "export it again"
         )
-    return top, bottom, left, right
+    return tuple(padding)
 
 
 def _bodies(node: "NodeProto") -> "Iterator[NodeProto]":
@@ -323,5 +304,8 @@ def make_graph(model: "ModelProto", folder: Path) -> Graph:
             initializers=initializers,
             givers={name: node for node in nodes for name in node.output},
             folder=folder,
+            opset=next(
+                (o.version for o in model.opset_import if o.domain in STANDARD), 1
+            ),
         ),
     )

@@ -8,7 +8,7 @@ import math
 import reprlib
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int | str, ...]  # a name, or "?", where the size is not fixed
 
-MAX_CHAIN = 8  # nodes between a constant and its use
+MAX_CHAIN = 64  # nodes between a constant and its use
 STANDARD = ("", "ai.onnx")  # the domain of the standard operators
 
 # By TensorProto.DataType: what weights, scales and zero points may be.
@@ -33,6 +33,10 @@ _DTYPES: dict[int, np.dtype] = {
     }.items()
 }  # fmt: skip
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+_NOT_FOLDED = {  # other outputs each time, or bodies that read what is no input
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+    "Multinomial", "Bernoulli", "Dropout", "If", "Loop", "Scan", "SequenceMap",
+}  # fmt: skip
 
 _repr = reprlib.Repr()
 _repr.maxstring = 120
@@ -74,6 +78,12 @@ def int_of(node: "NodeProto", name: str, default: int) -> int:
     return default if found is None else found.i
 
 
+def text_of(node: "NodeProto", name: str, default: str) -> str:
+    """Returns an attribute of text."""
+    found = attribute(node, name)
+    return default if found is None else found.s.decode(errors="replace")
+
+
 def input_of(node: "NodeProto", index: int) -> str:
     """Returns the name of an input, "" if it is left out."""
     return node.input[index] if index < len(node.input) else ""
@@ -87,11 +97,15 @@ class Constants:
       initializers: by name.
       givers: the node that gives each tensor; without cycles.
       folder: resolved; data in other files must lie in it.
+      opset: the version of the standard operators.
+      folded: values that nodes gave so far.
     """
 
     initializers: "dict[str, TensorProto]"
     givers: "dict[str, NodeProto]"
     folder: Path
+    opset: int
+    folded: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def floats(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Returns a constant of that shape and any float type as float32.
@@ -118,34 +132,64 @@ class Constants:
         return values
 
     def values(self, name: str, depth: int = MAX_CHAIN) -> np.ndarray:
-        """Returns a constant, folding Identity, Cast and DequantizeLinear.
+        """Returns a constant, through whatever nodes compute it of constants.
 
         Raises:
           ConfigError: it is not constant or cannot be read.
         """
         if name in self.initializers:
             return _array(self.initializers[name], self.folder)
-        node = self.givers.get(name)
-        if node is not None and depth and node.domain in STANDARD:
-            value = attribute(node, "value")
-            number = attribute(node, "value_float")
-            dtype = _DTYPES.get(int_of(node, "to", 0))
-            if node.op_type == "Constant" and value is not None:
-                return _array(value.t, self.folder)
-            if node.op_type == "Constant" and number is not None:
-                return np.array(number.f, np.float32)
-            if node.op_type == "Identity":
-                return self.values(input_of(node, 0), depth - 1)
-            if node.op_type == "Cast" and dtype is not None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    return self.values(input_of(node, 0), depth - 1).astype(dtype)
-            if node.op_type == "DequantizeLinear":
-                return self._dequantized(node, depth - 1)
-        giver = "a graph input" if node is None else f"an output of {node.op_type}"
-        raise ConfigError(
-            f"tensor {quoted(name)} (={giver}) must be a constant, or one after "
-            f"{MAX_CHAIN} of Identity, Cast, DequantizeLinear; fold constants on export"
-        )
+        if name not in self.folded:
+            node = self.givers.get(name)
+            giver = "a graph input" if node is None else f"an output of {node.op_type}"
+            folds = (
+                node is not None
+                and node.domain in STANDARD
+                and node.op_type not in _NOT_FOLDED
+            )
+            if not folds or not depth:
+                raise ConfigError(
+                    f"tensor {quoted(name)} (={giver}) must be a constant, or computed "
+                    f"of constants by at most {MAX_CHAIN} nodes in a row; fold "
+                    "constants on export"
+                )
+            assert node is not None
+            self.folded[name] = self._folded(node, name, depth - 1)
+        return self.folded[name]
+
+    def _folded(self, node: "NodeProto", name: str, depth: int) -> np.ndarray:
+        """Returns an output of a standard node whose inputs are constants."""
+        value = attribute(node, "value")
+        dtype = _DTYPES.get(int_of(node, "to", 0))
+        if node.op_type == "Constant" and value is not None:
+            return _array(value.t, self.folder)
+        inputs = {n: self.values(n, depth) for n in node.input if n}
+        if node.op_type == "Cast" and dtype is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return inputs[input_of(node, 0)].astype(dtype)
+        by_blocks = int_of(node, "block_size", 0) > 0
+        if node.op_type == "DequantizeLinear" and not by_blocks:
+            return self._dequantized(node, depth)
+        return self._evaluated(node, name, inputs)
+
+    def _evaluated(
+        self, node: "NodeProto", name: str, inputs: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Returns what onnx's own evaluator gives."""
+        from onnx.reference import ReferenceEvaluator
+
+        try:
+            with np.errstate(all="ignore"):
+                evaluator = ReferenceEvaluator(node, opsets={"": self.opset})
+                outputs: Any = evaluator.run(None, inputs)
+            return np.asarray(outputs[list(node.output).index(name)])
+        except Exception as error:  # whatever a node out of a file brings it to
+            line = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"tensor {quoted(name)} (=an output of {node.op_type}) must be one "
+                f"that onnx can compute ({type(error).__name__}: {line}); fold "
+                "constants on export"
+            ) from None
 
     def _dequantized(self, node: "NodeProto", depth: int) -> np.ndarray:
         """Returns (values - zero point) * scale, by tensor or along an axis.
@@ -157,16 +201,21 @@ class Constants:
         zero = np.zeros(1, np.float32)
         if input_of(node, 2):
             zero = self.values(input_of(node, 2), depth)
-        axis = int_of(node, "axis", 1)
+        axis, is_given = int_of(node, "axis", 1), attribute(node, "axis") is not None
         along = [1] * values.ndim
         if -values.ndim <= axis < values.ndim:
             along[axis] = values.shape[axis]
         for part in (scale, zero):
             if part.ndim > 1 or part.size not in (1, math.prod(along)):
+                fits = [a for a, size in enumerate(values.shape) if size == part.size]
+                along_it = f"axis {axis}"
+                if not is_given:
+                    along_it = f"`axis` (left out, so {axis})"
                 raise ConfigError(
                     f"the scale and zero point of tensor {quoted(node.output[0])} "
-                    f"(={written(part.shape)}) must be one, or one each along axis "
-                    f"{axis} of {written(values.shape)}; quantize by channel"
+                    f"(={written(part.shape)}) must be one, or one each along "
+                    f"{along_it} of {written(values.shape)}; "
+                    + (f"write axis={fits[0]}" if fits else "quantize by channel")
                 )
         along = [size if max(scale.size, zero.size) > 1 else 1 for size in along]
         with np.errstate(over="ignore", invalid="ignore"):

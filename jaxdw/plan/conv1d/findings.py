@@ -3,6 +3,7 @@
 from jaxdw.plan.conv1d.blocks import block_config, on_sfpu
 from jaxdw.plan.conv1d.weights import weight_matrix
 from jaxdw.plan.findings import Defect
+from jaxdw.plan.lofi import lofi_gain
 from jaxdw.plan.options import Option, never, unheeded
 from jaxdw.plan.ttnn.blocks import block_height, num_height_blocks
 from jaxdw.plan.ttnn.options import BOTH
@@ -137,6 +138,7 @@ DEFECTS = (
         basis="observed",
         source=f"ttnn 0.81.1 on a mock device; {_COMPUTE}",
     ),
+    lofi_gain("conv1d"),
     Defect(
         code="JDW040",
         severity="wrong values",

@@ -15,6 +15,7 @@ from jaxdw.plan.depthwise.weights import (
     weight_layout,
 )
 from jaxdw.plan.findings import Defects
+from jaxdw.plan.lofi import lofi_gain
 from jaxdw.plan.options import EVERYWHERE, Option, never, unheeded
 from jaxdw.plan.placement import Placement
 
@@ -390,3 +391,6 @@ def _one_channel(at: Placement) -> str | None:
         "one channel: the weight preparation asks for more than one group, the "
         "program does not, so that weights lie as those of another conv"
     )
+
+
+DEFECTS.append(lofi_gain("depthwise"))

@@ -5,6 +5,7 @@ import dataclasses
 from jaxdw.plan.conv1d import weights as conv1d_weights
 from jaxdw.plan.conv1d.blocks import block_config as conv1d_blocks
 from jaxdw.plan.findings import Defect
+from jaxdw.plan.lofi import lofi_gain
 from jaxdw.plan.options import Option, unheeded
 from jaxdw.plan.regular.blocks import block_config, num_k_blocks
 from jaxdw.plan.regular.buffers import l1_accumulates
@@ -124,6 +125,7 @@ OPTIONS = (
 
 DEFECTS = (
     unheeded(OPTIONS, basis="observed", source="ttnn 0.81.1 on a mock device"),
+    lofi_gain("regular"),
     Defect(
         code="JDW030",
         severity="performance",

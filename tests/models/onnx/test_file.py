@@ -142,7 +142,8 @@ def test_geometry_is_that_of_onnxs_evaluator(tmp_path_factory, auto, high, wide)
     np.testing.assert_array_equal(got.transpose(0, 3, 1, 2), want)
 
 
-ZERO_SIX = {"w": W, "zero": np.float32(0), "six": np.float32(6), "one": np.float32(1)}
+ZERO_SIX = {"w": W, "zero": np.float32(0), "six": np.float32(6), "one": np.float32(1),
+            "inf": np.float32(np.inf), "most": np.finfo(np.float32).max}  # fmt: skip
 SIGMOID = node("Sigmoid", "y", "s")
 
 
@@ -161,7 +162,23 @@ SIGMOID = node("Sigmoid", "y", "s")
         (None, [node("HardSwish", "y", "z")]),
         (None, [node("Relu", "y", "z", domain="custom")]),
         (None, [node("Clip", "y one six", "z")]),
-        (None, [node("Clip", "y zero", "z")]),
+        ("relu", [node("Clip", "y zero", "z")]),
+        ("relu", [node("Clip", "y zero most", "z")]),
+        ("relu", [node("Clip", "y zero inf", "z")]),
+        ("relu", [node("Max", "y zero", "z")]),
+        ("relu", [node("Max", "zero y", "z")]),
+        ("relu", [node("QuantizeLinear", "y one", "q"),
+                  node("DequantizeLinear", "q one", "d"), node("Relu", "d", "z")]),
+        ("silu", [node("QuantizeLinear", "y one", "q"),
+                  node("DequantizeLinear", "q one", "d"),
+                  node("Sigmoid", "d", "s"), node("Mul", "d s", "z")]),
+        (None, [node("QuantizeLinear", "y one", "q"), node("Neg", "q", "n"),
+                node("DequantizeLinear", "q one", "d"), node("Relu", "d", "z")]),
+        (None, [node("Clip", "y", "z")]),
+        (None, [node("Clip", "y  six", "z")]),
+        (None, [node("Max", "y one", "z")]),
+        (None, [node("Max", "y x", "z")]),
+        (None, [node("Max", "y zero one", "z")]),
         (None, [node("Clip", "y six zero", "z")]),
         (None, [node("Clip", "y zero x", "z")]),
         (None, [RELU, node("Neg", "y", "n")]),
@@ -302,7 +319,7 @@ def test_names_are_kept_or_made(tmp_path):
 
 def test_what_is_close_is_left_out_and_listed(tmp_path):
     body = helper.make_graph(
-        [node("Conv", "x w", "b", group=4)], "body", [],
+        [node("Conv", "x w", "b", "inner", group=4)], "body", [],
         [helper.make_tensor_value_info("b", 1, None)],
     )  # fmt: skip
     nodes = [
@@ -322,16 +339,17 @@ def test_what_is_close_is_left_out_and_listed(tmp_path):
     model = make(nodes, inputs, "y", constants)
     with pytest.warns(SkippedLayersWarning) as caught:
         layers = read(model, tmp_path, isolated=True)
-    assert [layer.name for layer in layers] == ["kept"]
+    assert [layer.name for layer in layers] == ["kept", "line"]
+    assert layers[1].conv.kernel == (1, 3)
     assert str(caught[0].message).split("\n")[1:] == [
-        "node 'branch': a grouped Conv in its body",
-        "node 'branch': a grouped Conv in its body",
+        "node 'branch': a grouped Conv in its body, node 'inner'",
+        "node 'branch': a grouped Conv in its body, node 'inner'",
         "node 'double': a channel multiplier (=2)",
-        "node 'line': a kernel of 1 axes (=3)",
         "node 'cube': a kernel of 3 axes (=3x3x1)",
         "node 'up': a grouped ConvTranspose, not a Conv",
     ]
-    del model.graph.node[0]
+    for at in (2, 0):
+        del model.graph.node[at]
     said = refusal(model, tmp_path)
-    assert "7 nodes) must have a depthwise layer" in said
+    assert "6 nodes) must have a depthwise layer" in said
     assert "a channel multiplier (=2)" in said

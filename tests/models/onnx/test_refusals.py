@@ -22,9 +22,15 @@ QUANTIZED = {"q": INT8, "s": np.ones(4, np.float32)}
 @pytest.mark.parametrize(
     ("nodes", "constants", "message"),
     [
-        ([node("Neg", "a", "w")], {"a": W}, "output of Neg.*fold constants"),
-        ([node("Identity", f"a{i}", f"a{i + 1}") for i in range(9)]
-         + [node("Identity", "a9", "w")], {"a0": W}, "after 8 of Identity"),
+        ([node("Mul", "a x1", "w")], {"a": W}, "'x1' .=a graph input.*fold constants"),
+        ([node("Mul", "a n", "w")], {"a": W, "n": np.ones(3, np.float32)[:2]},
+         "must be one that onnx can (compute|infer)"),
+        ([node("RandomNormalLike", "a", "w")], {"a": W}, "output of RandomNormalLike"),
+        ([node("Relu", "a", "w", domain="custom")], {"a": W}, "=an output of Relu"),
+        ([node("Identity", f"a{i}", f"a{i + 1}") for i in range(64)]
+         + [node("Identity", "a64", "w")], {"a0": W}, "by at most 64 nodes in a row"),
+        ([node("DequantizeLinear", "q s", "w")], QUANTIZED,
+         r"one each along `axis` .left out, so 1. of 4x1x3x3; write axis=0"),
         ([node("DequantizeLinear", "q s", "w", axis=3)], QUANTIZED, "along axis 3"),
         ([node("DequantizeLinear", "q s", "w", axis=9)], QUANTIZED, "along axis 9"),
         ([], {"w": W * np.float32(np.inf)}, r"36 of 36 NaN or infinite"),
@@ -36,7 +42,8 @@ def test_weights_that_are_not_constant_or_no_floats(
     tmp_path, nodes, constants, message
 ):
     conv = node("Conv", "x w", "y", group=4)
-    said = refusal(make([*nodes, conv], {"x": X}, "y", constants), tmp_path)
+    inputs = {"x": X, "x1": W.shape}
+    said = refusal(make([*nodes, conv], inputs, "y", constants), tmp_path)
     assert re.search(message, said), said
 
 
@@ -165,7 +172,7 @@ LOOP = make(
         (one(group=3), r"a multiple of `group` \(=3\)"),
         (one(shape=(1, 8, 9, 8)), "=1x8x9x8.*with the 4 channels of its weights"),
         (one(shape=(1, 4, 9)), "=1x4x9.*must be batch x channels x height x width"),
-        (one(strides=[0, 1]), r"`stride` \(=\(0, 1\)\) must be 2 integers >= 1"),
+        (one(strides=[0, 1]), r"`strides` \(=\(0, 1\)\) must be 2 integers >= 1"),
         (one(strides=[1]), "must be 2 integers"),
         (one(dilations=[-1, 1], auto_pad="SAME_UPPER"), "must be 2 integers >= 1"),
         (one(pads=[1, 1]), r"`pads` \(=\(1, 1\)\) must be 4 integers"),

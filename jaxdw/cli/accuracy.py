@@ -1,0 +1,259 @@
+"""`jaxdw accuracy`: what the chip's numerics do to a trained network."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxdw.cli.options import refuse_pallas, seed
+from jaxdw.errors import ConfigError, needing
+from jaxdw.files import whole_file
+from jaxdw.sweep.axes import AXES
+
+if TYPE_CHECKING:
+    from jaxdw.networks.measure import Question, Sample
+    from jaxdw.networks.recommend import Recommendation
+    from jaxdw.networks.rows import Row
+OK, MISSED, INTERRUPTED = 0, 1, 130
+_OWN = ("model", "batch", "activation")  # the network's, no axes of this command
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=FILE.npy")
+    return name, path
+
+
+def add(commands) -> None:
+    """Adds the command to a parser's commands."""
+    parser = commands.add_parser(
+        "accuracy",
+        help="what the chip's numerics do to a trained ONNX network's outputs",
+        description="Emulates every depthwise convolution of an ONNX file bit by bit, "
+        "on real activations; what lies between runs in float32 by onnxruntime, in "
+        "this process: give it files that you trust. Compares the network's outputs "
+        "with those in float32. Exit status 0, 1 if a target is missed or no setting "
+        "runs, 2 refused.",
+    )
+    parser.add_argument("model", metavar="MODEL.onnx")
+    parser.add_argument(
+        "--input", type=_named_file, action="append", default=[],
+        metavar="NAME=FILE.npy", help="one sample; may be repeated for other inputs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples", metavar="DIR", help="more samples: .npy files, or .npz by input"
+    )
+    axes = parser.add_argument_group(
+        "settings compared, each a list joined by commas", "as for `jaxdw sweep`"
+    )
+    for axis in AXES:
+        if axis.column not in _OWN:
+            axes.add_argument(axis.option, type=_words, help=axis.choices)
+    for option, options in {
+        "--metric": {
+            "default": "",
+            "metavar": "MODULE:FUNCTION",
+            "help": "called with the outputs and those in float32, arrays by name",
+        },
+        "--blame": {
+            "action": "store_true",
+            "help": "each layer alone, and all but it, on the first sample",
+        },
+        "--target": {
+            "metavar": "FIGURE=LEAST",
+            "help": "recommend the cheapest mix that keeps it: argmax=1.0, snr=30, "
+            "pcc=0.99, metric=0.9",
+        },
+        "--fold": {
+            "action": "store_true",
+            "help": "write a file whose layers hold the batch normalisation behind",
+        },
+        "--compensate": {
+            "choices": ("gain",),
+            "help": "write files with weights times 1/gain, one for each setting",
+        },
+        "--calibration": {
+            "metavar": "DIR",
+            "help": "samples to measure the gain on; default: those given",
+        },
+    }.items():
+        parser.add_argument(option, **options)
+    parser.add_argument("--seed", type=seed, default=0, help="of the random normals")
+    parser.add_argument("--out", metavar="DIR", help="folder for rows and files")
+    parser.add_argument("--processes", type=int, default=1, help="of this machine")
+    parser.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
+    parser.add_argument("--report", metavar="FILE", help="write a page")
+    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.set_defaults(command=_accuracy)
+
+
+def _accuracy(args: argparse.Namespace) -> int:
+    refuse_pallas("accuracy")
+    _check(args)
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from jaxdw.cli.sweep import _executor
+    from jaxdw.models.onnx.file import SkippedLayersWarning
+    from jaxdw.networks import measure, runner
+    from jaxdw.networks.figures import load_metric
+    from jaxdw.networks.recommend import Target, recommend
+    from jaxdw.networks.rows import RowStore
+
+    target = None if args.target is None else Target.read(args.target)
+    if target is not None and target.figure == "metric" and not args.metric:
+        raise ConfigError("`--target` (=metric) must come with `--metric`; add it")
+    if args.metric:
+        sys.path.insert(0, "")
+        load_metric(args.metric)
+    names = input_names(args.model)
+    samples = measure.samples_of(args.input, args.samples, names)
+    axes = {
+        axis.plural: getattr(args, axis.plural)
+        for axis in AXES
+        if axis.column not in _OWN and getattr(args, axis.plural) is not None
+    }
+    store = RowStore(args.out)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SkippedLayersWarning)
+        question = runner.question_of(
+            args.model, samples, axes, seed=args.seed, metric=args.metric
+        )
+    skipped = [
+        line
+        for warning in caught
+        if issubclass(warning.category, SkippedLayersWarning)
+        for line in str(warning.message).split("\n")[1:]
+    ]
+    console = Console(stderr=True)
+    try:
+        with _executor(args.dask) as executor, Progress(console=console) as bar:
+            shown = bar.add_task("tasks", total=None)
+            rows = runner.ask(
+                question,
+                store,
+                blame=args.blame,
+                executor=executor,
+                processes=args.processes,
+                progress=lambda done, of: bar.update(shown, completed=done, total=of),
+            )
+    except KeyboardInterrupt:
+        console.print(f"interrupted: rows are safe in {args.out}; the same goes on")
+        return INTERRUPTED
+    rows += _remedies(args, question)
+    found = None if target is None else recommend(question, target, rows)
+    if found is not None and args.out is not None:
+        _write_advice(args.out, found)
+    _show(args, rows, skipped, found)
+    runs = any(row["kind"] == "output" and row["error"] is None for row in rows)
+    return OK if runs and (found is None or found.kept) else MISSED
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses what does not go together before anything is read."""
+    for option in ("fold", "compensate"):
+        if getattr(args, option) and args.out is None:
+            raise ConfigError(
+                f"`--{option}` must come with `--out`, where its file is written; add "
+                "--out DIR"
+            )
+    if args.calibration and not args.compensate:
+        raise ConfigError("`--calibration` must come with `--compensate gain`; add it")
+    if args.report is not None and not Path(args.report).absolute().parent.is_dir():
+        raise ConfigError(
+            f"`--report` (={args.report!r}) must lie in a folder that exists; make it"
+        )
+
+
+def input_names(path: str) -> list[str]:
+    """Returns the names of a network's inputs."""
+    from jaxdw.models.onnx.shapes import graph_inputs
+    from jaxdw.networks.network import loaded
+
+    return [value.name for value in graph_inputs(loaded(path).graph)]
+
+
+def _remedies(args: argparse.Namespace, question: "Question") -> "list[Row]":
+    if not args.fold and not args.compensate:
+        return []
+    from jaxdw.networks import measure
+    from jaxdw.networks.verify import remedies
+
+    calibration: tuple[Sample, ...] = question.samples
+    if args.calibration:
+        names = [name for name, _ in question.inputs]
+        calibration = measure.samples_of((), args.calibration, names)
+    return remedies(
+        question,
+        Path(args.out),
+        folds=args.fold,
+        compensates=args.compensate is not None,
+        calibration=calibration,
+    )
+
+
+def _write_advice(out: str, found: "Recommendation") -> None:
+    from jaxdw.networks.advice import as_toml, as_ttnn
+
+    for name, text in (
+        ("recommended.toml", as_toml(found)),
+        ("recommended_ttnn.py", as_ttnn(found)),
+    ):
+        with whole_file(Path(out) / name) as draft:
+            draft.write_text(text, "utf-8")
+
+
+def _show(
+    args: argparse.Namespace,
+    rows: "list[Row]",
+    skipped: list[str],
+    found: "Recommendation | None",
+) -> None:
+    from rich.console import Console
+
+    from jaxdw.report import accuracy, text
+
+    if args.report is not None:
+        with needing("html", "matplotlib"):
+            page = accuracy.accuracy_page(rows, skipped, found=found)
+        with whole_file(args.report) as draft:
+            draft.write_text(page, "utf-8")
+    if args.json:
+        for row in rows:
+            print(json.dumps(row, allow_nan=False))
+        if found is not None:
+            facts: dict[str, Any] = accuracy.recommended_facts(found)
+            print(json.dumps(facts | {"layers": accuracy.recommended_lines(found)}))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    lines = accuracy.output_lines(rows)
+    console.print(text.rows_table("Outputs against float32, the worst sample", lines))
+    if accuracy.all_alike(rows):
+        console.print(f"all of them: {accuracy.all_alike(rows)}", markup=False)
+    layers = accuracy.layer_lines(rows)
+    if layers:
+        shown = [
+            {n: line[n] for n in ("layer", "setting", "pcc", "random_pcc", "gain",
+                                  "random_gain", "snr_db", "random_snr_db", "zeroed",
+                                  "said")}
+            for line in layers
+        ]  # fmt: skip
+        console.print(text.rows_table("Layers: real activations, and random", shown))
+        console.print(accuracy.misled(rows))
+    blame = accuracy.blame_lines(rows)
+    if blame:
+        console.print(text.rows_table("One layer alone, and all but it", blame))
+    for line in skipped:
+        console.print(f"left in float32: {line}", markup=False)
+    if found is not None:
+        facts = accuracy.recommended_facts(found)
+        console.print(text.facts_table("Recommendation", facts))
+        console.print(text.rows_table("by layer", accuracy.recommended_lines(found)))

@@ -1,0 +1,1 @@
+"""What the chip's numerics do to whole networks."""
