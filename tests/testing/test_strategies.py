@@ -1,6 +1,7 @@
 """Strategies draw legal configurations, and enough of them to find an off-by-one."""
 
 import hypothesis
+import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
@@ -28,6 +29,15 @@ def test_plans_are_of_what_was_asked(plan):
     assert plan.scheme in ("width", "block")
     assert plan.grid[0] <= 13
     assert plan.grid[1] <= 10
+
+
+def test_plans_that_do_not_fit_are_never_drawn():
+    conv = jd.ConvConfig(channels=192, height=64, width=64, padding=1)
+    corner = jd.ShardConfig(scheme="block", grid=(1, 1))
+    assert not jd.make_plan(conv, corner, must_fit=False).l1.fits
+    drawn = sample(plans(st.just(conv), schemes=("block",)), 60)
+    assert len(drawn) > 10
+    assert all(plan.l1.fits for plan in drawn)
 
 
 def test_all_schemes_programs_and_grids_are_drawn():
