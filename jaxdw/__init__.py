@@ -5,15 +5,16 @@ import JAX.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jaxdw.arch.arch import Arch, load_arch
     from jaxdw.errors import ConfigError, UnsupportedError
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.judge.compare import gain, pcc, snr_db, ulp_distance
+    from jaxdw.judge.compare import Verdict, gain, judge, pcc, snr_db, ulp_distance
     from jaxdw.judge.reference import reference
+    from jaxdw.launch.cache import enable_cache
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run
     from jaxdw.launch.resident import LoadedLaunch, load
     from jaxdw.layouts.certificate import Certificate, certify
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from jaxdw.sweep.space import Space
     from jaxdw.trace.weight import explain_weight
 
+from jaxdw import shown
+
+shown.DRAWER.append("jaxdw.report.notebook")
 _ROOMS = {
     "Arch": "arch.arch",
     "BankTable": "maps.banks",
@@ -54,15 +58,18 @@ _ROOMS = {
     "ShardConfig": "plan.config",
     "Space": "sweep.space",
     "UnsupportedError": "errors",
+    "Verdict": "judge.compare",
     "accuracy": "networks.traced",
     "bank_table": "maps.banks",
     "certify": "layouts.certificate",
     "core_sticks": "machine.sticks",
     "diagnose": "faults.diagnose",
     "emulate": "launch.emulator",
+    "enable_cache": "launch.cache",
     "explain_weight": "trace.weight",
     "gain": "judge.compare",
     "identify": "layouts.identify",
+    "judge": "judge.compare",
     "judge_schedule": "schedule.verdict",
     "laboratory": "faults.laboratory",
     "load": "launch.resident",
@@ -93,19 +100,25 @@ __all__ = [  # noqa: RUF022
     "Maps", "make_maps", "Emulation", "run", "emulate", "load", "LoadedLaunch",
     "prepare_weights", "core_sticks", "tilize", "untilize", "pack", "unpack",
     "BankTable", "bank_table", "pcc", "gain", "snr_db", "ulp_distance", "reference",
+    "judge", "Verdict", "enable_cache",
     "explain_weight", "certify", "Certificate", "judge_schedule", "ScheduleVerdict",
     "identify", "misread", "laboratory", "diagnose", "Diagnosis",
     "Space", "run_sweep", "read_rows", "accuracy", "on_chip",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("jaxdw")
+    elif name in _ROOMS:
+        value = getattr(importlib.import_module(f"jaxdw.{_ROOMS[name]}"), name)
+    else:
         raise AttributeError(f"module 'jaxdw' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"jaxdw.{_ROOMS[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return [*__all__, "__version__"]

@@ -31,17 +31,31 @@ def range_problem(name: str, value: int, limit: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def needing(extra: str, module: str) -> Iterator[None]:
-    """Says which extra to install, of imports inside that lack its module.
+def needing(extra: str, *modules: str) -> Iterator[None]:
+    """Says which extra to install, of imports inside that lack its modules.
 
     Raises:
-      ConfigError: `module` is not installed.
+      ConfigError: one of `modules` is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module:
+        module = (error.name or "").partition(".")[0]
+        if module not in modules:
             raise
-        raise ConfigError(
-            f"this needs {module}; use `pip install 'jaxdw[{extra}]'`"
-        ) from error
+        raise ConfigError(f"this needs {module}; use `{installing(extra)}`") from error
+
+
+def installing(extra: str) -> str:
+    """Returns the command that adds an extra to this very installation."""
+    import importlib.metadata
+    import json
+    from urllib.parse import unquote, urlparse
+
+    found = importlib.metadata.distribution("jaxdw").read_text("direct_url.json")
+    origin = json.loads(found) if found else {}
+    url = urlparse(origin.get("url", ""))
+    if url.scheme != "file":
+        return f"pip install 'jaxdw[{extra}]'"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"pip install {editable}'{unquote(url.path)}[{extra}]'"

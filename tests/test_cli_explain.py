@@ -6,6 +6,7 @@ import pytest
 
 import jaxdw as jd
 from jaxdw import cli
+from jaxdw.errors import installing
 from jaxdw.trace.core import explain_core
 from jaxdw.trace.weight import explain_weight
 
@@ -35,7 +36,7 @@ def test_an_overview_answers_no_question(capsys):
 
 
 def test_a_weight_is_followed_from_the_tensor_to_its_product(capsys):
-    status, out, _ = explain(capsys, "--weight 40,1,2 --output 0,5,6")
+    status, out, _ = explain(capsys, "--weight 40,1,2 --pixel 0,5,6")
     assert status == 0
     found = facts(out)
     assert found["weight"] == "channel 40, kernel position (1, 2)"
@@ -56,7 +57,7 @@ def test_a_weight_is_followed_from_the_tensor_to_its_product(capsys):
 
 
 def test_a_product_says_where_halo_brought_its_pixel_from(capsys):
-    _, out, _ = explain(capsys, "--weight 0,0,0 --output 0,4,1")
+    _, out, _ = explain(capsys, "--weight 0,0,0 --pixel 0,4,1")
     came = facts(out)["which is"]
     assert came == "pixel (0, 3, 0), by halo from core 0 (0, 0), input shard row 24"
 
@@ -100,7 +101,7 @@ def test_a_core_names_its_sticks(capsys):
     assert found["weights from"] == "core 1 (1, 0)"
     assert found["of other cores"] == "8 of core 1"
     assert found["window starts"] == "0 to 7, 10 to 17, 20 to 27, 30 to 37"
-    assert re.search(r"│ +11 to 18 │ +core 3 │ +0 to 7 │ +32 to 39 │", out)
+    assert re.search(r"│ +11 to 18 +│ core 3 +│ +0 to 7 +│ +32 to 39 +│", out)
 
 
 def test_a_sender_and_the_idle_cores_it_overwrites(capsys):
@@ -194,13 +195,13 @@ def test_a_long_table_says_what_it_leaves_out(capsys):
     ("line", "sentences"),
     [
         ("--weight 64,0,3", ["`channel` (=64) must be one of 64", "`kw` (=3)"]),
-        ("--weight 0,0,0 --output 1,0,0", ["`output image` (=1) must be one of 1"]),
-        ("--tile 2 --bank 12,0", ["`tile` (=2) must be", "`bank` (=12) must be"]),
+        ("--weight 0,0,0 --pixel 1,0,0", ["`output image` (=1) must be one of 1"]),
+        ("--tile 2 --bank 12,0", ["`--tile` (=2) must be", "`--bank` (=12) must be"]),
         ("--core 8,0", ["`x` (=8) must be one of 8; use 0 to 7"]),
-        ("--core 5,5 --address base", ["`--core` (=(5, 5)) must be one of the"]),
-        ("--core 0,0 --address 0x1000000000", ["`address` (=0x1000000000) must lie"]),
+        ("--core 5,5 --address base", ["`--core` (=5,5) must be one of the"]),
+        ("--core 0,0 --address 0x1000000000", ["`--address` (=0x1000000000) must lie"]),
         ("--address 5", ["`--address` must come with the core it is about; add --"]),
-        ("--output 0,0,0", ["`--output` must come with the weight"]),
+        ("--pixel 0,0,0", ["`--pixel` must come with the weight"]),
         ("--base-address 7 --tile 0", ["(=0x7) must be a multiple"]),
     ],
 )
@@ -214,10 +215,14 @@ def test_refusals_exit_with_2_and_all_problems(capsys, line, sentences):
 @pytest.mark.parametrize(
     ("option", "text", "sentence"),
     [
-        ("--weight", "1,2", "'1,2' must be integers C,KH,KW"),
-        ("--html", "/nowhere/x.html", "must lie in a folder that exists"),
-        ("--core", "a,b", "'a,b' must be integers X,Y"),
-        ("--tile", "1,2", "'1,2' must be integers ID"),
+        ("--weight", "1,2", "`--weight` (=1,2) must be integers C,KH,KW; try 0,0,0"),
+        ("--html", "/nowhere/x.html", "must be in a folder that exists"),
+        (
+            "--core",
+            "a,b",
+            "`--core` (=a,b) must be X,Y or the number of a core; try 0,0",
+        ),
+        ("--tile", "1,2", "`--tile` (=1,2) must be integers ID; try 0"),
         ("--address", "base+x", "must be bytes, 0x1d55a0 or base+2048"),
         ("--address", "vase", "must be bytes, 0x1d55a0 or base+2048"),
     ],
@@ -230,7 +235,7 @@ def test_words_of_another_form_are_refused_by_name(capsys, option, text, sentenc
 
 def test_a_page_draws_what_was_asked(capsys, tmp_path):
     target = tmp_path / "page.html"
-    line = f"--weight 40,1,2 --tile 0 --output 0,5,7 --html {target}"
+    line = f"--weight 40,1,2 --tile 0 --pixel 0,5,7 --html {target}"
     status, out, _ = explain(capsys, line)
     assert status == 0
     assert "Product" in out
@@ -258,5 +263,5 @@ def test_without_matplotlib_a_page_is_refused_and_text_is_not(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, _, err = explain(capsys, f"--html {tmp_path / 'page.html'}")
     assert status == 2
-    assert "pip install 'jaxdw[html]'" in err
+    assert installing("html") in err
     assert explain(capsys, "--tile 0")[0] == 0

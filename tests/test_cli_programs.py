@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 
 import jaxdw as jd
@@ -61,7 +62,7 @@ def notice(tree: str, runs: str, planned: str) -> str:
             "conv1d",
             "blackhole",
             f"192 --size 1x6441 --kernel 1x12 {FP32}",
-            "use ShardConfig(memory='dram'), which takes 2 launches",
+            "use --scheme height --memory dram, which takes 2 launches",
         ),
         (
             "conv1d",
@@ -85,7 +86,7 @@ def notice(tree: str, runs: str, planned: str) -> str:
             "regular",
             "wormhole_b0",
             "512 --size 1x512 --kernel 1x4 --padding 0x0x1x2",
-            "use ShardConfig(scheme='auto')",
+            "use --scheme auto",
         ),
     ],
 )
@@ -197,14 +198,16 @@ def test_a_layer_of_the_matmul_is_told_first(capsys):
     )
 
 
-@pytest.mark.parametrize("command", ["faults", "diagnose --output none.npy"])
-@pytest.mark.parametrize("program", ["regular", "ttnn"])
-def test_faults_of_other_programs_are_refused(capsys, command, program):
-    line = f"{command} --channels 32 --size 8 --program {program}"
-    status, out, err = said(capsys, line)
-    assert (status, out) == (2, "")
-    verb = command.split()[0]
-    assert f"`--program` (='regular') must be depthwise for `jaxdw {verb}`" in err
+def test_outputs_of_other_programs_are_diagnosed(capsys, tmp_path):
+    layer = "--channels 32 --size 8 --program regular"
+    assert said(capsys, f"run {layer} --save {tmp_path}/o.npy")[0] == 0
+    status, out, _ = said(capsys, f"diagnose {layer} --output {tmp_path}/o.npy")
+    assert (status, out.splitlines()[-1]) == (0, "identical: all 1,152 outputs equal")
+    output = np.load(tmp_path / "o.npy")
+    np.save(tmp_path / "o.npy", -output)
+    status, out, _ = said(capsys, f"diagnose {layer} --output {tmp_path}/o.npy")
+    assert status == 1
+    assert "cause 1: output-negated (the output with the other sign)" in out
 
 
 @pytest.mark.parametrize(
@@ -212,15 +215,15 @@ def test_faults_of_other_programs_are_refused(capsys, command, program):
     [
         (
             "plan --channels 32 --size 8 --program winograd",
-            "`program` (='winograd') must be one of depthwise, regular, conv1d, ttnn",
+            "`--program` (=winograd) must be one of depthwise, regular, conv1d, ttnn",
         ),
         (
             "plan --channels 32 --size 8 --program conv1d",
-            "program='conv1d' must have one row and no bias (kernel (3, 3), height 8",
+            "--program conv1d must have one row and no bias (kernel (3, 3), height 8",
         ),
         (
             "certify --models mobilenet_v1 --program ttnn",
-            "`--program` (='ttnn') must be depthwise with --models",
+            "`--program` must be left out with --models",
         ),
         ("plan --channels 32 --size 8 --pcc", "`--pcc` must come with --program all"),
         (
@@ -231,10 +234,10 @@ def test_faults_of_other_programs_are_refused(capsys, command, program):
             "plan --channels 32 --size 8 --program all --args",
             "`--args` must come with one program",
         ),
-        ("plan --channels 0 --size 8 --program all", "`channels` (=0)"),
+        ("plan --channels 0 --size 8 --program all", "`--channels` (=0)"),
         (
             "run --channels 32 --size 8 --program all",
-            "`program` (='all') must be one of depthwise, regular, conv1d, ttnn",
+            "`--program` (=all) must be one of depthwise, regular, conv1d, ttnn",
         ),
     ],
 )
@@ -245,14 +248,14 @@ def test_what_no_program_can_do_is_refused(capsys, line, sentence):
 
 
 UNKNOWN = {
-    "input-layout tile": "`input_layout` (='tile') must be 'row_major'",
-    "memory dram": "`memory` (='dram') must be 'l1'",
-    "config-tensors-in-dram": "`config_tensors_in_dram` (=True) must be False",
-    "full-inner-dim": "`full_inner_dim` (=True) must be False",
-    "act-block-w-div 2": "`act_block_w_div` (=2) must be 1",
-    "force-split-reader": "`force_split_reader` (=True) must be False",
-    "enable-activation-reuse": "`enable_activation_reuse` (=True) must be False",
-    "packer-l1-acc": "`packer_l1_acc` (=True) must be False",
+    "input-layout tile": "`--input-layout` (=tile) must be row_major",
+    "memory dram": "`--memory` (=dram) must be l1",
+    "config-tensors-in-dram": "`--config-tensors-in-dram` (=True) must be False",
+    "full-inner-dim": "`--full-inner-dim` (=True) must be False",
+    "act-block-w-div 2": "`--act-block-w-div` (=2) must be 1",
+    "force-split-reader": "`--force-split-reader` (=True) must be False",
+    "enable-activation-reuse": "`--enable-activation-reuse` (=True) must be False",
+    "packer-l1-acc": "`--packer-l1-acc` (=True) must be False",
 }
 
 
@@ -263,7 +266,7 @@ def test_options_that_the_branch_does_not_have_arrive_together(capsys):
     lines = err.removeprefix("jaxdw: ").splitlines()
     want = [f"{s} for the depthwise program, which has no" for s in UNKNOWN.values()]
     assert [line.split(" such option")[0] for line in lines] == want
-    assert all(line.endswith("program='ttnn' or leave it out") for line in lines)
+    assert all(line.endswith("--program ttnn or leave it out") for line in lines)
 
 
 @pytest.mark.parametrize("option", sorted({*UNKNOWN} - {"enable-activation-reuse"}))
@@ -355,8 +358,8 @@ def test_the_scheme_that_ttnn_chooses_is_the_only_plan_shown(capsys):
 def test_an_unknown_option_and_a_wrong_shard_arrive_together(capsys):
     line = "plan --channels 64 --size 8 --cores 2 --input-shard 1x32 --full-inner-dim"
     _, _, err = said(capsys, line)
-    assert "`full_inner_dim` (=True)" in err
-    assert "`input_shard` (=1 rows, 32 channels)" in err
+    assert "`--full-inner-dim` (=True)" in err
+    assert "`--input-shard` (=1 rows, 32 channels)" in err
 
 
 @pytest.mark.parametrize("programs", ["depthwise,ttnn", "regular,ttnn"])

@@ -9,9 +9,10 @@ import jaxdw
 PACKAGE = Path(jaxdw.__file__).parent
 FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("errors",),
-    ("files",),
+    ("files", "words", "shown"),
     ("arch",),
     ("plan",),
+    ("arrays",),
     ("maps",),
     ("numerics", "models"),
     ("layouts", "judge", "machine", "schedule", "trace"),
@@ -20,6 +21,7 @@ FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("networks",),
     ("report",),
     ("cli",),
+    ("__main__",),
 ]
 # within a floor, what one room may take of another
 BESIDE = {("numerics", "maps"), ("layouts", "trace")}

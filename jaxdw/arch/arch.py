@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from jaxdw.errors import ConfigError, refuse
+from jaxdw.words import meant, nearest
 
 NAMES = ("wormhole_b0", "n150", "n300", "blackhole", "p150", "blackhole_11x10")
 
@@ -142,7 +143,7 @@ def load_arch(arch: str | Path | Arch) -> Arch:
       ConfigError: unknown name, unreadable file, missing or unknown entries, entries
         of another type.
     """
-    return arch if isinstance(arch, Arch) else _load(str(arch))
+    return arch if isinstance(arch, Arch) else _load(str(meant("arch", arch, NAMES)))
 
 
 @functools.lru_cache(maxsize=32)
@@ -160,7 +161,8 @@ def _load(arch: str) -> Arch:
             raise ConfigError(f"`arch` (={arch!r}) is not TOML: {error}") from error
     else:
         raise ConfigError(
-            f"`arch` (={arch!r}) must be one of {', '.join(NAMES)} or a path to a .toml"
+            f"`arch` (={arch!r}) must be one of {', '.join(NAMES)} or a path to a "
+            f".toml; try {nearest(arch, NAMES)!r}"
         )
     return _parse(_on_base(tables, arch), arch)
 

@@ -1,6 +1,7 @@
 """The command `jaxdw`. JAX is imported after the arguments are parsed."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,40 +10,52 @@ from jaxdw.cli import (
     accuracy,
     certify,
     diff,
+    doctor,
     explain,
     faults,
+    listings,
     plan,
     results,
     run,
     sweep,
 )
+from jaxdw.cli.options import notes
+from jaxdw.cli.parser import REFUSED, Parser, verbs
+from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.launch.cache import cache_directory, cache_settings
 from jaxdw.launch.memory import keep_memory
+from jaxdw.words import nearest
 
-REFUSED = 2
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE ended
+ROOMS = (
+    plan, run, explain, certify, diff, faults, sweep, accuracy, results, listings,
+    doctor,
+)  # fmt: skip
 
 
 class _Version(argparse.Action):
     """Prints the package's version; looking it up takes as long as all of the start."""
 
     def __call__(self, parser, *_):
-        import importlib.metadata
+        import jaxdw
 
-        print(f"jaxdw {importlib.metadata.version('jaxdw')}")
+        print(f"jaxdw {jaxdw.__version__}")
         parser.exit()
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Returns the parser of every command; `args.command` does the work."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="jaxdw",
         description="Emulates Tenstorrent's sharded depthwise conv2d, byte by byte.",
+        usage="jaxdw COMMAND [options]",
     )
-    parser.add_argument("--version", action=_Version, nargs=0)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (run, plan, sweep, accuracy, results, explain, certify, diff, faults):
+    parser.add_argument("--version", action=_Version, nargs=0, help="show it, and exit")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", dest="verb", prog="jaxdw"
+    )
+    for room in ROOMS:
         room.add(commands)
     return parser
 
@@ -58,14 +71,55 @@ def command() -> int:
     except BrokenPipeError:  # who reads, `head` for one, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"jaxdw: the output cannot be written: {error}", file=sys.stderr)
+        status = REFUSED
     return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    args = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = make_parser()
+    if not words or words == ["help"]:
+        parser.print_help()
+        return 0
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    _refuse_verb(parser, words)
+    args = parser.parse_args(words)
+    for note in notes(args):
+        print(f"note: {note}", file=sys.stderr)
     try:
         return args.command(args)
     except (ConfigError, UnsupportedError) as error:
-        print(f"jaxdw: {error}", file=sys.stderr)
+        options = _options(verbs(parser)[args.verb])
+        said = spelt(str(error), options, getattr(args, "given", ()))
+        print(f"jaxdw: {said}", file=sys.stderr)
         return REFUSED
+
+
+def _refuse_verb(parser: Parser, words: Sequence[str]) -> None:
+    known = verbs(parser)
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is None and words[0] not in ("-h", "--help", "--version"):
+        parser.error(f"`{words[0]}` is no option of jaxdw alone; try --help")
+    if verb is not None and verb not in known:
+        parser.error(f"`{verb}` is no command; try {nearest(verb, known)}")
+
+
+def _options(parser: Parser) -> dict[str, str]:
+    """Returns a command's options by the names of the fields that they fill."""
+    found = {}
+    for action in parser._actions:
+        for name in action.option_strings:
+            if name.startswith("--"):
+                found[name.removeprefix("--").replace("-", "_")] = (
+                    action.option_strings[0]
+                )
+        if not action.option_strings:
+            found[action.dest] = str(action.metavar)
+    return found

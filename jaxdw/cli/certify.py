@@ -5,20 +5,18 @@ import json
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from jaxdw.cli.options import (
-    add_layer_options,
-    announce,
-    file_to_read,
-    file_to_write,
-    planned,
-)
-from jaxdw.errors import ConfigError
+from jaxdw.cli.options import add_layer_options, announce, planned
+from jaxdw.cli.parser import take
+from jaxdw.cli.vocabulary import LAYER, MODELS
+from jaxdw.errors import ConfigError, refuse
 from jaxdw.plan.config import Scheme
+from jaxdw.plan.problems import choice_problem
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 HOLDS, FAILS = 0, 1
+_WITH_MODELS = ("--scheme", "--arch")  # each may be a list then
 
 
 def add(commands) -> None:
@@ -27,29 +25,13 @@ def add(commands) -> None:
         "certify",
         help="prove a layout right by enumeration, or those of whole models",
         description="Follows every weight, window element and output of a layer (or "
-        "of every distinct layer of --models, in three schemes on the chips named) "
-        "through the index maps and compares with the definition. Exit status 0 if all "
-        "certificates hold, 1 otherwise or if a lockfile differs, 2 refused.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "of every distinct layer of --models, in three schemes on two chips, or in "
+        "those that --scheme and --arch list, joined by commas) through the index maps "
+        "and compares with the definition. Exit status 0 if all certificates hold, 1 "
+        "otherwise or if a lockfile differs, 2 refused.",
     )
+    take(parser, "--json", "--schedule", "--lock", "--check", MODELS)
     add_layer_options(parser, required=False)
-    parser.add_argument("--models", help="names joined by commas, or all")
-    parser.add_argument(
-        "--arches", default="wormhole_b0,blackhole", help="chips, for --models"
-    )
-    parser.add_argument(
-        "--lock", type=file_to_write, metavar="FILE", help="write the maps' digests"
-    )
-    parser.add_argument(
-        "--check", type=file_to_read, metavar="FILE", help="compare with a lockfile"
-    )
-    parser.add_argument(
-        "--schedule", action="store_true",
-        help="judge the readers' protocol too: races, deadlocks, stray writes",
-    )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object to a layout"
-    )
     parser.set_defaults(command=_certify)
 
 
@@ -60,6 +42,8 @@ def _certify(args: argparse.Namespace) -> int:
     from jaxdw.schedule.verdict import judge_schedule
 
     plans = _plans(args)
+    if args.check is not None:
+        _read_lock(args.check)
     if args.models is None and not args.json:
         announce(plans[0])
     locked, failed = {}, 0
@@ -87,6 +71,8 @@ def _certify(args: argparse.Namespace) -> int:
             for name, count in certificate.counts.items():
                 print(f"  {count:,} {name.replace('_', ' ')}")
             print(f"  digest {certificate.digest}")
+            if args.schedule and not problems:
+                print("  readers' protocol: no race, no hang, no stray write")
         elif sys.stderr.isatty():
             print(f"\r{number} of {len(plans)}", end="", file=sys.stderr)
     if not args.json:
@@ -101,6 +87,16 @@ def _certify(args: argparse.Namespace) -> int:
     return FAILS if failed or changes else HOLDS
 
 
+def _read_lock(path: str) -> None:
+    """Refuses, before the work, a file that is no lockfile."""
+    from jaxdw.layouts.lock import check_lock
+
+    try:
+        check_lock(path, {})
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("`path`", "`--check`")) from error
+
+
 def _plans(args: argparse.Namespace) -> "list[Plan]":
     if args.models is None:
         if args.channels is None or args.size is None:
@@ -109,14 +105,29 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
                 "--models mobilenet_v2"
             )
         return [planned(args)]
-    if args.program != "depthwise":
+    given = getattr(args, "given", ())
+    own = {option.name for group in LAYER.values() for option in group}
+    void = [
+        name for name in dict.fromkeys(given) if name in own.difference(_WITH_MODELS)
+    ]
+    if void:
         raise ConfigError(
-            f"`--program` (={args.program!r}) must be depthwise with --models; name a "
-            "layer by --channels and --size"
+            f"{', '.join(f'`{name}`' for name in void)} must be left out with "
+            "--models, whose layers are certified as they are; name one layer by "
+            "--channels and --size"
         )
     from jaxdw.layouts.certificate import layout_plans
     from jaxdw.models import zoo
 
-    names = zoo.MODELS if args.models == "all" else args.models.split(",")
+    names = zoo.MODELS if args.models == ("all",) else args.models
+    for name in names:
+        refuse(choice_problem("models", name, zoo.MODELS))
     convs = dict.fromkeys(layer.conv for name in names for layer in zoo.layers(name))
-    return list(layout_plans(convs, get_args(Scheme), args.arches.split(",")).values())
+    schemes, chips = get_args(Scheme), ("wormhole_b0", "blackhole")
+    if "--scheme" in given and args.scheme != "all":
+        schemes = args.scheme.split(",")
+        for scheme in schemes:
+            refuse(choice_problem("scheme", scheme, (*get_args(Scheme), "all")))
+    if "--arch" in given:
+        chips = args.arch.split(",")
+    return list(layout_plans(convs, schemes, chips).values())

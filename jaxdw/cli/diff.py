@@ -1,15 +1,18 @@
 """`jaxdw diff`: prepared weights, one's own or another plan's, against a plan."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jaxdw.arrays.axes import as_weights
+from jaxdw.arrays.read import read_array
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
-    load_array,
+    core_number,
     planned,
-    sizes,
+    refuse_void,
 )
+from jaxdw.cli.parser import take
 from jaxdw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,23 +31,29 @@ def add(commands) -> None:
         "it is instead. With --read-scheme: what weights prepared for this plan are "
         "taken for by the cores of another. Exit status 0 if nothing is amiss, 1 "
         "otherwise, 2 refused.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_layer_options(parser)
     own = parser.add_argument_group("your own weights")
-    own.add_argument("--prepared", metavar="FILE", help=".npy or .bin")
-    own.add_argument(
-        "--weights", metavar="FILE", help=".npy, the original [C, 1, kh, kw]"
-    )
-    own.add_argument("--kind", default="matrix", help="matrix, tiles or l1")
-    own.add_argument("--core", type=int, help="whose L1 it is")
+    take(own, "--prepared")
+    take(own, "--w", was="--weights")
+    take(own, "--kind", "--core")
     other = parser.add_argument_group("another plan that reads them")
-    other.add_argument("--read-scheme", help="height, width or block")
-    other.add_argument("--read-grid", type=sizes, help="XxY")
+    take(other, "--read-scheme", "--read-grid")
+    add_layer_options(parser)
     parser.set_defaults(command=_diff)
 
 
 def _diff(args: argparse.Namespace) -> int:
+    if args.prepared is None:
+        refuse_void(args, ("--w", "--kind", "--core"), "--prepared")
+    if args.read_scheme is None:
+        refuse_void(args, ("--read-grid",), "--read-scheme")
+    if args.prepared is not None and args.read_scheme is not None:
+        raise ConfigError(
+            f"`--read-scheme` (={args.read_scheme}) must be left out with --prepared, "
+            "which is compared with this plan; ask one question at a time"
+        )
+    if args.kind != "l1":
+        refuse_void(args, ("--core",), "--kind l1")
     if args.prepared is not None or args.read_scheme is not None:
         plan = planned(args)
         announce(plan)
@@ -58,11 +67,22 @@ def _diff(args: argparse.Namespace) -> int:
 def _identify(plan: "Plan", args: argparse.Namespace) -> int:
     from jaxdw.layouts.identify import identify, load_dump
 
-    if args.weights is None:
-        raise ConfigError("--prepared needs --weights, the original [C, 1, kh, kw]")
-    data: Any = load_dump(args.prepared, plan.conv.weights_dtype)
-    weights = load_array("--weights", args.weights)
-    found = identify(plan, data, weights, args.kind, args.core)
+    if args.w is None:
+        raise ConfigError(
+            "`--prepared` must come with the weights it was made of, [C, 1, kh, kw]; "
+            "add --w FILE"
+        )
+    dtype = plan.conv.weights_dtype
+    try:
+        data = load_dump(args.prepared, dtype, name="--prepared")
+    except ConfigError as error:
+        way_out = str(error).replace("give the dtype", "give by --weights-dtype that")
+        raise ConfigError(way_out) from error
+    taken = as_weights(plan.conv, read_array(args.w, name="--w").values, name="--w")
+    if taken.note:
+        print(taken.note)
+    core = core_number(args, plan)
+    found = identify(plan, data, taken.values, args.kind, core)
     print(found.verdict)
     if found.differing:
         print(f"{found.differing} elements differ")

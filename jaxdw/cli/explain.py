@@ -2,9 +2,7 @@
 
 import argparse
 import dataclasses
-import functools
 import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,11 @@ from jaxdw.cli.options import (
     add_layer_options,
     announce,
     base_address,
-    file_to_write,
+    core_xy,
     planned,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError, needing, refuse
 from jaxdw.files import whole_file
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OK = 0
 _SHOWN = 16  # rows of a table in the plain view
-_PIPED_WIDTH = 160
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +35,6 @@ class Answer:
     trace: Any = None
 
 
-def _integers(form: str, text: str) -> tuple[int, ...]:
-    try:
-        values = tuple(int(part, 0) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != form.count(",") + 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be integers {form}")
-    return values
-
-
-def _address(text: str) -> tuple[bool, int]:
-    """Returns whether an address counts from the base, and its bytes."""
-    relative = text.replace(" ", "").lower().removeprefix("base")
-    try:
-        return relative != text.replace(" ", "").lower(), int(relative or "0", 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be bytes, 0x1d55a0 or base+2048"
-        ) from None
-
-
 def add(commands) -> None:
     """Adds the command to a parser's commands."""
     parser = commands.add_parser(
@@ -65,43 +43,27 @@ def add(commands) -> None:
         description="Traces weights through one depthwise conv2d, both ways: exit "
         "status 0, or 2 for what the layer does not have. A layer that does not fit "
         "L1 is explained all the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_layer_options(parser)
     asked = parser.add_argument_group("questions; with none of them, an overview")
-
-    def ask(option: str, form: str, text: str) -> None:
-        asked.add_argument(
-            option, metavar=form, type=functools.partial(_integers, form), help=text
-        )
-
-    ask("--weight", "C,KH,KW", "from one weight to the products that use it")
-    ask("--output", "N,Y,X", "with --weight: its product that goes to this output")
-    ask("--tile", "ID", "what a weight tile holds, and who holds it")
-    ask("--bank", "B,SLOT", "the same of a page in a DRAM bank")
-    ask("--core", "X,Y", "what a core does and holds; logical coordinates")
-    asked.add_argument(
-        "--address", metavar="BYTES", type=_address,
-        help="with --core: what that core would read if this stood where its tile id "
-        "belongs; base+2048 counts from the weights' address",
-    )  # fmt: skip
+    take(asked, "--weight")
+    take(asked, "--pixel", was="--output")
+    take(asked, "--tile", "--bank", "--core", "--address")
     views = parser.add_argument_group("views")
-    views.add_argument("--json", action="store_true", help="one JSON object, no tables")
-    views.add_argument(
-        "--html", type=file_to_write, metavar="FILE",
-        help="also write a page that draws all of it: offline, no script",
-    )  # fmt: skip
+    take(views, "--json", "--html", "--base-address")
+    add_layer_options(parser)
     parser.set_defaults(command=_explain)
 
 
 def _explain(args: argparse.Namespace) -> int:
-    for option, needed in (("address", "core"), ("output", "weight")):
+    for option, needed in (("address", "core"), ("pixel", "weight")):
         if getattr(args, option) is not None and getattr(args, needed) is None:
             raise ConfigError(
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
     plan = planned(args)
     base = base_address(args, plan.arch.dram_align_bytes)
+    if args.core is not None:
+        args.core = core_xy(args, plan)
     answers = _answers(args, plan, base)
     if args.html is not None:
         _write_page(args, plan, base, answers)
@@ -140,9 +102,9 @@ def _weight(args: argparse.Namespace, plan: "Plan", base: int) -> Answer:
     from jaxdw.report import traces
     from jaxdw.trace.weight import explain_weight
 
-    trace = explain_weight(plan, *args.weight, base_address=base, output=args.output)
+    trace = explain_weight(plan, *args.weight, base_address=base, output=args.pixel)
     tables: list[tuple[str, Any]] = [("Weight", traces.weight_facts(plan, trace))]
-    if args.output is not None:
+    if args.pixel is not None:
         tables.append(("Product", traces.product_facts(plan, trace.product)))
     tables.append(("In weight_cb of", traces.holder_rows(trace.holders)))
     held = {"readers": trace.readers, "receivers": trace.receivers}
@@ -243,25 +205,18 @@ def _plain(trace: Any) -> dict[str, Any]:
 
 
 def _print_tables(answers: list[Answer]) -> None:
-    from rich.console import Console
-
     from jaxdw.report import text
 
-    console = Console(
-        highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH
-    )
+    console = make_console()
     for answer in answers:
         for title, content in answer.tables:
             if isinstance(content, dict):
-                console.print(text.facts_table(title, content))
+                show(console, text.facts_table(title, content))
             elif content:
                 shown = content[:_SHOWN]
                 if len(shown) < len(content):
                     title += f", {len(shown)} of {len(content)}"
-                table = text.rows_table(title, shown)
-                for column in table.columns:
-                    column.overflow = "fold"  # an address cut short is none
-                console.print(table)
+                show(console, text.rows_table(title, shown))
 
 
 def _write_page(
@@ -298,7 +253,7 @@ def _write_page(
 
 
 def _page_rooms() -> tuple[Callable[..., str], Any]:
-    with needing("html", "matplotlib"):
+    with needing("html", "matplotlib", "jinja2"):
         from jaxdw.report import html
         from jaxdw.report.plan_page import explain_page
     return explain_page, html

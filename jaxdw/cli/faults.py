@@ -1,22 +1,25 @@
 """`jaxdw faults` and `jaxdw diagnose`: what mistakes do, and which one was made."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import sys
+import time
+from collections.abc import Callable, Iterator
 
+from jaxdw.cli.arrays import TENSORS, read_own
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
     configs,
-    load_array,
     planned,
-    refuse_other_programs,
     refuse_pallas,
-    seed,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import show_rows
 
 OK, FAULTY = 0, 1
+_PATIENCE = 2.0  # seconds without a word
 _CHECKS = {
     "pcc_0_99": ".99",
     "pcc_0_985": ".985",
@@ -34,44 +37,32 @@ def add(commands) -> None:
         help="make every mistake of the catalogue and see which check notices",
         description="Injects each fault that applies to a layer into its data path and "
         "prints what it does to the result and which check notices it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    take(faults, "--seed", "--json")
     add_layer_options(faults)
-    faults.add_argument("--seed", type=seed, default=0)
-    faults.add_argument(
-        "--json", action="store_true", help="one JSON object to a fault"
-    )
     faults.set_defaults(command=_faults)
     diagnose = commands.add_parser(
         "diagnose",
-        help="name the mistake behind a wrong output",
-        description="Compares an output [N, Ho, Wo, C] with what every fault of the "
-        "catalogue would give on the same tensors. Without files for them, tensors are "
-        "drawn as `jaxdw run --seed` does. Exit status 0 if the output is right, 1 "
-        "otherwise, 2 refused.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="say where an output is wrong, and which mistake gives it",
+        description="Says where and how an output [N, Ho, Wo, C] differs from the "
+        "emulation, then makes every mistake of the catalogue on the same tensors and "
+        "names the one that gives the output, if any does. Without files for them, "
+        "tensors are drawn as `jaxdw run --seed` does. Exit status 0 if the output is "
+        "right bit for bit, 1 otherwise, 2 refused.",
     )
+    take(diagnose, "--output", required=True)
+    take(diagnose, *TENSORS, "--json")
     add_layer_options(diagnose)
-    diagnose.add_argument("--output", metavar="FILE", required=True, help=".npy")
-    diagnose.add_argument("--x", metavar="FILE", help=".npy, [N, H, W, C]")
-    diagnose.add_argument("--w", metavar="FILE", help=".npy, [C, 1, kh, kw]")
-    diagnose.add_argument("--bias-values", metavar="FILE", help=".npy, [C]")
-    diagnose.add_argument("--seed", type=seed, default=0)
-    diagnose.add_argument("--most", type=int, default=5, help="explanations shown")
     diagnose.set_defaults(command=_diagnose)
 
 
 def _faults(args: argparse.Namespace) -> int:
     refuse_pallas("faults")
-    from rich.console import Console
-
     from jaxdw.faults.catalogue import CATALOGUE
     from jaxdw.faults.laboratory import laboratory
-    from jaxdw.report.text import rows_table
 
     plan = planned(args)
-    refuse_other_programs(plan, "faults")
-    rows = laboratory(*configs(args), args.arch, args.seed)
+    rows = laboratory(*configs(args), args.arch, args.seed, program=plan.program)
     if args.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -86,10 +77,9 @@ def _faults(args: argparse.Namespace) -> int:
         }
         for row in rows
     ]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(rows_table("Which check notices", table))
+    show_rows("Which check notices", table)
     missed = sum(not row.pcc_0_99 for row in rows)
-    console.print(
+    print(
         "x: notices. .99 and .985: PCC; close: allclose; ulp: at most 1;\n"
         "pattern and witness: equal with such values\n"
         f"{len(rows)} of {len(CATALOGUE)} faults apply to this layer; PCC above 0.99 "
@@ -104,15 +94,35 @@ def _diagnose(args: argparse.Namespace) -> int:
     from jaxdw.judge.draws import draw
 
     plan = planned(args)
-    refuse_other_programs(plan, "diagnose")
-    announce(plan)
-    x, w, bias = draw(plan.conv, "random", args.seed)
-    x = x if args.x is None else load_array("--x", args.x)
-    w = w if args.w is None else load_array("--w", args.w)
-    if args.bias_values is not None:
-        bias = load_array("--bias-values", args.bias_values)
-    found = diagnose(plan, x, w, bias, load_array("--output", args.output))
-    for rank, diagnosis in enumerate(found[: args.most], 1):
-        print(f"{rank}. {diagnosis.text}")
-    best = found[0]
-    return OK if best.intact and best.match == "exact" else FAULTY
+    if not args.json:
+        announce(plan)
+    own = read_own(args, plan, "--output")
+    x, w, bias = own.operands or draw(plan.conv, "random", args.seed)
+    assert own.output is not None
+    with shown_late("trying") as show:
+        found = diagnose(plan, x, w, bias, own.output, progress=show)
+    if args.json:
+        print(json.dumps({"notes": own.notes, **found.to_json()}))
+    else:
+        print(*own.notes, *found.lines(), sep="\n")
+    return OK if found.is_right else FAULTY
+
+
+@contextlib.contextmanager
+def shown_late(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done on a terminal, from the third second on."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console, begun = Console(stderr=True), time.monotonic()
+    status = console.status(what)
+
+    def show(step: str) -> None:
+        if console.is_terminal and time.monotonic() - begun > _PATIENCE:
+            status.update(f"{what} {escape(step)}")
+            status.start()
+
+    try:
+        yield show
+    finally:
+        status.stop()

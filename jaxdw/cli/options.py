@@ -1,154 +1,32 @@
 """The options that commands share, and the configs they make."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
-from jaxdw.errors import ConfigError, UnsupportedError
+from jaxdw.cli.parser import take_layer
+from jaxdw.cli.vocabulary import PLANS_BASE_ADDRESS, UNUSED
+from jaxdw.errors import (
+    ConfigError,
+    range_problem,
+    refuse,
+)
 from jaxdw.plan import config
-from jaxdw.sweep.axes import DTYPES, PROGRAMS, parted
+from jaxdw.sweep.axes import joined
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
-
-# Source: DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191, its own run's weights.
-PLANS_BASE_ADDRESS = 0x1D4DA0
-
-
-def sizes(text: str) -> tuple[int, ...]:
-    """Returns integers joined by x."""
-    try:
-        return parted(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def named_sizes(text: str) -> tuple[str, tuple[int, ...]]:
-    """Returns a name and its integers joined by x."""
-    name, equals, shape = text.rpartition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1x3x224x224")
-    return name, sizes(shape)
-
-
-def seed(text: str) -> int:
-    """Returns the seed of a random generator."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 0; try 0")
-    return int(text)
-
-
-def file_to_write(path: str) -> str:
-    """Returns a path whose folder exists: better refused now than after the work."""
-    if not Path(path).absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(
-            f"{path!r} must lie in a folder that exists; make it or name another"
-        )
-    return path
-
-
-def file_to_read(path: str) -> str:
-    """Returns the path of a file that exists."""
-    if not Path(path).is_file():
-        raise argparse.ArgumentTypeError(f"{path!r} must be a file that exists")
-    return path
-
-
-def _pair(text: str) -> tuple[int, ...]:
-    found = sizes(text)
-    return found * 2 if len(found) == 1 else found
-
-
-def _count_or_grid(text: str) -> int | tuple[int, ...]:
-    found = sizes(text)
-    return found[0] if len(found) == 1 else found
-
-
-def dtype(text: str) -> str:
-    """Returns the full name of a dtype given short, `bfp8` for one."""
-    return DTYPES.get(text.lower(), text.lower())
 
 
 def add_layer_options(
     parser: argparse.ArgumentParser, *, required: bool = True
 ) -> None:
     """Adds what describes one layer, its sharding, its chip and its arithmetic."""
-    conv = parser.add_argument_group("convolution")
-    conv.add_argument("--channels", type=int, required=required)
-    conv.add_argument(
-        "--size", type=_pair, required=required, help="HxW, or one number"
-    )
-    conv.add_argument("--batch", type=int, default=1)
-    conv.add_argument("--kernel", type=_pair, default=(3, 3), help="HxW")
-    conv.add_argument("--stride", type=_pair, default=(1, 1), help="HxW")
-    conv.add_argument(
-        "--padding", type=sizes, default=(0,), help="P, HxW, or TOPxBOTTOMxLEFTxRIGHT"
-    )
-    conv.add_argument("--dilation", type=_pair, default=(1, 1), help="HxW")
-    conv.add_argument("--dtype", type=dtype, default="bfloat16", help="activations")
-    conv.add_argument(
-        "--weights-dtype", type=dtype, default="bfloat16", help="or bfp8, bfp4, fp32"
-    )
-    conv.add_argument("--output-dtype", type=dtype, default="bfloat16")
-    conv.add_argument("--bias", action="store_true")
-    conv.add_argument("--activation", choices=get_args(config.Activation))
-    chip = parser.add_argument_group("sharding and chip")
-    chip.add_argument(
-        "--scheme", default="height", help="height, width, block, or auto: the best"
-    )
-    chip.add_argument("--grid", type=sizes, help="largest core grid allowed, XxY")
-    chip.add_argument(
-        "--cores", type=_count_or_grid, help="these cores, no search: a number, or XxY"
-    )
-    chip.add_argument("--orientation", default="row_major", help="or col_major (BLOCK)")
-    chip.add_argument("--act-block-h-override", type=int, default=0)
-    chip.add_argument(
-        "--input-shard", type=sizes, help="ROWSxCHANNELS of an input already sharded"
-    )
-    chip.add_argument("--reshard-if-not-optimal", action="store_true")
-    chip.add_argument("--output-layout", default="tile", help="or row_major")
-    chip.add_argument("--enable-act-double-buffer", action="store_true")
-    chip.add_argument("--enable-weights-double-buffer", action="store_true")
-    chip.add_argument(
-        "--program-cache", action="store_true",
-        help="the program is called again with tensors at other addresses",
-    )  # fmt: skip
-    chip.add_argument("--weight-layout", default="final")
-    chip.add_argument("--arch", default="wormhole_b0", help="a name or a TOML file")
-    chip.add_argument(
-        "--program", default="depthwise",
-        help=f"device program: {', '.join(PROGRAMS)}, or ttnn: the one of the last two "
-        "that ttnn 0.81.1 takes",
-    )  # fmt: skip
-    chip.add_argument(
-        "--base-address", type=lambda text: int(text, 0),
-        help="of the weights in every DRAM bank, for the addresses shown; default: "
-        f"that of the plans, {PLANS_BASE_ADDRESS:#x}, aligned to the chip",
-    )  # fmt: skip
-    ttnn = parser.add_argument_group("options of ttnn 0.81.1's programs only")
-    ttnn.add_argument("--input-layout", default="row_major", help="or tile")
-    ttnn.add_argument(
-        "--memory", default="l1", help="or dram: in slices until a launch fits"
-    )
-    ttnn.add_argument(
-        "--act-block-w-div", type=int, default=1, help="blocks of a core (WIDTH)"
-    )
-    for option, text in (
-        ("--config-tensors-in-dram", "the reader's indices come from DRAM"),
-        ("--full-inner-dim", "all kernel rows in one block (BLOCK)"),
-        ("--force-split-reader", "two readers wherever they can be"),
-        ("--enable-activation-reuse", "keep sticks for the next row (HEIGHT)"),
-        ("--packer-l1-acc", "the packer adds up blocks of a long sum"),
-    ):
-        ttnn.add_argument(option, action="store_true", help=text)
-    compute = parser.add_argument_group("compute")
-    compute.add_argument("--arithmetic", default="fpu", help="fpu or float32")
-    compute.add_argument(
-        "--math-fidelity", default="LoFi", help="LoFi to HiFi4, which ttnn defaults to"
-    )
-    compute.add_argument("--fp32-dest-acc", action="store_true")
+    take_layer(parser, required=required)
 
 
 def configs(
@@ -160,10 +38,10 @@ def configs(
     `jaxdw.sweep.repeat.layer_words` is the way back.
     """
     if len(args.size) != 2:
-        raise ConfigError(f"`--size` (={args.size}) must be HxW or one number; try 8x8")
+        raise ConfigError(
+            f"`--size` (={joined(args.size)}) must be HxW or one number; try 8x8"
+        )
     given = vars(args) | {"height": args.size[0], "width": args.size[1]}
-    if len(args.padding) == 1:
-        given["padding"] = args.padding[0]
 
     def made(cls):
         return cls(
@@ -175,6 +53,54 @@ def configs(
         made(config.ShardConfig),
         made(config.ComputeConfig),
     )
+
+
+def notes(args: argparse.Namespace) -> list[str]:
+    """Returns a sentence for each option given that changes nothing of the answer."""
+    given = getattr(args, "given", ())
+    found = [
+        f"{option} does not change what `jaxdw {args.verb}` answers"
+        for option in dict.fromkeys(given)
+        if option in UNUSED.get(args.verb, ()) and not getattr(args, "html", None)
+    ]
+    if "--reshard-if-not-optimal" in given and args.input_shard is None:
+        found.append("--reshard-if-not-optimal has no effect without --input-shard")
+    if "--orientation" in given and args.scheme in ("height", "width"):
+        found.append(f"--orientation has no effect on --scheme {args.scheme}")
+    if "--math-fidelity" in given and args.arithmetic == "float32":
+        found.append("--math-fidelity has no effect on the numbers of float32")
+    return found
+
+
+def refuse_void(args: argparse.Namespace, options: tuple[str, ...], needs: str) -> None:
+    """Refuses options that say nothing without another.
+
+    Raises:
+      ConfigError: any of them was given.
+    """
+    given = [name for name in options if name in getattr(args, "given", ())]
+    refuse([f"`{name}` must come with {needs}; add it" for name in given])
+
+
+def core_xy(args: argparse.Namespace, plan: "Plan") -> tuple[int, ...]:
+    """Returns the logical coordinates of `--core`, given so or by its number."""
+    if isinstance(args.core, tuple):
+        return args.core
+    refuse(range_problem("core", args.core, plan.num_cores))
+    return plan.core_grid.xy(args.core)
+
+
+def core_number(args: argparse.Namespace, plan: "Plan") -> int | None:
+    """Returns the number of `--core`, given so or by logical coordinates."""
+    if not isinstance(args.core, tuple):
+        return args.core
+    cores = {plan.core_grid.xy(core): core for core in range(plan.num_cores)}
+    if args.core not in cores:
+        raise ConfigError(
+            f"`--core` (={','.join(map(str, args.core))}) must be one of the "
+            f"{plan.num_cores} of this plan; use 0,0 for one"
+        )
+    return cores[args.core]
 
 
 def planned(args: argparse.Namespace, *, must_fit: bool = False) -> "Plan":
@@ -191,32 +117,6 @@ def announce(plan: "Plan") -> None:
     notice = elsewhere(plan)
     if notice is not None:
         print(notice)
-
-
-def refuse_other_programs(plan: "Plan", command: str) -> None:
-    """Refuses a program that a command knows nothing of.
-
-    Raises:
-      UnsupportedError: a plan of another program than depthwise.
-    """
-    if plan.program != "depthwise":
-        raise UnsupportedError(
-            f"`--program` (={plan.program!r}) must be depthwise for `jaxdw {command}`, "
-            "whose faults are made for that program; leave it out"
-        )
-
-
-def load_array(name: str, path: str) -> Any:
-    """Returns the array of a .npy file; nothing in it is run."""
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(
-            f"`{name}` (={path!r}) must be a .npy file of numbers: {error}; write one "
-            "with numpy.save"
-        ) from error
 
 
 def base_address(args: argparse.Namespace, align_bytes: int) -> int:
@@ -241,6 +141,16 @@ def backend() -> Literal["xla", "pallas"]:
             "unset it"
         )
     return "pallas" if asked == "1" else "xla"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets an interrupt inside arrive as KeyboardInterrupt, to save what is done."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def refuse_pallas(command: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import json
-import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
@@ -12,16 +12,18 @@ from jaxdw.cli.options import (
     base_address,
     configs,
     planned,
+    refuse_void,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show, show_rows
+from jaxdw.cli.vocabulary import ALL
 from jaxdw.errors import ConfigError
-from jaxdw.plan.findings import SEVERITIES
 from jaxdw.plan.units import TILE_BYTES, round_up
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 OK, FOUND = 0, 1
-ALL = "all"
 _SHOWN = 10  # alternatives in the plain view
 _SHOWN_COLUMNS = (
     "scheme", "grid", "cores", "out_shard", "free_bytes", "cycles", "binding",
@@ -38,31 +40,17 @@ def add(commands) -> None:
         "a finding fails the gate, 2 refused (a layer that does not fit L1 too, with "
         "its breakdown and a sharding that does fit). --program all shows the device "
         "programs side by side.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_layer_options(parser)
     views = parser.add_mutually_exclusive_group()
-    views.add_argument(
-        "--table", action="store_true",
-        help="Markdown, a row for the plan; with --scheme auto one for each that fits",
-    )  # fmt: skip
-    views.add_argument("--json", action="store_true", help="one JSON object")
-    views.add_argument(
-        "--args", action="store_true",
-        help="compile-time and runtime arguments of every core's kernels",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pcc", action="store_true",
-        help=f"with --program {ALL}, the programs side by side: emulate each, too",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fail-on", choices=[name.replace(" ", "-") for name in SEVERITIES],
-        help="exit with 1 on a finding this bad or worse that is not assumed",
-    )  # fmt: skip
+    take(views, "--table", "--json", "--args")
+    take(parser, "--pcc", "--fail-on", "--base-address")
+    add_layer_options(parser)
     parser.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> int:
+    if not args.args:
+        refuse_void(args, ("--base-address",), "--args")
     if args.program == ALL:
         return _compare(args)
     if args.pcc:
@@ -116,17 +104,14 @@ def _compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"programs": columns, "note": BOUNDS_MISLEAD}))
         return OK
-    from rich.console import Console
-
     from jaxdw.report import text
 
     rows = side_by_side(columns)
     if args.table:
         print(*text.markdown(rows), BOUNDS_MISLEAD, sep="\n")
         return OK
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.rows_table("Programs side by side", rows))
-    console.print(BOUNDS_MISLEAD)
+    show_rows("Programs side by side", rows)
+    print(BOUNDS_MISLEAD)
     return OK
 
 
@@ -165,32 +150,23 @@ def _print_json(plans: tuple["Plan", ...]) -> None:
     print(json.dumps(report))
 
 
-def _print_tables(plans: tuple["Plan", ...]) -> None:
-    from rich.console import Console
+def _print_tables(plans: "Sequence[Plan]") -> None:
+    from jaxdw.report import facts
+    from jaxdw.report.text import plan_tables, rows_table
 
-    from jaxdw.report import facts, text
-
-    plan = plans[0]
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
-    console.print(text.rows_table("L1 of one core", facts.l1_rows(plan)))
-    console.print(text.facts_table("L1", facts.l1_facts(plan)))
-    console.print(text.facts_table("Cycles, lower bounds", facts.cycle_facts(plan)))
-    console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
+    console = make_console()
+    for table in plan_tables(plans[0]):
+        show(console, table)
     if len(plans) > 1:
-        console.print(
-            text.rows_table(
-                f"Best {min(_SHOWN, len(plans))} of {len(plans)} plans that fit",
-                [
-                    {name: facts.plan_row(other)[name] for name in _SHOWN_COLUMNS}
-                    for other in plans[:_SHOWN]
-                ],
-            )
-        )
-    for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
-    if not plan.findings:
-        console.print("No known defect.")
+        title = f"Best {min(_SHOWN, len(plans))} of {len(plans)} plans that fit"
+        rows = [facts.plan_row(other) for other in plans[:_SHOWN]]
+        shown = [{name: row[name] for name in _SHOWN_COLUMNS} for row in rows]
+        show(console, rows_table(title, shown))
+    findings = plans[0].findings
+    for finding in findings:
+        print(f"FINDING {finding}")
+    if not findings:
+        print("No known defect.")
 
 
 def _print_args(plan: "Plan", weight_address: int) -> None:

@@ -1,8 +1,11 @@
 """`jaxdw query` and `jaxdw compare`: what stands in the files of sweeps."""
 
 import argparse
+import dataclasses
 import json
-import sys
+
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import show_rows
 
 SAME, DIFFERENT = 0, 1
 _ABREAST = 12  # columns; rows of more are shown one below the other
@@ -16,9 +19,13 @@ def add(commands) -> None:
         description="Runs an SQL query; the file's rows are the table `rows`. Needs "
         "the extra jaxdw[parquet].",
     )
-    query.add_argument("file", help="a sweep's folder, or its jsonl, csv or parquet")
-    query.add_argument("sql", help="such as 'SELECT layer, pcc FROM rows'")
-    query.add_argument("--json", action="store_true", help="one JSON object to a row")
+    query.add_argument(
+        "file", metavar="FILE", help="a sweep's folder, or its jsonl, csv or parquet"
+    )
+    query.add_argument(
+        "sql", metavar="SQL", help="such as 'SELECT layer, pcc FROM rows'"
+    )
+    take(query, "--json", text="one JSON object to a row")
     query.set_defaults(command=_query)
     compare = commands.add_parser(
         "compare",
@@ -26,15 +33,15 @@ def add(commands) -> None:
         description="Matches the configurations of two sweeps and prints what changed; "
         "times and versions do not count. Exit status 0 if nothing did, 1 otherwise.",
     )
-    compare.add_argument("before", help="a sweep's folder, or its jsonl, csv, parquet")
-    compare.add_argument("after")
+    compare.add_argument(
+        "before", metavar="BEFORE", help="a sweep's folder, or its jsonl, csv, parquet"
+    )
+    compare.add_argument("after", metavar="AFTER", help="another")
+    take(compare, "--json", text="one JSON object to a change")
     compare.set_defaults(command=_compare)
 
 
 def _query(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from jaxdw.report.text import rows_table
     from jaxdw.sweep.results import query
 
     columns, found = query(args.file, args.sql)
@@ -43,14 +50,13 @@ def _query(args: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(row, default=str))
         return SAME
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if len(columns) > _ABREAST:
         for row in rows:
             facts = [{"column": name, "value": v} for name, v in row.items()]
-            console.print(rows_table(args.file, facts))
+            show_rows(args.file, facts)
     elif rows:
-        console.print(rows_table(args.file, rows))
-    console.print(f"{len(rows)} rows")
+        show_rows(args.file, rows)
+    print(f"{len(rows)} rows")
     return SAME
 
 
@@ -58,6 +64,10 @@ def _compare(args: argparse.Namespace) -> int:
     from jaxdw.sweep.results import compare_rows, read_rows
 
     changes = list(compare_rows(read_rows(args.before), read_rows(args.after)))
+    if args.json:
+        for change in changes:
+            print(json.dumps(dataclasses.asdict(change), default=str))
+        return DIFFERENT if changes else SAME
     for change in changes:
         columns = ", ".join(
             f"{name} {before} -> {after}"

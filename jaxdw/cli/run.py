@@ -3,28 +3,35 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxdw.cli.arrays import (
+    TENSORS,
+    read_own,
+    refuse_overwriting,
+    rounding_notes,
+)
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
     backend,
     base_address,
-    named_sizes,
     planned,
-    seed,
 )
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
+from jaxdw.files import whole_file
 from jaxdw.plan.units import TILE_BYTES
 
 if TYPE_CHECKING:
+    from jaxdw.judge.compare import Verdict
+    from jaxdw.judge.comparison import Comparison
     from jaxdw.launch.emulator import Emulation
     from jaxdw.plan.plan import Plan
 
 PASS, FAIL = 0, 1
-_DUMPS = ("weights", "tiles", "l1")
 
 
 def add(commands) -> None:
@@ -33,34 +40,14 @@ def add(commands) -> None:
         "run",
         help="emulate one convolution and compare it with the float64 reference",
         description="Emulates one depthwise conv2d, every stage of its data path, "
-        "and says whether the result is right: exit status 0 PASS, 1 FAIL, 2 refused. "
-        "A layer that does not fit L1 is emulated all the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "and says whether the result is right: exit status 0 PASS, 1 FAIL (an output "
+        "that is not that of --against, too), 2 refused. A layer that does not fit L1 "
+        "is emulated all the same.",
     )
+    take(parser, *TENSORS, "--against", "--save")
+    take(parser, "--draw", was="--weights")
+    take(parser, "--onnx", "--layer", "--input", "--dump", "--base-address", "--json")
     add_layer_options(parser)
-    parser.add_argument("--seed", type=seed, default=0, help="of inputs and weights")
-    parser.add_argument(
-        "--weights",
-        choices=("random", "pattern"),
-        default="random",
-        help="pattern: every weight equals its kernel position + 1",
-    )
-    parser.add_argument(
-        "--onnx", metavar="FILE", help="take weights and bias of one of its layers"
-    )
-    parser.add_argument("--layer", metavar="NAME", help="the layer of the ONNX file")
-    parser.add_argument(
-        "--input", type=named_sizes, action="append", default=[],
-        metavar="NAME=1x3x8x8",
-        help="shape of the ONNX file's input; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dump", choices=_DUMPS, action="append", default=[],
-        help="print prepared weights, DRAM tiles or each core's L1, face by face",
-    )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object, no tables"
-    )
     parser.set_defaults(command=_run)
 
 
@@ -69,10 +56,21 @@ def _run(args: argparse.Namespace) -> int:
     conv, compute, arch = plan.conv, plan.compute, plan.arch
     if not args.json:
         announce(plan)
-    own = _own_weights(args)
+    if args.save is not None:
+        _check_save(args)
+    layer = _layer_weights(args)
+    own = read_own(args, plan, "--against", layer)
+    notes = own.notes
+    if own.operands is not None and "--draw" in args.given:
+        raise ConfigError(
+            f"`--draw` (={args.draw}) must be left out with `--w`, which has its own"
+        )
+
+    import numpy as np
 
     from jaxdw.judge.compare import judge
-    from jaxdw.judge.draws import draw
+    from jaxdw.judge.comparison import compare_outputs, product_magnitudes
+    from jaxdw.judge.draws import as_sent, draw
     from jaxdw.judge.reference import reference
     from jaxdw.launch.emulator import run
     from jaxdw.maps.banks import bank_table
@@ -83,12 +81,25 @@ def _run(args: argparse.Namespace) -> int:
     table = bank_table(
         rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
     )
-    x, w, bias = draw(conv, args.weights, args.seed, own)
+    if own.operands is None:
+        operands = draw(conv, args.draw, args.seed, layer)
+    else:
+        operands = as_sent(conv, own.operands)
+        notes += rounding_notes(own.operands, operands)
+    x, w, bias = operands
     keep = {"weights": "weights", "tiles": "tiles", "l1": "l1_weights"}
     kept = tuple(keep[dump] for dump in args.dump)
     maps = make_maps(plan)
     result = run(plan, maps, x, w, bias, keep=kept, backend=backend())
     verdict = judge(result.output, reference(conv, x, w, bias), conv, compute)
+    output = np.asarray(result.output)
+    against = None
+    if own.output is not None:
+        size = product_magnitudes(conv, x, w, bias)
+        against = compare_outputs(plan, output, own.output, size)
+    if args.save is not None:
+        with whole_file(args.save) as draft, draft.open("wb") as file:
+            np.save(file, output)
     shown = min(len(table.bank), arch.num_banks)
     addresses = [
         {
@@ -100,14 +111,22 @@ def _run(args: argparse.Namespace) -> int:
         }
         for tile in range(shown)
     ]
-    if args.json:
-        _print_json(plan, addresses, verdict, result, args.dump)
-    else:
-        _print_tables(plan, addresses, verdict, result, args.dump)
-    return PASS if verdict.passed else FAIL
+    show = _print_json if args.json else _print_tables
+    show(plan, addresses, verdict, result, args.dump, notes, against)
+    return PASS if _passed(verdict, against) else FAIL
 
 
-def _own_weights(args: argparse.Namespace):
+def _passed(verdict: "Verdict", against: "Comparison | None") -> bool:
+    return verdict.passed and (against is None or against.kind == "identical")
+
+
+def _check_save(args: argparse.Namespace) -> None:
+    if not args.save.endswith(".npy"):
+        raise ConfigError(f"`--save` (={args.save!r}) must end in .npy; name it so")
+    refuse_overwriting(args, args.save, "against", "onnx")
+
+
+def _layer_weights(args: argparse.Namespace):
     """Returns weights and bias of the layer of a file, None without one."""
     if args.onnx is None and args.layer is None and not args.input:
         return None
@@ -116,9 +135,9 @@ def _own_weights(args: argparse.Namespace):
             f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
             "together, and `--input` with both; add the one that is missing"
         )
-    if args.weights != "random":
+    if "--draw" in args.given:
         raise ConfigError(
-            f"`--weights` (={args.weights!r}) must be left out with `--onnx`, whose "
+            f"`--draw` (={args.draw!r}) must be left out with `--onnx`, whose "
             "layer has its own"
         )
     from jaxdw.sweep.space import onnx_layer
@@ -127,7 +146,9 @@ def _own_weights(args: argparse.Namespace):
     return layer.weights, layer.bias
 
 
-def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
+def _print_json(
+    plan: "Plan", addresses, verdict, result: "Emulation", dumps, notes, against
+) -> None:
     from jaxdw.report.facts import plan_facts
 
     report = {
@@ -137,26 +158,34 @@ def _print_json(plan: "Plan", addresses, verdict, result: "Emulation", dumps) ->
         "findings": [dataclasses.asdict(finding) for finding in plan.findings],
         "result": dataclasses.asdict(verdict),
     }
+    if notes:
+        report["notes"] = notes
+    if against is not None:
+        report["against"] = dataclasses.asdict(against)
     if dumps:
         report["dump"] = {d: list(_dump(plan, d, result)) for d in dumps}
     print(json.dumps(report))
 
 
-def _print_tables(plan: "Plan", addresses, verdict, result: "Emulation", dumps) -> None:
-    from rich.console import Console
-
+def _print_tables(
+    plan: "Plan", addresses, verdict, result: "Emulation", dumps, notes, against
+) -> None:
     from jaxdw.report import facts, text
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(text.facts_table("Plan", facts.plan_facts(plan)))
-    console.print(text.rows_table("Weight tiles in DRAM", addresses))
-    console.print(text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
+    console = make_console()
+    show(console, text.facts_table("Plan", facts.plan_facts(plan)))
+    show(console, text.rows_table("Weight tiles in DRAM", addresses))
+    show(console, text.facts_table("Traffic", dataclasses.asdict(plan.traffic)))
     for dump in dumps:
         print(*_dump(plan, dump, result), sep="\n")
     for finding in plan.findings:
-        console.print(f"FINDING {finding}", markup=False)
-    console.print(text.facts_table("Against float64", facts.verdict_facts(verdict)))
-    console.print("PASS" if verdict.passed else "FAIL")
+        print(f"FINDING {finding}")
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    show(console, text.facts_table("Against float64", facts.verdict_facts(verdict)))
+    print(facts.meaning(plan, verdict))
+    if against is not None:
+        print("Against the file:", *against.lines(), sep="\n")
+    print("PASS" if _passed(verdict, against) else "FAIL")
 
 
 def _dump(plan: "Plan", dump: str, result: "Emulation") -> Iterator[str]:

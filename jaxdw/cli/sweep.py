@@ -2,25 +2,27 @@
 
 import argparse
 import dataclasses
-import sys
+import importlib
+import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jaxdw.cli.options import named_sizes, refuse_pallas, seed
+from jaxdw.cli.options import interruptible, refuse_pallas
+from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console, show
+from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
-from jaxdw.sweep.axes import AXES
+from jaxdw.models import zoo
+from jaxdw.sweep.axes import is_onnx
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 
 if TYPE_CHECKING:
+    from jaxdw.sweep.rows import Point
     from jaxdw.sweep.space import Space
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
 
 
 def add(commands) -> None:
@@ -33,32 +35,19 @@ def add(commands) -> None:
         "command again goes on where it stopped. Exit status 0, 1 if a row failed or "
         "broke, 2 refused.",
     )
+    take(parser, "--out", required=True)
+    take(parser, "--plan-only", "--processes", "--dask")
+    page = dataclasses.replace(
+        OPTIONS["--html"], parse=str
+    )  # the sweep makes its folder
+    take(parser, page, was="--report")
+    take(parser, "--json")
     axes = parser.add_argument_group(
-        "space, each a list joined by commas", "a TOML file has the same names"
+        "space, each a list joined by commas",
+        "a TOML file has the same names, in the plural",
     )
-    axes.add_argument("--space", help="TOML file; options given here win")
-    axes.add_argument(
-        "--input", dest="inputs", type=named_sizes, action="append",
-        metavar="NAME=1x3x8x8",
-        help="shape of an ONNX file's input, FILE:NAME= that of one of several; may "
-        "be repeated",
-    )  # fmt: skip
-    for axis in AXES:
-        axes.add_argument(axis.option, type=_words, help=axis.choices)
-    axes.add_argument("--filter", help="such as 'channels >= 256 and kernel == 5'")
-    axes.add_argument("--sample", type=int, help="so many points, drawn by --seed")
-    axes.add_argument("--seed", type=seed)
-    parser.add_argument("--out", required=True, help="folder for the rows")
-    parser.add_argument("--plan-only", action="store_true", help="no emulation")
-    parser.add_argument("--processes", type=int, help="of this machine; default: all")
-    parser.add_argument(
-        "--report",
-        metavar="FILE",
-        help="write a page, one HTML file that opens offline",
-    )
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="of a Dask scheduler: run on its workers"
-    )
+    take(axes, "--space", "--input", *AXIS_OPTIONS)
+    take(axes, "--filter", "--sample", "--seed")
     parser.set_defaults(command=_sweep)
 
 
@@ -66,13 +55,12 @@ def _space(args: argparse.Namespace) -> "Space":
     from jaxdw.sweep.space import Space, load_space, read_axes
 
     space = Space() if args.space is None else load_space(args.space)
+    asked = vars(args) | {"inputs": tuple(args.input) or None}
     given = {
-        field.name: getattr(args, field.name)
+        field.name: asked[field.name]
         for field in dataclasses.fields(Space)
-        if getattr(args, field.name) is not None
+        if asked[field.name] is not None
     }
-    if "inputs" in given:
-        given["inputs"] = tuple(given["inputs"])
     return dataclasses.replace(space, **given | read_axes(given))
 
 
@@ -80,7 +68,7 @@ def _check_report(folder: Path, out: Path) -> None:
     """Refuses a page in a folder that neither exists nor is made for the rows."""
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
-            f"`--report` (in {str(folder)!r}) must lie in a folder that exists or in "
+            f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
 
@@ -92,13 +80,30 @@ def _sweep(args: argparse.Namespace) -> int:
 
     if not args.plan_only:
         refuse_pallas("sweep")
+    if args.models is None and args.space is None:
+        raise ConfigError(
+            f"`--models` must be given, or a --space; try --models {zoo.MODELS[1]}, or "
+            f"all for {len(zoo.MODELS)} networks"
+        )
     space = _space(args)
-    if args.report is not None:
-        _check_report(Path(args.report).absolute().parent, Path(args.out).absolute())
+    if args.html is not None:
+        _check_report(Path(args.html).absolute().parent, Path(args.out).absolute())
+        with needing("html", "matplotlib", "jinja2"):  # before the work, not after it
+            importlib.import_module("matplotlib")
+            importlib.import_module("jinja2")
+    if args.input and not any(is_onnx(model) for model in space.models):
+        raise ConfigError("`--input` must come with an .onnx file in --models; add it")
     points = space.points()
     console = Console(stderr=True)
+    console.print(
+        f"{len(points)} points: {_extent(points)}", markup=False, soft_wrap=True
+    )
     done = Counter()
-    with _executor(args.dask) as executor, _progress(console, len(points)) as advance:
+    with (
+        interruptible(),
+        _executor(args.dask) as executor,
+        _progress(console, len(points)) as advance,
+    ):
 
         def progress(rows: list[Row]) -> None:
             done.update(row["status"] for row in rows)
@@ -120,16 +125,51 @@ def _sweep(args: argparse.Namespace) -> int:
                 "same command goes on"
             )
             return INTERRUPTED
-    _summarise(rows)
-    if args.report is not None:
-        _write_page(args.report, rows)
+    if args.html is not None:
+        _write_page(args.html, rows)
+    if args.json:
+        print(json.dumps(_report(args, rows)))
+    else:
+        _summarise(rows)
+        if args.html is not None:
+            print(f"page: {args.html}")
     return FAILED if any(row["status"] in ("fail", "error") for row in rows) else OK
 
 
+def _extent(points: "tuple[Point, ...]") -> str:
+    """Returns what a sweep goes over, so that nobody starts hours of work unawares."""
+    counts = {
+        "models": len({point.model for point in points}),
+        "layers": len({(point.model, point.layer) for point in points}),
+        "chips": len({point.arch for point in points}),
+        "programs": len({point.program for point in points}),
+        "schemes": len({point.shard.scheme for point in points}),
+        "formats": len({point.conv.weights_dtype for point in points}),
+        "fidelities": len({point.compute.math_fidelity for point in points}),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _report(args: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:
+    """Returns what a sweep found, as JSON has it; `jaxdw.cli.schemas` describes it."""
+    from jaxdw.report.sweep_table import best_row, grouped
+
+    best = [best_row(by_scheme) for by_scheme in grouped(rows).values()]
+    found = {
+        "out": args.out,
+        "points": len(rows),
+        "statuses": dict(Counter(row["status"] for row in rows)),
+        "compilations": sum(row["compilations"] or 0 for row in rows),
+        "seconds": sum(row["seconds_compile"] or 0 for row in rows),
+        "best": [row for row in best if row is not None],
+    }
+    return found if args.html is None else found | {"page": args.html}
+
+
 def _write_page(path: str, rows: list[Row]) -> None:
-    with needing("html", "matplotlib"):
-        from jaxdw.report import sweep_page
-    page = sweep_page.sweep_page(rows)
+    from jaxdw.report.sweep_page import sweep_page
+
+    page = sweep_page(rows)
     with whole_file(path) as draft:
         draft.write_text(page, "utf-8")
 
@@ -186,18 +226,17 @@ def _progress(console, total: int):
                 bar.update(task, rate="" if speed is None else f"{speed:.1f}/s")
 
             yield advance
+            bar.update(task, completed=total)  # with what was done before
 
     return shown()
 
 
 def _summarise(rows: list[Row]) -> None:
-    from rich.console import Console
-
     from jaxdw.report.facts import BOUNDS_MISLEAD
     from jaxdw.report.sweep_table import summary_table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(summary_table(rows))
+    console = make_console()
+    show(console, summary_table(rows))
     if len({row["planned_program"] for row in rows} - {None}) > 1:
         console.print(BOUNDS_MISLEAD)
     statuses = Counter(row["status"] for row in rows)

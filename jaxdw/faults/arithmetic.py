@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxdw.maps.indexmap import IndexMap, gather, make_index_map
 from jaxdw.maps.maps import ComposedMaps
 from jaxdw.maps.multicast import handshake
 from jaxdw.numerics import formats, fpu, fpu_float
-from jaxdw.plan.config import Activation, ComputeConfig, OutputDtype
+from jaxdw.plan.config import Activation, ComputeConfig, Fidelity, OutputDtype
 from jaxdw.plan.depthwise.weights import effective_tiles
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import TILE_ELEMS
@@ -30,15 +29,12 @@ REDUCE_ROWS = 32  # that unpack_tilizeA_B reads for more than 16 kernel position
 def cut_operands(plan: Plan, operands: Operands) -> Operands:
     """Cuts to bf16 on the host instead of rounding: bfloat16::truncate."""
 
-    def cut(values):
-        bits = np.asarray(values, np.float32).view(np.uint32)
-        return (bits & np.uint32(0xFFFF0000)).view(np.float32)
-
     x, w, bias = operands
     if plan.conv.dtype == "bfloat16":
-        x = cut(x)
+        x = formats.truncated(x)
     if plan.conv.weights_dtype == "bfloat16":
-        w, bias = cut(w), None if bias is None else cut(bias)
+        w = formats.truncated(w)
+        bias = None if bias is None else formats.truncated(bias)
     return Operands(x, w, bias)
 
 
@@ -84,12 +80,6 @@ def pack_blocks(
     held = block_values(lanes.reshape(-1, elems, taps), bits, **rule)
     w = held.reshape(padded, taps)[:channels].reshape(operands.w.shape)
     return operands._replace(w=w)
-
-
-def pack_with(**rule) -> Callable[[Launch], Launch]:
-    """Has the host pack weights by `pack_blocks`."""
-    host = functools.partial(pack_blocks, **rule)
-    return lambda launch: dataclasses.replace(launch, host=host)
 
 
 def _dst_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
@@ -144,13 +134,18 @@ def _add_bias(dst, bias, maps: ComposedMaps, *, plan: Plan):
 
 def more_phases_matter(plan: Plan) -> bool:
     """Whether HiFi4 multiplies bits that the fidelity asked for leaves out."""
+    return phases_matter(plan, "HiFi4")
+
+
+def phases_matter(plan: Plan, fidelity: Fidelity, than: Fidelity | None = None) -> bool:
+    """Whether a fidelity multiplies other bits than another, or the one asked for."""
     windows_dtype = "float32" if plan.conv.dtype == "float32" else "bfloat16"
     bits = fpu_float.mantissa_bits_of(windows_dtype, plan.conv.weights_dtype)
-    asked, most = (
-        fpu_float.effective_phases(phases, plan.compute.fp32_dest_acc, bits)
-        for phases in (fpu.PHASES[plan.compute.math_fidelity], 4)
+    asked, other = (
+        fpu_float.effective_phases(fpu.PHASES[name], plan.compute.fp32_dest_acc, bits)
+        for name in (than or plan.compute.math_fidelity, fidelity)
     )
-    return asked != most
+    return asked != other
 
 
 def compute_with(launch: Launch, **fields) -> Launch:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxdw.faults.used_chip import Launch, index_of, stale_rows, with_maps
-from jaxdw.maps.indexmap import compose, make_index_map
+from jaxdw.maps.indexmap import make_index_map
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.window import PAD
 
@@ -67,11 +67,3 @@ def undilated(launch: Launch) -> Launch:
     row, column = np.divmod(np.arange(kernel_h * kernel_w), kernel_w)
     taps = (row * window.padded_width + column).astype(np.int32)
     return with_maps(launch, taps=taps)
-
-
-def swapped_shards(launch: Launch) -> Launch:
-    collect, rows = launch.maps.collect, launch.plan.output_rows
-    order = np.arange(collect.size).reshape(-1, rows)
-    order[[0, 1]] = order[[1, 0]]
-    swapped = compose(collect, make_index_map(order.ravel(), collect.size))
-    return with_maps(launch, collect=swapped)

@@ -7,22 +7,26 @@ it. A fault changes the maps, the plan, the host's conversion or what the cores 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
-from jaxdw.errors import UnsupportedError
 from jaxdw.judge.draws import Operands
-from jaxdw.launch import composed
-from jaxdw.machine.cores import static_of
+from jaxdw.launch.composed import compiled, load_and_run, run_composed
+from jaxdw.machine.cores import float_first, static_of
 from jaxdw.maps.banks import bank_table, deal_map
 from jaxdw.maps.indexmap import IndexMap, as_table, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
 from jaxdw.maps.tiles import tilize_map
+from jaxdw.numerics.formats import MAGNITUDE_BITS
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE_ROWS, round_up
+
+Output = Float32[np.ndarray, "n ho wo c"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,29 +41,27 @@ class Launch:
         outputs that depend on it are NaN.
       host: what the host makes of the tensors before they are moved.
       cores: what they make of the memories: `[outputs, channels]`.
+      save: what becomes of the output on its way into a file.
     """
 
     plan: Plan
     maps: Maps
     known: bool
     host: Callable[[Plan, Operands], Operands]
-    cores: Callable[["Launch", Operands], Float32[Array, "outputs c"]]
+    cores: Callable[["Launch", Operands], Float32[Array, "..."]]
+    save: Callable[[Plan, Output], Output]
 
 
 def lay_out(plan: Plan, *, known: bool = True) -> Launch:
     """Returns the intact launch of a plan.
 
-    Rows of a core's input: its shard, a stick of ones, the shard it held before.
-
-    Raises:
-      UnsupportedError: a plan of another program than `depthwise`.
+    Rows of a core's input: its shard, a stick of ones, the shard it held before. What
+    memory held before is laid out for program `depthwise` only: others are as
+    `make_maps` gives them.
     """
-    if plan.program != "depthwise":
-        raise UnsupportedError(
-            f"faults are made for program 'depthwise', not {plan.program!r}; plan the "
-            "layer with program='depthwise' to see what they do there"
-        )
     maps = make_maps(plan)
+    if plan.program != "depthwise":
+        return _launch(plan, maps, known, emulate)
     num_shards, rows = maps.shard.index.shape
     sticks = plan.window.num_inputs
     own, earlier = (
@@ -86,12 +88,18 @@ def lay_out(plan: Plan, *, known: bool = True) -> Launch:
     )
     stale = stale_rows(maps, known=known)
     halo_index = np.where(halo_index == halo.poison, stale, halo_index)
+    maps = dataclasses.replace(maps, halo=make_index_map(halo_index, halo.size))
+    return _launch(plan, maps, known, emulate_sticks)
+
+
+def _launch(plan: Plan, maps: Maps, known: bool, cores) -> Launch:
     return Launch(
         plan=plan,
-        maps=dataclasses.replace(maps, halo=make_index_map(halo_index, halo.size)),
+        maps=maps,
         known=known,
         host=lambda plan, operands: operands,
-        cores=emulate_sticks,
+        cores=cores,
+        save=lambda plan, output: output,
     )
 
 
@@ -187,38 +195,72 @@ def pages_to_earlier(launch: Launch) -> int:
 
 def run_launch(
     launch: Launch, operands: Operands, earlier: Operands | None = None
-) -> Float32[np.ndarray, "n ho wo c"]:
+) -> Output:
     """Runs a launch after an earlier one on the same plan.
 
     Args:
       earlier: what memory still holds; zeros if None, for launches not `known`.
     """
-    operands = launch.host(launch.plan, operands)
+    plan = launch.plan
+    operands = launch.host(plan, operands)
+    if plan.program == "depthwise":
+        operands = _behind(operands, earlier, plan.conv.channels)
+    with jax.core.eval_context():
+        output = np.asarray(launch.cores(launch, operands))
+    return launch.save(plan, output.reshape(plan.output_shape))
+
+
+def _behind(operands: Operands, earlier: Operands | None, channels: int) -> Operands:
+    """Returns host tensors with those of an earlier launch behind them."""
     if earlier is None:
         earlier = Operands(np.zeros_like(operands.x), np.zeros_like(operands.w), None)
-    channels = launch.plan.conv.channels
     own, held = (o.x.reshape(-1, channels) for o in (operands, earlier))
-    laid = Operands(
+    return Operands(
         x=np.concatenate([own, np.ones((1, channels), np.float32), held]),
         w=np.concatenate([operands.w, earlier.w], axis=2),
         bias=operands.bias,
     )
-    rows = launch.cores(launch, laid)
-    return np.asarray(rows).reshape(launch.plan.output_shape)
+
+
+def emulate(launch: Launch, operands: Operands) -> Float32[Array, "..."]:
+    """Runs the emulator, as its maps are."""
+    return run_composed(launch.maps, *on_device(operands), static_of(launch.plan))
+
+
+def on_device(operands: Operands) -> Operands:
+    bias = None if operands.bias is None else jnp.asarray(operands.bias)
+    return Operands(jnp.asarray(operands.x), jnp.asarray(operands.w), bias)
 
 
 def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:
     """Runs the emulator's own cores."""
-    maps = even_shapes(launch.maps.composed, launch.plan)
-    bias = None if laid.bias is None else jnp.asarray(laid.bias)
-    output = composed.trace_composed(
+    plan = launch.plan
+    maps = without_poison(even_shapes(launch.maps.composed, plan), plan)
+    way = functools.partial(
+        compiled(load_and_run, jax.default_backend()),
         maps,
-        jnp.asarray(laid.x),
-        jnp.asarray(laid.w),
-        bias,
-        static_of(launch.plan),
+        *on_device(laid),
+        static_of(plan),
     )
+    output = float_first(way, plan.compute)
     return output.reshape(-1, output.shape[-1])
+
+
+def without_poison(maps: ComposedMaps, plan: Plan) -> ComposedMaps:
+    """Reads zeros where memory is unknown; what depends on it is NaN all the same.
+
+    So the float form takes the operands. A block that shares an exponent with unknown
+    values keeps them: those that are known depend on it.
+    """
+    if plan.conv.weights_dtype in MAGNITUDE_BITS:
+        return maps
+
+    def known(index_map: IndexMap) -> IndexMap:
+        return IndexMap(np.minimum(index_map.index, index_map.padding), index_map.size)
+
+    return dataclasses.replace(
+        maps, weights=known(maps.weights), sticks=known(maps.sticks)
+    )
 
 
 def even_shapes(maps: ComposedMaps, plan: Plan) -> ComposedMaps:

@@ -61,15 +61,6 @@ def prepare_from(
     return inject
 
 
-def transposed(plan: Plan, channel, tap):
-    kernel_h, kernel_w = plan.conv.kernel
-    return channel * plan.conv.taps + tap % kernel_h * kernel_w + tap // kernel_h
-
-
-def flipped(plan: Plan, channel, tap):
-    return channel * plan.conv.taps + plan.conv.taps - 1 - tap
-
-
 def _shard_of(plan: Plan, channel):
     """Returns for each channel its shard's first channel and count."""
     counts = np.array(weight_layout(plan).shard_channels)
@@ -191,16 +182,12 @@ def first_pages_only(launch: Launch) -> Launch:
     return with_maps(launch, weights=dataclasses.replace(weights, read=read))
 
 
-def bias_pages(launch: Launch, shift: int | None) -> Launch:
-    """Reads the bias of the shard `shift` further on; None for zeros."""
+def next_bias(launch: Launch) -> Launch:
+    """Reads the bias of the next shard."""
     plan, bias = launch.plan, launch.maps.bias
     assert bias is not None
-    read = bias.read
-    if shift is None:
-        index = np.full_like(index_of(read), read.padding)
-    else:
-        cores = np.arange(plan.num_cores)
-        column = (cores + shift) % plan.num_channel_shards
-        index = index_of(read)[cores - cores % plan.num_channel_shards + column]
-    read = make_index_map(index, read.size)
+    cores = np.arange(plan.num_cores)
+    column = (cores + 1) % plan.num_channel_shards
+    index = index_of(bias.read)[cores - cores % plan.num_channel_shards + column]
+    read = make_index_map(index, bias.read.size)
     return with_maps(launch, bias=dataclasses.replace(bias, read=read))

@@ -11,7 +11,9 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 
 from jaxdw.errors import ConfigError
+from jaxdw.judge.pair import pair
 from jaxdw.plan.config import ComputeConfig, ConvConfig
+from jaxdw.shown import Shown
 
 PccRevision = Literal["ttnn-0.81", "branch"]
 
@@ -35,17 +37,12 @@ def pcc(
         all zeros, otherwise 1 where one is constant.
 
     Raises:
-      ConfigError: tensors of different sizes.
+      ConfigError: tensors of different shapes, or of no real numbers.
 
     Source: ttnn 0.81.1, comparison module (tests/golden/comp_pcc.npz); tt-metal
     models/common/utility_functions.py @002a3f41.
     """
-    want, got = np.asarray(golden), np.asarray(calculated)
-    if want.size != got.size:
-        raise ConfigError(
-            f"`calculated` (={got.shape}) must have as many elements as `golden` "
-            f"(={want.shape}); compare like with like"
-        )
+    want, got = pair(golden, calculated, ("golden", "calculated"))
     bf16 = ml_dtypes.bfloat16 in (want.dtype, got.dtype)
     got = got.astype(want.dtype)
     if want.dtype != np.float64:
@@ -90,18 +87,47 @@ def ulp_distance(
 
     0 and -0 are one value. Both are rounded to `dtype` first. NaN against NaN is 0,
     against a number the largest distance there is.
+
+    Args:
+      dtype: `bfloat16` or `float32`.
+
+    Raises:
+      ConfigError: arrays of different shapes, or of no real numbers; another dtype.
     """
-    target, bits = _ULP_TYPES[dtype]
-    ordered = []
-    for values in (a, b):
-        rounded = np.asarray(values).astype(target)
-        pattern = rounded.view(bits).astype(np.int64)
-        sign = np.int64(1) << (8 * bits().itemsize - 1)
-        ordered.append(np.where(pattern >= sign, sign - pattern, pattern))
+    if dtype not in _ULP_TYPES:
+        raise ConfigError(
+            f"`dtype` (={dtype!r}) must be one of {', '.join(_ULP_TYPES)}"
+        )
+    a, b = pair(a, b, ("a", "b"))
+    distance = np.abs(_ordered(a, dtype) - _ordered(b, dtype))
     nan_a, nan_b = (np.isnan(np.asarray(v).astype(np.float64)) for v in (a, b))
-    most = np.int64(1) << (8 * bits().itemsize)
-    distance = np.abs(ordered[0] - ordered[1])
+    most = np.int64(1) << (8 * np.dtype(_ULP_TYPES[dtype][1]).itemsize)
     return np.where(nan_a & nan_b, 0, np.where(nan_a ^ nan_b, most, distance))
+
+
+def signed_ulp(
+    want: ArrayLike, got: ArrayLike, dtype: str = "bfloat16"
+) -> Int64[np.ndarray, "*shape"]:
+    """Returns how many values of `dtype` further from zero `got` is than `want`.
+
+    Negative towards zero and past it; NaN is no number here.
+    """
+    place = _ordered(want, dtype)
+    change = _ordered(got, dtype) - place
+    return np.where(place == 0, np.abs(change), np.where(place < 0, -change, change))
+
+
+def _ordered(values: ArrayLike, dtype: str) -> Int64[np.ndarray, "*shape"]:
+    """Numbers the values of `dtype` in order; 0 and -0 are number 0."""
+    target, bits = _ULP_TYPES[dtype]
+    pattern = np.asarray(values).astype(target).view(bits).astype(np.int64)
+    sign = np.int64(1) << (8 * np.dtype(bits).itemsize - 1)
+    return np.where(pattern >= sign, sign - pattern, pattern)
+
+
+def output_ulp_type(conv: ConvConfig) -> str:
+    """Returns the dtype in whose ULPs a layer's output is judged."""
+    return "float32" if conv.output_dtype == "float32" else "bfloat16"
 
 
 _ULP_TYPES = {
@@ -191,7 +217,7 @@ def scale_in_words(found: float | None) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Shown):
     """How one output compares with the float64 reference rounded to its dtype.
 
     Attributes:
@@ -237,8 +263,12 @@ def judge(
 
     `arithmetic="float32"` must come within an ULP; the matrix unit and block formats
     must pass the threshold of tt-metal's own test and leave no output unwritten.
+
+    Raises:
+      ConfigError: an output and a reference of different shapes.
     """
-    output_dtype = "float32" if conv.output_dtype == "float32" else "bfloat16"
+    want, output = pair(want, output, ("want", "output"))
+    output_dtype = output_ulp_type(conv)
     target, _ = _ULP_TYPES[output_dtype]
     got, rounded = np.asarray(output).astype(target), want.astype(target)
     largest = float(np.abs(rounded).max())

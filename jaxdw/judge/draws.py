@@ -63,23 +63,30 @@ def draw(
         position = np.arange(1, conv.taps + 1, dtype=np.float32).reshape(conv.kernel)
         w = np.broadcast_to(position, conv.weight_shape)
     if own is not None:
-        return Operands(x, *_own(conv, *own))
+        return as_sent(conv, Operands(x, *own))._replace(x=x)
     return Operands(x, w, bias if conv.bias else None)
 
 
-def _own(
-    conv: ConvConfig, w: Float32[np.ndarray, "..."], bias: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    problems = conv.tensor_problems(None, w.shape, None if bias is None else bias.shape)
+def as_sent(conv: ConvConfig, own: Operands) -> Operands:
+    """Returns a user's tensors as the host sends them: rounded to bf16 where it does.
+
+    Raises:
+      ConfigError: tensors of other shapes than the convolution's.
+    """
+    x, w, bias = own
+    given = None if bias is None else bias.shape
+    problems = conv.tensor_problems(x.shape, w.shape, given)
     if conv.bias != (bias is not None):
         has = "no bias" if bias is None else "a bias"
         problems.append(
             f"`bias` (={conv.bias}) must be that of the layer, which has {has}"
         )
     refuse(problems)
+    if conv.dtype == "bfloat16":
+        x = _bf16(x)
     if conv.weights_dtype == "bfloat16":
-        return _bf16(w), None if bias is None else _bf16(bias)
-    return w, bias
+        w, bias = _bf16(w), None if bias is None else _bf16(bias)
+    return Operands(x, w, bias)
 
 
 def _bf16(values: np.ndarray) -> Float32[np.ndarray, "..."]:

@@ -35,6 +35,7 @@ from jaxdw.machine.cores import (
     static_of,
 )
 from jaxdw.machine.memory import poisoned
+from jaxdw.maps.identity import check_plan
 from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
 from jaxdw.plan.plan import Plan
@@ -65,7 +66,11 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
     Schemes and grids that read the same windows and meet them with the same weights
     compute the same: it is their maps that say so. None where cores read windows that
     are no slices of the image; slices are those of the layer.
+
+    Raises:
+      ConfigError: maps of another plan.
     """
+    check_plan(plan, maps)
     strided = maps.strided_on_host
     if strided is None:
         return None
@@ -152,10 +157,11 @@ def run_bucketed(
       `[N, Ho, Wo, C]` float32, values of the output's dtype.
 
     Raises:
-      ConfigError: an index that its map does not have.
+      ConfigError: maps of another plan, an index that its map does not have.
       UnsupportedError: a plan of several launches, weights as `check_dense` refuses.
     """
     plan.refuse_slices("run_bucketed", ONE_BY_ONE)
+    check_plan(plan, maps)
     composed = maps.on_host
     dtype, static = plan.conv.weights_dtype, _piece_static(plan, backend)
     size = static.channels_per_core

@@ -23,6 +23,25 @@ def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
     }
 
 
+def enable_cache(directory: str | Path | None = None) -> Path:
+    """Keeps what this process compiles for the next one, as the command does.
+
+    Call it before the first computation of JAX.
+
+    Args:
+      directory: the command's own if None: `$JAXDW_CACHE`, or the user's cache folder.
+
+    Returns:
+      The folder.
+    """
+    import jax
+
+    directory = cache_directory() if directory is None else Path(directory)
+    for name, value in cache_settings(directory).items():
+        jax.config.update(name, value)
+    return directory
+
+
 class CompileClock:
     """Counts what XLA compiles inside its block, and the seconds of it."""
 

@@ -22,16 +22,18 @@ from jaxdw.launch.mesh import mesh_problems, run_on_mesh
 from jaxdw.launch.slices import ONE_BY_ONE, run_slices
 from jaxdw.launch.staged import MEMORIES, run_staged
 from jaxdw.machine.cores import Backend, float_first, static_of
-from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather
+from jaxdw.maps.identity import check_plan
+from jaxdw.maps.indexmap import HostOrDevice, IndexMap, gather, poison_outside
 from jaxdw.maps.maps import PROGRAMS, Maps, check_maps, make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
 from jaxdw.plan.traffic import Traffic
+from jaxdw.shown import Shown
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Emulation:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Emulation(Shown):
     """What one emulated launch left behind.
 
     Attributes:
@@ -50,6 +52,17 @@ class Emulation:
     @property
     def traffic(self) -> Traffic:
         return self.plan.traffic
+
+    def __repr__(self) -> str:
+        kept = f", kept {', '.join(self.memories)}" if self.memories else ""
+        shape = "x".join(map(str, self.output.shape))
+        return f"<Emulation output {shape}{kept}, of {self.plan!r}>"
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"memories": dict(self.memories)}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, memories=MappingProxyType(state["memories"]))
 
 
 def run(
@@ -90,9 +103,9 @@ def run(
     Raises:
       ConfigError: an array of another shape than planned or not of real numbers, a
         bias missing or not planned, in `keep` a name that is unknown or of a bias that
-        is not planned, `keep` with a mesh, a mesh of more axes, an unknown backend, an
-        index that its map does not have (maps traced by an outer jit are not looked
-        at).
+        is not planned, `keep` with a mesh, a mesh of more axes, an unknown backend,
+        maps of another plan, an index that its map does not have (of maps traced by an
+        outer jit nobody can tell: such an index is memory that nobody wrote).
       UnsupportedError: a derivative with `keep` or with traced maps, anything traced
         with a mesh, a launch too large for the Pallas kernel, weights that a dense
         program multiplies with other channels than their own.
@@ -103,6 +116,7 @@ def run(
     bias = None if bias is None else real(bias, "bias")
     refuse(run_problems(plan, x, w, bias, keep, mesh, backend))
     plan.refuse_slices("run", ONE_BY_ONE)
+    check_plan(plan, maps)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)
@@ -116,9 +130,12 @@ def run(
         with eval_context():  # an outer jit takes it as a constant
             output = run_on_mesh(plan, maps, x, w, bias, static, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
-        if not isinstance(maps.shard.index, Tracer):
+        shared = dataclasses.replace(maps, facts=None)
+        if isinstance(maps.shard.index, Tracer):
+            shared = poison_outside(shared)
+        else:
             check_maps(jax.tree.map(np.asarray, maps))
-        staged = functools.partial(run_staged, maps, x, w, bias, static, keep)
+        staged = functools.partial(run_staged, shared, x, w, bias, static, keep)
         if traced:
             output, memories = staged("by operands")[0]
         else:

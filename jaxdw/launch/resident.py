@@ -12,6 +12,7 @@ from jaxdw.launch.composed import Lanes, load_weights, run_resident
 from jaxdw.launch.emulator import is_traced, real, run, run_problems
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.machine.cores import Backend, Static, static_of
+from jaxdw.maps.identity import check_plan
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.maps import Maps
 from jaxdw.plan.plan import Plan
@@ -82,6 +83,7 @@ def load(
     bias = None if bias is None else real(bias, "bias")
     refuse(run_problems(plan, None, w, bias, (), mesh, backend))
     plan.refuse_slices("load", ONE_BY_ONE)
+    check_plan(plan, maps)
     launch = LoadedLaunch(
         plan=plan, maps=maps, w=w, bias=bias, mesh=mesh, backend=backend
     )

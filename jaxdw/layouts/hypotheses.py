@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import jax
@@ -44,6 +44,10 @@ class Evidence:
 
     An index counts weights (`channel * taps + tap`); `padding` stands for a zero,
     `unknown` for memory past the tensor.
+
+    Attributes:
+      host: what the host makes of the weights first; None if it rounds them.
+      packed: the dtype that holds the values; None for the plan's own.
     """
 
     plan: Plan
@@ -51,6 +55,8 @@ class Evidence:
     weights: Float32[np.ndarray, "c one kh kw"]
     kind: PreparedForm
     core: int
+    host: Callable[[np.ndarray], np.ndarray] | None = None
+    packed: str | None = None
 
     @property
     def padding(self) -> int:
@@ -68,7 +74,8 @@ class Evidence:
     def sources(self) -> Float32[np.ndarray, " sources"]:
         """The weights as the host prepares them, then padding and unknown memory."""
         dtype = "bfloat16" if self.dtype == "bfloat16" else "float32"
-        held = _round_to(self.weights.ravel(), dtype)
+        weights = self.weights.ravel()
+        held = _round_to(weights, dtype) if self.host is None else self.host(weights)
         return np.concatenate([held, np.array([0, np.nan], np.float32)])
 
     @functools.cached_property
@@ -119,7 +126,8 @@ class Evidence:
 
     def values(self, index: SourceIndex) -> Float32[np.ndarray, "runs 16"]:
         """Returns what an index puts into runs of 16 elements."""
-        return _round_to(self.sources[index].reshape(-1, FACE), self.dtype)
+        found = self.sources[index].reshape(-1, FACE)
+        return _round_to(_round_to(found, self.packed or self.dtype), self.dtype)
 
     def wrong(
         self,
@@ -241,6 +249,12 @@ def _own_mistakes(plan: Plan, kind: PreparedForm) -> Iterator[Arrangement]:
     twice = ("tiles untilized twice", "tiles never tilized")
     for name in twice[:1] if kind == "matrix" else twice:
         yield name, shape, lambda: _untilized(_squares(own()), shape)
+    if kind == "matrix":
+        name = "the tiles of the matrix in memory order, taken for its rows"
+        yield name, shape, lambda: by_tiles(own()).reshape(shape)
+    else:
+        name = "the matrix row by row, taken for tiles: never tilized"
+        yield name, shape, lambda: _untilized(own().reshape(-1, TILE_ELEMS), shape)
     if shards > 1 and columns % shards == 0:
         name = "shards concatenated instead of interleaved in columns"
         for apart in ((shards * rows, columns // shards), shape):

@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import get_args
 
-import ml_dtypes
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy.typing import ArrayLike
 
+from jaxdw.arrays.read import read_array
+from jaxdw.arrays.real import as_float32
 from jaxdw.errors import ConfigError, UnsupportedError, refuse
 from jaxdw.layouts.hypotheses import (
     Evidence,
@@ -16,6 +17,7 @@ from jaxdw.layouts.hypotheses import (
     explanations,
 )
 from jaxdw.layouts.preparations import SourceIndex
+from jaxdw.layouts.values import other_values, rounding
 from jaxdw.numerics import formats
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import (
@@ -28,6 +30,7 @@ from jaxdw.plan.units import (
     tile_place,
 )
 
+_MOVED = 0.99  # share of the values that differ
 Weight = tuple[int, int, int]  # channel, kernel row, kernel column
 
 
@@ -145,15 +148,14 @@ def identify(
         return Identification(
             verdict=verdict, matches=True, indistinguishable=names, differing=0
         )
-    first = _difference(evidence, own, int(wrong.argmax()))
+    if not names:
+        names = tuple(other_values(evidence))
+    moved = _are_moved(evidence, own, wrong)
+    first = _difference(evidence, own, int(wrong.argmax()), moved)
     differing = int(np.count_nonzero(wrong))
     verdict = f"not the plan's: {' or '.join(names)}"
     if not names:
-        padding = (own.reshape(wrong.shape)[wrong] == evidence.padding).all()
-        what = "every weight is in its place, but" if padding else "no known layout:"
-        verdict = (
-            f"{what} {differing} of {array.size} elements differ, the first at {first}"
-        )
+        verdict = _unexplained(evidence, own, wrong, first)
     return Identification(
         verdict=verdict,
         matches=False,
@@ -218,8 +220,42 @@ def _refuse_streams(plan: Plan) -> None:
         )
 
 
-def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
-    """Locates one element of the data, counted through them."""
+def _unexplained(
+    evidence: Evidence,
+    own: SourceIndex,
+    wrong: Bool[np.ndarray, "runs 16"],
+    first: Difference,
+) -> str:
+    """Returns a sentence on data that no mistake explains."""
+    differing = int(np.count_nonzero(wrong))
+    off = rounding(evidence, own)
+    if off is not None:
+        return f"{off}; {differing} of {wrong.size} elements differ"
+    padding = (own.reshape(wrong.shape)[wrong] == evidence.padding).all()
+    what = "every weight is in its place, but" if padding else "no known layout:"
+    return f"{what} {differing} of {wrong.size} elements differ, the first at {first}"
+
+
+def _are_moved(
+    evidence: Evidence, own: SourceIndex, wrong: Bool[np.ndarray, "runs 16"]
+) -> bool:
+    """Whether values that differ are those of other weights: nearly all are some.
+
+    Where they are not, one that equals a weight does so by chance.
+    """
+    found = evidence.runs[wrong]
+    there = np.isin(found, evidence.sources[: evidence.padding])
+    return bool(there.mean() >= _MOVED)
+
+
+def _difference(
+    evidence: Evidence, own: SourceIndex, at: int, moved: bool
+) -> Difference:
+    """Locates one element of the data, counted through them.
+
+    Args:
+      moved: whether a value found is taken for a weight from elsewhere.
+    """
     plan, kernel_w = evidence.plan, evidence.plan.conv.kernel[1]
     tile_columns = plan.weight_tile_grid[1]
     if evidence.kind == "matrix":
@@ -252,51 +288,39 @@ def _difference(evidence: Evidence, own: SourceIndex, at: int) -> Difference:
         weight=weight(int(own.flat[at])),
         expected=float(evidence.values(run)[0, at % FACE]),
         found=float(found),
-        found_weight=weight(int(same[0])) if len(same) == 1 else None,
+        found_weight=weight(int(same[0])) if moved and len(same) == 1 else None,
     )
 
 
-def load_dump(path: str | Path, dtype: str) -> Float32[np.ndarray, "..."]:
+def load_dump(
+    path: str | Path, dtype: str, *, name: str = "path"
+) -> Float32[np.ndarray, "..."]:
     """Reads prepared weights from a file, for `identify`.
 
     Args:
-      path: `.npy`, an array of values (bf16 also as uint16) or `uint8 [tiles, page
-        bytes]`; `.bin`, raw tiles one after another.
+      path: as for `read_array`: an array of values, or `uint8 [tiles, page bytes]`;
+        `.bin`, raw tiles one after another.
       dtype: of raw tiles.
+      name: what messages call the file.
 
     Returns:
       The values; `[tiles, 1024]` of raw tiles.
 
     Raises:
-      ConfigError: no such file, another suffix or dtype, no whole number of tiles.
+      ConfigError: as `read_array`; another dtype, no whole number of tiles.
     """
-    path = Path(path)
     if dtype not in TILE_BYTES:
         raise ConfigError(
             f"`dtype` (={dtype!r}) must be one of {', '.join(TILE_BYTES)}"
         )
-    if path.suffix not in (".npy", ".bin"):
-        raise ConfigError(f"`path` (={str(path)!r}) must end in .npy or .bin")
-    try:
-        array = np.load(path) if path.suffix == ".npy" else np.fromfile(path, np.uint8)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"`path` (={str(path)!r}) must be a file of numbers ({error}); write one "
-            "with numpy.save, or raw tiles into a .bin"
-        ) from error
-    if array.dtype.kind in "uV" and array.dtype.itemsize == 2:
-        return array.view(ml_dtypes.bfloat16).astype(np.float32)
-    if array.dtype.kind not in "fiu":
-        raise ConfigError(
-            f"`path` (={str(path)!r}, of {array.dtype.str}) must hold real numbers; "
-            "save float32"
-        )
+    is_raw = str(path).endswith(".bin")
+    array = read_array(path, "uint8" if is_raw else None, name=name).values
     if array.dtype != np.uint8:
-        return array.astype(np.float32)
+        return as_float32(array, name)
     page_bytes = TILE_BYTES[dtype]
     if not array.size or array.size % page_bytes:
         raise ConfigError(
-            f"`path` (={str(path)!r}, {array.size} bytes) must hold {dtype} tiles of "
+            f"`{name}` (={str(path)!r}, {array.size} bytes) must hold {dtype} tiles of "
             f"{page_bytes} bytes; give the dtype that it was packed in"
         )
     return np.asarray(formats.unpack(array.reshape(-1, page_bytes), dtype))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Int, Int32, PyTree, Shaped
 from jaxdw.errors import UnsupportedError, refuse
 
 HostOrDevice = np.ndarray | jax.Array  # maps are built as the one, run as the other
+Tree = TypeVar("Tree")
 Alike = TypeVar("Alike", np.ndarray, jax.Array)  # what comes in as the one leaves so
 
 
@@ -150,6 +151,21 @@ def check_indices(maps: PyTree) -> None:
                 f"padding, {leaf.poison} for memory that nobody wrote"
             )
     refuse(found)
+
+
+def poison_outside(maps: Tree) -> Tree:
+    """Returns traced maps in which sources that a map does not have are poison.
+
+    `check_indices` refuses those of maps at hand, which can be looked at.
+    """
+
+    def checked(leaf: Any) -> Any:
+        if not isinstance(leaf, IndexMap):
+            return leaf
+        outside = (leaf.index < 0) | (leaf.index > leaf.poison)
+        return IndexMap(jnp.where(outside, leaf.poison, leaf.index), leaf.size)
+
+    return jax.tree.map(checked, maps, is_leaf=lambda leaf: isinstance(leaf, IndexMap))
 
 
 def compose(outer: IndexMap, inner: IndexMap) -> IndexMap:

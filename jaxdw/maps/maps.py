@@ -29,9 +29,10 @@ from jaxdw.maps.indexmap import (
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
 from jaxdw.maps.strided import Strided, strided_windows
 from jaxdw.maps.tiles import tilize_formula, tilize_map
-from jaxdw.plan.config import ConvConfig
+from jaxdw.plan.map_facts import MapFacts
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, FACE_ROWS, TILE, TILE_BYTES
+from jaxdw.shown import Shown
 
 
 class ProgramMaps(NamedTuple):
@@ -76,8 +77,8 @@ class DramMaps:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Maps:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Maps(Shown):
     """Where every element comes from, one map for each stage of the data path.
 
     Attributes:
@@ -90,7 +91,7 @@ class Maps:
       top_left: `[shards, output rows]`, window starts in the core's own haloed shard.
       taps: `[taps]`, rows from a window's start to each kernel position.
       collect: `[outputs]` from output shard rows, shards in a row.
-      conv: the layer.
+      facts: what the maps were made by; None inside a computation, which plans share.
       channels_per_core: padded output channels of one core.
       lanes: padded input channels of all cores, which windows have.
       block_elems: elements of a tile's face row that are packed together, 16 if they
@@ -107,10 +108,13 @@ class Maps:
     top_left: IndexMap
     taps: Int32[HostOrDevice, " taps"]
     collect: IndexMap
-    conv: ConvConfig = dataclasses.field(metadata={"static": True})
+    facts: MapFacts | None = dataclasses.field(metadata={"static": True})
     channels_per_core: int = dataclasses.field(metadata={"static": True})
     lanes: int = dataclasses.field(metadata={"static": True})
     block_elems: int = dataclasses.field(metadata={"static": True})
+
+    def __repr__(self) -> str:
+        return f"<Maps, {self.channels_per_core} channels a core>"
 
     @functools.cached_property
     def on_host(self) -> "ComposedMaps":
@@ -208,7 +212,7 @@ def make_maps(plan: Plan) -> Maps:
         top_left=top_left_map(plan),
         taps=np.array(plan.window.tap_offsets(), np.int32),
         collect=collect_map(plan),
-        conv=plan.conv,
+        facts=plan.map_facts,
         channels_per_core=plan.output_shard.channels,
         lanes=plan.num_channel_shards * plan.input_shard.channels,
         block_elems=1 if plan.conv.weights_dtype in ("bfloat16", "float32") else FACE,
@@ -388,7 +392,8 @@ def stride_maps(composed: ComposedMaps, maps: Maps) -> StridedMaps | None:
         ndims.append((composed.bias.index, 2))
     if composed.channels_written is not None:
         ndims.append((composed.channels_written, 1))
-    windows = strided_windows(maps.conv, composed.sticks, maps.collect)
+    assert maps.facts is not None
+    windows = strided_windows(maps.facts.conv, composed.sticks, maps.collect)
     if windows is None or any(of.ndim > shared for of, shared in ndims):
         return None
     lanes = {f.name: getattr(composed, f.name) for f in dataclasses.fields(LaneMaps)}

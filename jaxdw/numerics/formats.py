@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, BFloat16, Float, Float32, Int32, Shaped, UInt8
 
 from jaxdw.errors import ConfigError
@@ -45,6 +46,12 @@ def cut_to_bf16(values: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
     bits = jax.lax.bitcast_convert_type(values, jnp.int32) & ~0xFFFF
     bits = jnp.where(bits & 0x7F800000 == 0, 0, bits)
     return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def truncated(values: np.ndarray) -> Float32[np.ndarray, "..."]:
+    """Drops the low 16 bits on the host, as tt-metal's bfloat16::truncate."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def dst_to_bf16(dst: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:

@@ -7,32 +7,36 @@ takes any value when the program runs; its annotations say what is legal.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal, get_args, no_type_check
+from typing import TYPE_CHECKING, Literal, no_type_check
 
 from jaxdw.arch.arch import Arch
+from jaxdw.plan.choices import (
+    Activation,
+    ActivationDtype,
+    Arithmetic,
+    Fidelity,
+    InputLayout,
+    Memory,
+    Orientation,
+    OutputDtype,
+    OutputLayout,
+    Scheme,
+    WeightLayoutName,
+    WeightsDtype,
+    choice_problems,
+    take_words,
+)
 from jaxdw.plan.problems import (
     bool_problem,
-    choice_problem,
     grid_problem,
     int_problem,
     ints_problem,
     is_int,
 )
 
-Scheme = Literal["height", "width", "block"]
-Orientation = Literal["row_major", "col_major"]
-OutputLayout = Literal["tile", "row_major"]
-InputLayout = Literal["row_major", "tile"]
-Memory = Literal["l1", "dram"]
-WeightLayoutName = Literal["final", "tile_chunks", "concatenated"]
-Activation = Literal["relu", "relu6", "silu", "gelu", "gelu_approx"]
-ActivationDtype = Literal["bfloat16", "float32", "bfloat8_b"]
-WeightsDtype = Literal["bfloat16", "float32", "bfloat8_b", "bfloat4_b"]
-OutputDtype = Literal["bfloat16", "float32", "bfloat8_b"]
-Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-Arithmetic = Literal["fpu", "float32"]
 PerAxis = int | tuple[int, int] | list[int]  # (height, width); an integer for both
-Padding = PerAxis | tuple[int, int, int, int]  # four: top, bottom, left, right
+# four: top, bottom, left, right; SAME is as in XLA, half of the rest before
+Padding = PerAxis | tuple[int, int, int, int] | Literal["same", "valid"]
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
@@ -50,7 +54,8 @@ class ConvConfig:
 
     Attributes:
       kernel, stride, dilation: (height, width); an integer stands for both.
-      padding: top, bottom, left, right in pixels of zeros; (h, w) or an integer also.
+      padding: top, bottom, left, right in pixels of zeros; (h, w), an integer, `same`
+        or `valid` also.
       dtype: of the activations; `bfloat8_b` becomes bf16 at the halo (Source: tt-metal
         halo_device_operation.cpp @001d8351).
       weights_dtype: also of the bias, as on the chip (Source: tt-metal
@@ -98,7 +103,28 @@ class ConvConfig:
         padding = _spread(self.padding, 4)
         if isinstance(padding, tuple) and len(padding) == 2:
             padding = (padding[0], padding[0], padding[1], padding[1])
+        if isinstance(padding, str):
+            padding = self._named_padding(padding)
         object.__setattr__(self, "padding", padding)
+        take_words(self)
+
+    def _named_padding(self, name: str) -> object:
+        """Returns what `same` or `valid` come to; another word as it is.
+
+        Source: jax 0.10 lax.padtype_to_pads: `same` gives ceil(size / stride) outputs.
+        """
+        if name.lower() == "valid":
+            return (0, 0, 0, 0)
+        sizes = (self.height, self.width, *self.kernel, *self.stride, *self.dilation)
+        if name.lower() != "same" or not all(is_int(s) and s > 0 for s in sizes):
+            return name
+        pads = []
+        for axis, size in enumerate((self.height, self.width)):
+            outputs = -(-size // self.stride[axis])
+            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            total = max(0, (outputs - 1) * self.stride[axis] + reach - size)
+            pads += [total // 2, total - total // 2]
+        return tuple(pads)
 
     @property
     def taps(self) -> int:
@@ -146,16 +172,7 @@ class ConvConfig:
         sizes += ints_problem("padding", self.padding, 4, 0)
         found = sizes or self._fit_problems()
         found += ints_problem("stride", self.stride, 2, 1)
-        for name, dtypes in (
-            ("dtype", ActivationDtype),
-            ("weights_dtype", WeightsDtype),
-            ("output_dtype", OutputDtype),
-        ):
-            found += choice_problem(name, getattr(self, name), get_args(dtypes))
-        found += choice_problem(
-            "activation", self.activation, (None, *get_args(Activation))
-        )
-        return found + bool_problem("bias", self.bias)
+        return found + choice_problems(self) + bool_problem("bias", self.bias)
 
     def _fit_problems(self) -> list[str]:
         found = []
@@ -240,6 +257,7 @@ class ShardConfig:
         for name in ("grid", "cores", "input_shard"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        take_words(self)
 
     @property
     def keeps_cores(self) -> bool:
@@ -254,15 +272,7 @@ class ShardConfig:
 
     def problems(self, arch: Arch) -> list[str]:
         """Returns one sentence for each rule that this sharding breaks on `arch`."""
-        found = choice_problem("scheme", self.scheme, (*get_args(Scheme), "auto"))
-        for name, choices in (
-            ("orientation", Orientation),
-            ("output_layout", OutputLayout),
-            ("weight_layout", WeightLayoutName),
-            ("input_layout", InputLayout),
-            ("memory", Memory),
-        ):
-            found += choice_problem(name, getattr(self, name), get_args(choices))
+        found = choice_problems(self)
         for name in (
             "reshard_if_not_optimal",
             "enable_act_double_buffer",
@@ -342,10 +352,12 @@ class ComputeConfig:
     fp32_dest_acc: bool = False
     packer_l1_acc: bool = False
 
+    def __post_init__(self):
+        take_words(self)
+
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that this way of computing breaks."""
-        found = choice_problem("arithmetic", self.arithmetic, get_args(Arithmetic))
-        found += choice_problem("math_fidelity", self.math_fidelity, get_args(Fidelity))
+        found = choice_problems(self)
         for name in ("fp32_dest_acc", "packer_l1_acc"):
             found += bool_problem(name, getattr(self, name))
         return found

@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from jaxdw.shown import Shown, ShownTuple
+
 Severity = Literal[
     "hang", "memory corruption", "wrong values", "performance", "accuracy"
 ]
@@ -16,7 +18,7 @@ Basis = Literal["observed", "read", "assumed"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Shown):
     """One known defect. `code` is stable; `text` is one sentence.
 
     Attributes:
@@ -102,7 +104,7 @@ def find(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
 
 def met(defects: Iterable[Defect], plan: Any) -> tuple[Finding, ...]:
     """Returns the defects that a plan meets, in the order given."""
-    return tuple(
+    return ShownTuple(
         Finding(
             code=defect.code,
             severity=defect.severity,

@@ -17,6 +17,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError
 from jaxdw.plan.config import ShardConfig
 from jaxdw.plan.units import round_up
+from jaxdw.shown import Shown
 
 Region = Literal["circular buffer", "L1 buffer", "small L1"]
 Role = Literal[
@@ -64,7 +65,7 @@ class L1Buffer(CircularBuffer):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class L1Use:
+class L1Use(Shown):
     """One core's L1 as a table: in the order of creation, as the program asks.
 
     Attributes:
@@ -196,11 +197,11 @@ class L1OutOfMemory(ConfigError):
 
 
 def shown(shard: ShardConfig) -> str:
-    """Returns a sharding as Python, defaults left out."""
+    """Returns a sharding as Python, defaults left out but for the scheme."""
     fields = (
         f"{field.name}={getattr(shard, field.name)!r}"
         for field in dataclasses.fields(shard)
-        if getattr(shard, field.name) != field.default
+        if field.name == "scheme" or getattr(shard, field.name) != field.default
     )
     return f"ShardConfig({', '.join(fields)})"
 

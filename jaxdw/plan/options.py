@@ -34,6 +34,13 @@ def unheeded(options: Iterable[Option], *, basis: Basis, source: str) -> Defect:
     """Returns the finding that names every option asked for without effect."""
 
     def meets(at: Any) -> str | None:
+        """Options asked for have no effect.
+
+        The program has no use for them on this layer; the finding names each, and
+        what it would need.
+
+        Do: leave them out.
+        """
         asked = ((option, _asked(at, option.name)) for option in options)
         found = [
             f"`{name}` (={value!r}) has no effect: "

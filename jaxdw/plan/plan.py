@@ -12,13 +12,15 @@ from jaxdw.plan.cycles import CycleBounds
 from jaxdw.plan.findings import Defect, Finding, find
 from jaxdw.plan.grid import Broadcast, CoreGrid
 from jaxdw.plan.l1 import CircularBuffer, L1Use, l1_use
+from jaxdw.plan.map_facts import MapFacts, map_facts_of
 from jaxdw.plan.placement import Placement
 from jaxdw.plan.program import KernelArguments, Part, ProgramName, WeightPages
 from jaxdw.plan.traffic import Traffic, count_traffic
+from jaxdw.shown import Shown
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan(Placement, abc.ABC):
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(Placement, Shown, abc.ABC):
     """How one depthwise conv2d runs on one chip; built by `make_plan`.
 
     Each device program is a subclass, which says where its tensors go (`core_grid`,
@@ -37,6 +39,19 @@ class Plan(Placement, abc.ABC):
     defects: ClassVar[tuple[Defect, ...]]
     chooses_scheme: ClassVar[bool] = False
     schemes: ClassVar[tuple[Scheme, ...]] = get_args(Scheme)
+
+    def __repr__(self) -> str:
+        conv, grid = self.conv, self.grid
+        layer = f"{conv.channels}x{conv.height}x{conv.width} k{conv.kernel[0]}x"
+        layer += f"{conv.kernel[1]}" + (
+            f" batch {conv.batch}" if conv.batch > 1 else ""
+        )
+        fits = "fits L1" if self.l1.fits else "does not fit L1"
+        return (
+            f"<Plan {layer}, {self.program}, {self.scheme}, {self.num_cores} cores "
+            f"{grid[0]}x{grid[1]} of {self.arch.name}, {self.compute.math_fidelity}, "
+            f">= {self.cycles.total:,} cycles, {fits}, {len(self.findings)} findings>"
+        )
 
     @classmethod
     @abc.abstractmethod
@@ -231,6 +246,11 @@ class Plan(Placement, abc.ABC):
     def cycles(self) -> CycleBounds:
         """Lower bounds on the cycles of all launches."""
         return self._decide_cycles()
+
+    @functools.cached_property
+    def map_facts(self) -> MapFacts:
+        """What its index maps depend on."""
+        return map_facts_of(self, self.program, self.weights)
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from jaxdw.arch.arch import Arch, load_arch
-from jaxdw.errors import ConfigError, UnsupportedError, refuse
+from jaxdw.errors import UnsupportedError, refuse
 from jaxdw.plan.config import (
     ComputeConfig,
     ConvConfig,
@@ -18,8 +18,10 @@ from jaxdw.plan.conv1d.plan import Conv1dPlan
 from jaxdw.plan.depthwise.program import DepthwisePlan
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
+from jaxdw.plan.problems import choice_problem
 from jaxdw.plan.program import TTNN
 from jaxdw.plan.regular.plan import RegularPlan
+from jaxdw.words import meant
 
 # Every device program that plans can be made for.
 PROGRAMS: dict[str, type[Plan]] = {
@@ -104,13 +106,12 @@ def rank_plans(
 
 def _kind(program: str, conv: ConvConfig) -> type[Plan]:
     """Returns the program of that name; `ttnn` is whichever ttnn 0.81.1 takes."""
+    program = meant("program", program, (*PROGRAMS, TTNN))
     if program == TTNN:
         refuse(conv.problems())
         program = RegularPlan.chosen(conv)
     if program not in PROGRAMS:
-        raise ConfigError(
-            f"`program` (={program!r}) must be one of {', '.join((*PROGRAMS, TTNN))}"
-        )
+        refuse(choice_problem("program", program, (*PROGRAMS, TTNN)))
     return PROGRAMS[program]
 
 

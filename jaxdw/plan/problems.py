@@ -1,5 +1,7 @@
 """Sentences for values that break a rule: the value, the rule, a way out."""
 
+from jaxdw.words import nearest
+
 
 def is_int(value: object) -> bool:
     """Whether a value is an integer; True and False are none."""
@@ -27,7 +29,8 @@ def choice_problem(name: str, value: object, choices: tuple) -> list[str]:
     if value in choices:
         return []
     legal = ", ".join(map(str, choices))
-    return [f"`{name}` (={value!r}) must be one of {legal}"]
+    near = nearest(value, choices)
+    return [f"`{name}` (={value!r}) must be one of {legal}; try {near!r}"]
 
 
 def bool_problem(name: str, value: object) -> list[str]:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxdw.plan.config import ConvConfig
 from jaxdw.plan.units import round_up
@@ -103,6 +103,23 @@ class Window:
         stride_h, stride_w = self.conv.stride
         padded_row = image * self.padded_height + out_y * stride_h
         return padded_row * self.padded_width + out_x * stride_w
+
+    def touches_padding(self) -> Bool[np.ndarray, " outputs"]:
+        """Returns which outputs have windows that reach into the padding."""
+        conv, (top, _, left, _) = self.conv, self.conv.padding
+        row, out_x = np.divmod(np.arange(self.num_outputs), self.out_width)
+        sides = zip(
+            (row % self.out_height, out_x),
+            (top, left),
+            (conv.height, conv.width),
+            strict=True,
+        )
+        touches = np.zeros(self.num_outputs, bool)
+        for axis, (place, before, size) in enumerate(sides):
+            first = place * conv.stride[axis] - before
+            last = first + conv.dilation[axis] * (conv.kernel[axis] - 1)
+            touches |= (first < 0) | (last >= size)
+        return touches
 
     def num_segments(self, shard: "ShardRange") -> int:
         """Returns the runs of window starts, one stride apart, of one shard's outputs.

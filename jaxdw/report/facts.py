@@ -3,7 +3,9 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from jaxdw.plan.findings import SEVERITIES
 from jaxdw.plan.known import known
+from jaxdw.plan.l1 import L1Use
 from jaxdw.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "scheme": plan.scheme,
         "grid": list(plan.grid),
         "cores": plan.num_cores,
+        "formats": f"{plan.conv.dtype} x {plan.conv.weights_dtype} -> "
+        f"{plan.conv.output_dtype}",
+        "math_fidelity": plan.compute.math_fidelity,
         "input": list(plan.conv.input_shape),
         "output": list(plan.output_shape),
         "input_shard": list(plan.input_shard),
@@ -66,6 +71,11 @@ def plan_facts(plan: Plan) -> dict[str, object]:
 
 def l1_rows(plan: Plan) -> list[dict[str, object]]:
     """Returns a row for each buffer of one core."""
+    return buffer_rows(plan.l1)
+
+
+def buffer_rows(l1: L1Use) -> list[dict[str, object]]:
+    """Returns a row for each buffer."""
     return [
         {
             "buffer": buffer.name,
@@ -76,13 +86,17 @@ def l1_rows(plan: Plan) -> list[dict[str, object]]:
             "bytes": buffer.num_bytes,
             "address": buffer.address,
         }
-        for buffer in plan.l1.buffers
+        for buffer in l1.buffers
     ]
 
 
 def l1_facts(plan: Plan) -> dict[str, object]:
     """Returns the sums of one core's L1, in bytes."""
-    l1 = plan.l1
+    return l1_sums(plan.l1)
+
+
+def l1_sums(l1: L1Use) -> dict[str, object]:
+    """Returns the sums of one L1, in bytes."""
     return {
         "circular_buffers": l1.static_bytes,
         "l1_buffers": l1.buffer_bytes,
@@ -131,6 +145,28 @@ def plan_row(plan: Plan) -> dict[str, object]:
 
 def _one(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+def meaning(plan: Plan, verdict: "Verdict") -> str:
+    """Returns in words what a verdict and the findings beside it say together."""
+    grave = [finding for finding in plan.findings if finding.fails("wrong values")]
+    worst = max(grave, key=lambda f: SEVERITIES.index(f.severity), default=None)
+    known = worst and f"{worst.code}, {worst.severity}; see `jaxdw rule {worst.code}`"
+    if not verdict.passed:
+        why = f" Known: {known}." if known else ""
+        return f"The result is not what tt-metal's own test asks.{why}"
+    said = ["The result is as right as tt-metal's own test asks."]
+    if verdict.exact < verdict.outputs and plan.compute.arithmetic == "fpu":
+        said.append(
+            f"{plan.compute.math_fidelity} multiplies with few bits: most outputs are "
+            "off in their last places, and by many ULPs where a sum cancels."
+        )
+    if known:
+        said.append(
+            f"The chip itself would not get there: {known}. What it should compute is "
+            "emulated."
+        )
+    return " ".join(said)
 
 
 def verdict_facts(verdict: "Verdict") -> dict[str, object]:

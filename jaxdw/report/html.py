@@ -1,7 +1,7 @@
 """One self-contained page: headings, tables and inline figures, no link out.
 
 The page is light or dark as its reader's system is, and needs no mouse. Its one script,
-if it has sortable tables, is named by its hash in the page's own security policy.
+if it has any, is named by its hash in the page's own security policy.
 """
 
 import base64
@@ -9,8 +9,10 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
-from string import Template
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,29 +26,40 @@ class Section:
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """Returns a whole page; `title` and `lead` are plain text."""
-    template = Template(
-        resources.files("jaxdw.report").joinpath("page.html").read_text("utf-8")
+    shown = [dataclasses.replace(s, body=markup(s.body)) for s in sections]
+    return render("page.html", title=title, lead=lead, sections=shown)
+
+
+def render(template: str, *, script: str = "", **values: object) -> str:
+    """Returns a template filled in; what is no markup is escaped.
+
+    Args:
+      script: a file beside the templates; the page's policy allows it and no other.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-    script = policy = ""
-    if any(_SORTABLE in section.body for section in sections):
-        script = resources.files("jaxdw.report").joinpath("sort.js").read_text("utf-8")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    code = policy = ""
+    if script:
+        code = (_FOLDER / script).read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         policy = f"; script-src 'sha256-{digest}'"
-        script = f"<script>{script}</script>"
-    links = (f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in sections)
-    bodies = (
-        f'<section id="{s.name}" aria-labelledby="{s.name}-title">\n'
-        f'<h2 id="{s.name}-title">{escape(s.title)}</h2>\n{s.body}\n</section>'
-        for s in sections
+    return environment.get_template(template).render(
+        script=markup(code), policy=markup(policy), **values
     )
-    return template.substitute(
-        title=escape(title),
-        lead=escape(lead),
-        links="\n".join(links),
-        sections="\n".join(bodies),
-        script=script,
-        policy=policy,
-    )
+
+
+def markup(text: str) -> Any:
+    """Returns HTML that a template takes as it is."""
+    from markupsafe import Markup
+
+    return Markup(text)
 
 
 def figure(svg: str, caption: str) -> str:
@@ -63,25 +76,9 @@ def table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     return _wide(f"<table>\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>")
 
 
-def lined_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
-    """Returns the same with the lines of its cells as they are; it scrolls if wide."""
-    inner = f"<caption>{escape(caption)}</caption>{_rows(rows)}"
-    return _wide(f'<table class="lined">\n{inner}</table>')
-
-
 def note(text: str) -> str:
-    """Returns a paragraph of plain text, as wide as the page."""
+    """Returns a paragraph of plain text."""
     return f"<p>{escape(text)}</p>\n"
-
-
-_SORTABLE = '<table class="sortable">'
-
-
-def sortable_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
-    """Returns a table whose headings are buttons that sort it, numbers as numbers."""
-    return _wide(
-        f"{_SORTABLE}\n<caption>{escape(caption)}</caption>{_rows(rows)}</table>"
-    )
 
 
 def folded_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:

@@ -1,46 +1,17 @@
-"""Drawings of a sweep: heat maps of layers by scheme, a core grid by use, DRAM banks.
+"""Drawings of a sweep: a core grid by use, DRAM banks.
 
 Each returns a matplotlib Figure in the colours of `jaxdw.report.drawing`.
 """
-
-from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxdw.plan.l1 import L1Use
 from jaxdw.plan.plan import Plan
-from jaxdw.report.drawing import COLOURS, STYLE, fill, new_axes, tint
+from jaxdw.report.drawing import COLOURS, STYLE, WIDTH, fill, new_axes, patch, tint
 
-_ROW, _COLUMN = 0.24, 1.15  # inches of one cell of a heat map
 _CELL = 0.22  # inches of one core
-
-
-@matplotlib.rc_context(STYLE)
-def draw_heat(
-    layers: Sequence[str],
-    columns: Sequence[str],
-    cells: Sequence[Sequence[tuple[str, float | None]]],
-) -> Figure:
-    """Draws a heat map; the stronger the tint, the worse.
-
-    Args:
-      cells: a row for each layer: text and how bad it is, 0 to 1; None for no value.
-    """
-    figure, axes = new_axes(_COLUMN * len(columns), _ROW * len(layers))
-    axes.set_xlim(0, len(columns))
-    axes.set_ylim(len(layers), 0)
-    for y, row in enumerate(cells):
-        for x, (text, badness) in enumerate(row):
-            fill(axes, (x, y, 1, 1), "empty")
-            if badness is not None:
-                shade = Rectangle((x, y), 1, 1, fc=COLOURS[tint(1)], alpha=badness)
-                axes.add_patch(shade)
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=7.5)
-    axes.set_xticks([x + 0.5 for x in range(len(columns))], list(columns))
-    axes.set_yticks([y + 0.5 for y in range(len(layers))], list(layers))
-    axes.xaxis.tick_top()
-    return figure
 
 
 def core_use(plan: Plan) -> list[float]:
@@ -69,6 +40,34 @@ def draw_use(plan: Plan) -> Figure:
         axes.add_patch(Rectangle((x, y), 1, 1, fc=COLOURS[tint(0)], alpha=use))
     axes.set_xticks([])
     axes.set_yticks([])
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def draw_l1(l1: L1Use) -> Figure:
+    """Draws one core's buffers where they lie, from the base of L1 to its end."""
+    end = l1.top + l1.small_bytes
+    figure, axes = new_axes(WIDTH, 0.4)
+    axes.set_xlim(l1.base, end)
+    axes.set_ylim(0, 1)
+    fill(axes, (l1.base, 0, end - l1.base, 1), "empty")
+    least = (end - l1.base) / 60  # wide enough for a name
+    for number, buffer in enumerate(l1.buffers):
+        fill(axes, (buffer.address, 0, buffer.num_bytes, 1), tint(number))
+        if buffer.num_bytes > least * len(buffer.name) / 3:
+            middle = buffer.address + buffer.num_bytes / 2
+            axes.text(middle, 0.5, buffer.name, ha="center", va="center", size=7)
+    places = (l1.base, end)
+    axes.set_xticks(list(places), [f"{place:,}" for place in places])
+    axes.set_yticks([])
+    handles = [
+        patch(tint(number), f"{buffer.name} {buffer.num_bytes:,}")
+        for number, buffer in enumerate(l1.buffers)
+    ]
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0, -0.6), ncols=4,
+        borderaxespad=0, handlelength=1.2,
+    )  # fmt: skip
     return figure
 
 

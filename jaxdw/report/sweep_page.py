@@ -1,35 +1,50 @@
-"""The page of a sweep: summary, heat maps, every layer's table and its best plan."""
+"""The page of a sweep: best plans first, then what is wrong, maps, rows, layers."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
 from jaxdw.errors import ConfigError
+from jaxdw.plan.rules import BASIS, rules
 from jaxdw.report import html
 from jaxdw.report.drawing import svg
 from jaxdw.report.facts import BOUNDS_MISLEAD, elsewhere
-from jaxdw.report.sweep_figures import draw_bank_balance, draw_heat, draw_use
+from jaxdw.report.sweep_figures import draw_bank_balance, draw_use
+from jaxdw.report.sweep_heat import heat_maps
 from jaxdw.report.sweep_table import (
     ELSEWHERE,
     alike,
     best_row,
-    by_column,
     compared,
     grouped,
-    layer_label,
+    label_of,
     program_of,
     program_rows,
+    size_of,
+    tags_of,
     tells_programs,
+    told_apart,
     varied,
 )
-from jaxdw.sweep.rows import Row, name_of_row, plan_of_row, why_of_row
+from jaxdw.sweep.rows import Row, plan_of_row, why_of_row
 
-_ALWAYS = ("program", "arch", "scheme")  # of a row, however few values they have
+_SECTIONS = {
+    "best": "Best plans", "misfits": "Does not fit", "findings": "Wrong upstream",
+    "programs": "Programs", "cycles": "Which scheme", "fits": "Fits L1",
+    "pcc": "PCC", "waste": "Padding waste", "rows": "All configurations",
+    "layers": "Layers", "summary": "This sweep",
+}  # fmt: skip
+_FILTERS = {
+    "arch": "chip", "program": "program", "weights": "weights", "fidelity": "fidelity",
+}  # fmt: skip
 _FOUND = (
     "grid", "cores", "padding_waste", "l1_free_bytes", "cycles", "cycles_binding",
     "pcc", "max_ulp", "status", "findings", "repeat",
 )  # fmt: skip
+_LEGEND = (
+    "Cycles are lower bounds of one core grid, all launches: a chip takes longer. L1 "
+    "in bytes of one core. PCC by tt-metal's own function. "
+)
 
 
 def sweep_page(rows: Sequence[Row]) -> str:
@@ -40,25 +55,205 @@ def sweep_page(rows: Sequence[Row]) -> str:
     """
     if not rows:
         raise ConfigError("a page needs at least one row; run a sweep that has points")
-    names = dict.fromkeys((row["model"], row["layer"]) for row in rows)
-    models = Counter(row["model"] for row in rows)
-    return html.page(
-        "Depthwise layers of " + ", ".join(models),
-        f"{len(rows)} configurations of {len(names)} layers, planned and emulated by "
-        f"jaxdw sweep {rows[0]['jaxdw']}.",
-        [
-            html.Section("summary", "Summary", _summary(rows)),
-            *_programs(rows),
-            *_heat_maps(rows),
-            html.Section("rows", "All configurations", _rows_table(rows)),
-            html.Section("layers", "Layers", _cards(rows)),
+    cards = _card_names(rows)
+    shown = {
+        "best": _best(rows, cards),
+        "misfits": _misfits(rows, cards),
+        "rules": _rules(rows),
+        "programs": _programs(rows),
+        "heats": heat_maps(rows, cards),
+    }
+    missing = {name for name in ("misfits", "programs") if not shown[name]}
+    layers = {(row["model"], row["layer"]) for row in rows}
+    return html.render(
+        "sweep.html",
+        script="sweep.js",
+        title="Depthwise layers of "
+        + ", ".join(dict.fromkeys(r["model"] for r in rows)),
+        lead=f"{len(rows)} configurations of {len(layers)} layers, planned and "
+        f"emulated by jaxdw sweep {rows[0]['jaxdw']}.",
+        sections=[
+            {"name": name, "title": title}
+            for name, title in _SECTIONS.items()
+            if name not in missing
         ],
+        filters=[
+            {"name": name, "label": label, "choices": _values(rows, name)}
+            for name, label in _FILTERS.items()
+        ],
+        told="".join(f", {name.replace('_', ' ')}" for name in _formats(rows)),
+        legend=f"{_LEGEND}All of them: {alike(rows)}.",
+        mislead=f"The best scheme of each program; {ELSEWHERE}. {BOUNDS_MISLEAD}",
+        rows=_all_rows(rows, cards),
+        cards=_cards(rows, cards),
+        summary=html.markup(_summary(rows)),
+        **shown,
     )
 
 
+def _values(rows: Sequence[Row], name: str) -> list[str]:
+    return list(dict.fromkeys(tags_of(row)[name] for row in rows))
+
+
+def _formats(rows: Sequence[Row]) -> list[str]:
+    """Returns what else than chip and program gives a layer lines of its own."""
+    return [n for n in told_apart(rows) if n in compared(rows) and n not in _FILTERS]
+
+
+def _card_names(rows: Sequence[Row]) -> dict[tuple, str]:
+    layers = dict.fromkeys((row["model"], row["layer"], row["batch"]) for row in rows)
+    return {layer: f"layer-{number}" for number, layer in enumerate(layers)}
+
+
+def _card_of(row: Row, cards: dict[tuple, str]) -> str:
+    return cards[row["model"], row["layer"], row["batch"]]
+
+
+def _label(row: Row, cards: dict[tuple, str]) -> str:
+    """Returns a layer's label, without its model where there is but one."""
+    label = label_of(row)
+    one = len({model for model, *_ in cards}) == 1
+    return label.removeprefix(f"{row['model']} ") if one else label
+
+
+def _line(row: Row, cards: dict[tuple, str], cells: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tags": tags_of(row),
+        "card": _card_of(row, cards),
+        "cells": {name: _shown(value) for name, value in cells.items()},
+        "numbers": {n: type(v) in (int, float) for n, v in cells.items()},
+    }
+
+
+def _best(rows: Sequence[Row], cards: dict[tuple, str]) -> list[dict[str, Any]]:
+    """Returns a line for each layer, chip, program and what else is compared."""
+    lines = []
+    more = [name for name in told_apart(rows) if name in compared(rows)]
+    for by_scheme in grouped(rows).values():
+        row = best_row(by_scheme)
+        asked = row or next(iter(by_scheme.values()))[0]
+        cells = {
+            "layer": _label(asked, cards),
+            "chip": asked["arch"],
+            "program": program_of(asked),
+            "scheme": row["planned_scheme"] if row else "none fits",
+            "cycles": row["cycles"] if row else None,
+            "margin": _margin(by_scheme, row),
+            "weights": asked["weights_dtype"],
+            "fidelity": asked["fidelity"],
+        }
+        cells |= {n: str(asked[n]) for n in more if n not in (*_FILTERS, *_NAMED)}
+        cells |= {
+            "PCC": "not run" if row is None or row["pcc"] is None else row["pcc"],
+            "cores": row["cores"] if row else None,
+            "grid": row["grid"] if row else "",
+            "L1 free": row["l1_free_bytes"] if row else None,
+            "size": size_of(asked),
+            "findings": (row["findings"] if row else "") or "",
+        }
+        lines.append(_line(asked, cards, cells))
+    return lines
+
+
+_NAMED = ("weights_dtype", "batch", "grid_limit")  # said elsewhere in a line
+
+
+def _margin(by_scheme: dict[str, list[Row]], best: Row | None) -> str:
+    """Returns how many more cycles the next best scheme needs."""
+    if best is None:
+        return ""
+    others = (best_row({s: r}) for s, r in by_scheme.items() if s != best["scheme"])
+    ran = [row for row in others if row is not None]
+    if not ran:
+        return "no other fits" if len(by_scheme) > 1 else ""
+    near = min(ran, key=lambda row: row["cycles"])
+    more = near["cycles"] / best["cycles"] - 1
+    return f"{more:+.0%} by {near['planned_scheme']}"
+
+
+def _misfits(rows: Sequence[Row], cards: dict[tuple, str]) -> list[dict[str, Any]]:
+    return [
+        _line(
+            row,
+            cards,
+            {
+                "layer": _label(row, cards),
+                "chip": row["arch"],
+                "program": program_of(row),
+                "weights": row["weights_dtype"],
+                "fidelity": row["fidelity"],
+                "scheme": row["scheme"],
+                "status": row["status"],
+                "why": why_of_row(row).splitlines()[0],
+                "repeat": row["repeat"] or "",
+            },
+        )
+        for row in rows
+        if row["status"] in ("refused", "error", "fail")
+    ]
+
+
+def _rules(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Returns the text of every finding met, and by how many rows of which layers."""
+    met: dict[str, list[Row]] = {}
+    for row in rows:
+        for code in (row["findings"] or "").split():
+            met.setdefault(code, []).append(row)
+    found = []
+    for rule in rules():
+        of = met.pop(rule.code, None)
+        if of is not None:
+            layers = list(dict.fromkeys(row["layer"] for row in of))
+            more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+            said = f"{len(of)} configurations of {', '.join(layers[:4])}{more}"
+            found.append(
+                {
+                    "code": rule.code,
+                    "severity": rule.severity,
+                    "title": rule.title,
+                    "why": rule.why,
+                    "do": rule.do,
+                    "tree": rule.tree,
+                    "source": rule.source,
+                    "basis": f"{rule.basis}: {BASIS[rule.basis]}",
+                    "met": said,
+                }
+            )
+    return found
+
+
+def _programs(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Returns what each program makes of each layer, if there is anything to tell."""
+    if not tells_programs(rows):
+        return []
+    return [
+        {"cells": line, "tags": {"arch": line["chip"]}} for line in program_rows(rows)
+    ]
+
+
+def _all_rows(rows: Sequence[Row], cards: dict[tuple, str]) -> list[dict[str, Any]]:
+    always = ("arch", "program", "scheme", "weights_dtype", "fidelity")
+    planned = ("planned_program",) if tells_programs(rows) else ()
+    axes = [name for name in varied(rows) if name not in always]
+    lines = []
+    for row in rows:
+        cells = {"layer": _label(row, cards), "times": row["times"]}
+        cells |= {name: row[name] for name in (*always, *axes, *planned, *_FOUND)}
+        lines.append(_line(row, cards, cells))
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _summary(rows: Sequence[Row]) -> str:
-    statuses = Counter(row["status"] for row in rows)
-    findings = Counter(code for row in rows for code in (row["findings"] or "").split())
     several = "; ".join(
         f"{name} {', '.join(dict.fromkeys(str(row[name]) for row in rows))}"
         for name in compared(rows)
@@ -67,148 +262,33 @@ def _summary(rows: Sequence[Row]) -> str:
         "configurations": len(rows),
         "all of them": alike(rows),
         "compared": several or "nothing",
-        **{status: count for status, count in statuses.items()},
+        **Counter(row["status"] for row in rows),
         "XLA compilations": sum(row["compilations"] or 0 for row in rows),
-        "known defects met": ", ".join(
-            f"{code} ({count})" for code, count in findings.most_common()
-        )
-        or "none",
     }
-    failures = [
-        {
-            "configuration": name_of_row(row),
-            "why": why_of_row(row),
-            "repeat": row["repeat"] or "",
-        }
-        for row in rows
-        if row["status"] in ("refused", "error", "fail")
-    ]
-    body = html.facts("What came out", facts)
-    if failures:
-        caption = f"{len(failures)} configurations that did not pass, and why"
-        body += html.folded_table(caption, failures)
-    return body
+    return html.facts("What came out", facts)
 
 
-def _programs(rows: Sequence[Row]) -> list[html.Section]:
-    """Returns what each program makes of each layer, if there is anything to tell."""
-    if not tells_programs(rows):
-        return []
-    said = (
-        f"The best scheme of each program; {ELSEWHERE}. {BOUNDS_MISLEAD} {_all(rows)}"
-    )
-    table = html.lined_table("Each layer on each chip", program_rows(rows))
-    return [html.Section("programs", "Programs", html.note(said) + table)]
-
-
-def _all(rows: Sequence[Row]) -> str:
-    """Returns what all figures are of, and what a figure is the best or worst of."""
-    return f"All of them: {alike(rows)}."
-
-
-def _label(row: Row) -> str:
-    times = f" x{row['times']}" if row["times"] > 1 else ""
-    return f"{row['model']} {layer_label(row)}{times}"
-
-
-def _share(value: float, least: float, most: float) -> float:
-    return (value - least) / (most - least) if most > least else 0.0
-
-
-def _heat_maps(rows: Sequence[Row]) -> list[html.Section]:
-    layers = by_column(rows)
-    columns = list(dict.fromkeys(c for found in layers.values() for c in found))
-    known = [row["cycles"] for row in rows if row["cycles"] is not None] or [1]
-
-    def fits(rows: list[Row]) -> tuple[str, float | None]:
-        fitting = sum(bool(row["fits"]) for row in rows)
-        text = "no" if not fitting else f"{fitting} of {len(rows)}"
-        text = "fits" if fitting == len(rows) else text
-        return text, 0.9 * (1 - fitting / len(rows))
-
-    def worst_pcc(rows: list[Row]) -> tuple[str, float | None]:
-        pccs = [row["pcc"] for row in rows if row["pcc"] is not None]
-        if not pccs:
-            return "", None
-        return f"{min(pccs):.6f}", 0.9 * min(1.0, (1 - min(pccs)) / 0.015)
-
-    def fewest_cycles(rows: list[Row]) -> tuple[str, float | None]:
-        found = [row["cycles"] for row in rows if row["cycles"] is not None]
-        if not found:
-            return "", None
-        share = _share(min(found) ** 0.5, min(known) ** 0.5, max(known) ** 0.5)
-        return f"{min(found):,}", 0.9 * share
-
-    def waste(rows: list[Row]) -> tuple[str, float | None]:
-        found = [row["padding_waste"] for row in rows if row["fits"] is not None]
-        return (f"{min(found):.0%}", 0.9 * min(found)) if found else ("", None)
-
-    correlation = "Lowest correlation with float64 by tt-metal's function; full tint "
-    correlation += "at 0.985."
-    bound = "Lower bound of all launches, the best of a cell; a chip takes longer."
-    maps: list[tuple[str, str, str, Callable]] = [
-        ("fits", "Fits L1", "Configurations that fit one core's L1.", fits),
-        ("pcc", "Worst PCC", correlation, worst_pcc),
-        ("cycles", "Cycle bounds", bound, fewest_cycles),
-        ("waste", "Padding waste", "Share of computed outputs that is padding.", waste),
-    ]
-    apart = ("batch", *_ALWAYS)
-    inside = [name for name in compared(rows) if name not in apart]
-    over = f" A cell holds every {', '.join(inside)}." if inside else ""
-    sections = []
-    for name, title, caption, value in maps:
-        cells = [
-            [value(found[c]) if c in found else ("", None) for c in columns]
-            for found in layers.values()
-        ]
-        labels = [_label(next(iter(found.values()))[0]) for found in layers.values()]
-        heads = ["\n".join(column) for column in columns]
-        drawn = svg(
-            draw_heat(labels, heads, cells),
-            name,
-            f"{title} by layer; scheme, program and chip",
+def _cards(rows: Sequence[Row], cards: dict[tuple, str]) -> list[dict[str, Any]]:
+    """Returns each layer's best plans, by chip, program and what is compared."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, by_scheme in enumerate(grouped(rows).values()):
+        row = best_row(by_scheme)
+        asked = row or next(iter(by_scheme.values()))[0]
+        name = _card_of(asked, cards)
+        card = found.setdefault(
+            name, {"id": name, "title": label_of(asked), "parts": []}
         )
-        said = f"{caption} {_all(rows)}{over}"
-        sections.append(html.Section(name, title, html.figure(drawn, said)))
-    return sections
-
-
-def _rows_table(rows: Sequence[Row]) -> str:
-    planned = ("planned_program",) if tells_programs(rows) else ()
-    axes = [n for n in varied(rows) if n not in _ALWAYS]
-    names = ("model", "layer", "times", *axes, *_ALWAYS, *planned, *_FOUND)
-    shown = [
-        {name: "" if row[name] is None else _shown(row[name]) for name in names}
-        for row in rows
-    ]
-    caption = "Press a heading to sort; again to turn round."
-    return html.note(_all(rows)) + html.sortable_table(caption, shown)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _cards(rows: Sequence[Row]) -> str:
-    """Returns each layer's best plans; several of one layer are folded."""
-    layers: dict[str, list[dict[str, list[Row]]]] = {}
-    for by_scheme in grouped(rows).values():
-        name = _label(next(iter(by_scheme.values()))[0])
-        layers.setdefault(name, []).append(by_scheme)
-    found = []
-    for number, (name, parts) in enumerate(layers.items()):
-        found.append(f"<h3>{escape(name)}</h3>")
-        for place, by_scheme in enumerate(parts):
-            row = best_row(by_scheme)
-            card = "<p>No configuration of it ran.</p>"
-            if row is not None:
-                card = _card(row, f"layer{number}-{place}")
-            row = row or next(iter(by_scheme.values()))[0]
-            said = f"{program_of(row)} on {row['arch']}"
-            found.append(html.folded(said, card) if len(parts) > 1 else card)
-    return "\n".join(found)
+        formats = [str(asked[n]) for n in _formats(rows) if n != "batch"]
+        title = f"{program_of(asked)} on {asked['arch']}"
+        title += f", {asked['weights_dtype']}, {asked['fidelity']}"
+        title += "".join(f", {f}" for f in formats if f not in title)
+        body = "<p>No configuration of it ran.</p>"
+        if row is not None:
+            body = _card(row, f"layer{number}")
+        card["parts"].append(
+            {"title": title, "body": html.markup(body), "tags": tags_of(asked)}
+        )
+    return list(found.values())
 
 
 def _card(row: Row, name: str) -> str:
@@ -228,6 +308,7 @@ def _card(row: Row, name: str) -> str:
         "L1 free": f"{plan.l1.free_bytes:,} of {plan.l1.capacity_bytes:,} bytes",
         "known defects": "; ".join(f"{f.code} {f.text}" for f in plan.findings)
         or "none",
+        "repeat": row["repeat"] or "",
     }
     use = svg(draw_use(plan), f"{name}-use", f"{plan.num_cores} cores by use")
     banks = svg(

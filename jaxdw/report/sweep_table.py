@@ -13,7 +13,8 @@ from jaxdw.sweep.rows import Row, plan_of_row
 _APART = tuple(axis for axis in AXES if axis.apart)
 _OWN_COLUMNS = ("program", "arch")  # of what is told apart, not named by a layer
 _OWN_ROWS = tuple(axis for axis in _APART if axis.column not in _OWN_COLUMNS)
-_CAPTION = "* the best scheme, - refused in all formats"
+_IN_A_LINE = ("scheme",)  # what a line holds every value of
+_CAPTION = "* the best scheme, - refused, a bound in cycles: a chip takes longer"
 ELSEWHERE = "! the tree itself runs the layer otherwise"
 _MARKS = {
     "pass": "",
@@ -52,11 +53,18 @@ def alike(rows: Sequence[Row]) -> str:
     )
 
 
+def told_apart(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Returns the columns that give a layer lines of its own: all but the scheme."""
+    found = {axis.column for axis in _APART} | {*compared(rows)}
+    return tuple(a.column for a in AXES if a.column in found.difference(_IN_A_LINE))
+
+
 def grouped(rows: Sequence[Row]) -> dict[tuple, dict[str, list[Row]]]:
     """Returns rows by model, layer and what is told apart, and then by scheme."""
     layers: dict[tuple, dict[str, list[Row]]] = {}
+    told = told_apart(rows)
     for row in rows:
-        key = (row["model"], row["layer"], *(row[axis.column] for axis in _APART))
+        key = (row["model"], row["layer"], *(row[name] for name in told))
         layer = layers.setdefault(key, {})
         layer.setdefault(row["scheme"], []).append(row)
     return layers
@@ -65,8 +73,9 @@ def grouped(rows: Sequence[Row]) -> dict[tuple, dict[str, list[Row]]]:
 def by_column(rows: Sequence[Row]) -> dict[tuple, dict[tuple, list[Row]]]:
     """Returns rows by layer, and then by scheme, program and chip."""
     layers: dict[tuple, dict[tuple, list[Row]]] = {}
+    told = [name for name in told_apart(rows) if name not in _OWN_COLUMNS]
     for row in rows:
-        key = (row["model"], row["layer"], *(row[axis.column] for axis in _OWN_ROWS))
+        key = (row["model"], row["layer"], *(row[name] for name in told))
         column = (row["scheme"], *(row[name] for name in _OWN_COLUMNS))
         layers.setdefault(key, {}).setdefault(column, []).append(row)
     return layers
@@ -80,6 +89,22 @@ def layer_label(row: Row) -> str:
         if row[axis.column] not in axis.default
     ]
     return " ".join((row["layer"], *apart))
+
+
+def label_of(row: Row) -> str:
+    """Returns model and layer, what tells it apart, and how often the model has it."""
+    times = f" x{row['times']}" if row["times"] > 1 else ""
+    return f"{row['model']} {layer_label(row)}{times}"
+
+
+def tags_of(row: Row) -> dict[str, str]:
+    """Returns what a page can be filtered by."""
+    return {
+        "arch": row["arch"],
+        "program": row["program"],
+        "weights": row["weights_dtype"],
+        "fidelity": row["fidelity"],
+    }
 
 
 def size_of(row: Row) -> str:
@@ -200,24 +225,24 @@ def _change(branch: Row | None, library: Row | None) -> str:
 def summary_table(rows: Sequence[Row]) -> Table:
     """Returns a table of layers: the cycle bound of each scheme, and the worst PCC.
 
-    A star marks the best scheme; `-` what was refused in every format and fidelity.
-    The program has a column where it is not depthwise alone, the chip where there are
-    several.
+    A star marks the best scheme, `-` what was refused. The program has a column where
+    it is not depthwise alone; chip, format, fidelity and the like where there are
+    several: no figure is of two of them.
     """
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
     told = tells_programs(rows)
-    chips = len({row.get("arch") for row in rows}) > 1
+    several = [name for name in varied(rows) if name in _columns(rows)]
     legend = f"; {ELSEWHERE}" if told else ""
     table = Table(
-        title="Cycles, lower bounds, the fewest of all formats",
+        title="Cycles, lower bounds",
         title_justify="left",
         caption=f"{_CAPTION}{legend}\nall of them: {escape(alike(rows))}",
         caption_justify="left",
     )
     table.add_column("layer", overflow="fold")
     table.add_column("size", no_wrap=True)
-    for name in ["program"] * told + ["chip"] * chips:
-        table.add_column(name, no_wrap=True)
+    for name in ["program"] * told + several:
+        table.add_column(_HEADS.get(name, name.replace("_", " ")), no_wrap=True)
     for name in (*schemes, "worst PCC"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
@@ -239,10 +264,19 @@ def summary_table(rows: Sequence[Row]) -> Table:
         programs = {
             program_of(row): None for some in by_scheme.values() for row in some
         }
-        own = [", ".join(programs)] * told + [any_row.get("arch")] * chips
+        own = [", ".join(programs)] * told + [str(any_row[n]) for n in several]
         names = escape(layer_label(any_row)), size_of(any_row)
         table.add_row(*names, *own, *cells, worst)
     return table
+
+
+_HEADS = {"arch": "chip", "weights_dtype": "weights"}
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Returns what is told apart in columns of its own, the program left out."""
+    named = {"program", *(axis.column for axis in _OWN_ROWS)}
+    return [name for name in told_apart(rows) if name not in named]
 
 
 def _cell(rows: list[Row], best: bool) -> str:

@@ -1,12 +1,15 @@
 """Facts and rows as tables; tiles as the face view that engineers read."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
+from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE, TILE
+from jaxdw.report import facts
 
 _SHOWN = 4  # values of a face row
 
@@ -19,27 +22,43 @@ def markdown(rows: list[dict[str, object]]) -> Iterator[str]:
         yield "| " + " | ".join(map(str, row.values())) + " |"
 
 
-def facts_table(title: str, facts: dict[str, object]) -> Table:
+def facts_table(title: str, named: dict[str, object]) -> Table:
     """Returns a two-column table of named values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _shown(value))
+    for name, value in named.items():
+        table.add_row(name.replace("_", " "), shown(value))
     return table
 
 
-def rows_table(title: str, rows: list[dict[str, object]]) -> Table:
+def plan_tables(plan: Plan) -> tuple[Table, ...]:
+    """Returns what a plan decides: sizes, L1, cycle bounds, traffic."""
+    return (
+        facts_table("Plan", facts.plan_facts(plan)),
+        rows_table("L1 of one core", facts.l1_rows(plan)),
+        facts_table("L1", facts.l1_facts(plan)),
+        facts_table("Cycles, lower bounds", facts.cycle_facts(plan)),
+        facts_table("Traffic", dataclasses.asdict(plan.traffic)),
+    )
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     """Returns a table with a column for each key of the first row."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="right")
+        numbers = all(_is_number(row[name]) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
     for row in rows:
-        table.add_row(*map(_shown, row.values()))
+        table.add_row(*map(shown, row.values()))
     return table
 
 
-def _shown(value: object) -> str:
+def _is_number(value: object) -> bool:
+    return str(value).lstrip("-+")[:1].isdigit() or value == ""
+
+
+def shown(value: object) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{name}: {one}" for name, one in value.items())
     if isinstance(value, list | tuple):

@@ -15,6 +15,7 @@ from jaxdw.errors import ConfigError, refuse
 from jaxdw.models import zoo
 from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
 from jaxdw.plan.program import TTNN, ProgramName
+from jaxdw.words import WORDS, meant, nearest
 
 PROGRAMS = get_args(ProgramName)
 DTYPES = {
@@ -158,7 +159,11 @@ class Axis(Setting):
     def _read_one(self, given: Any) -> Any:
         if isinstance(given, str):
             word = given.lower()
-            return self.words[word] if word in self.words else self.parse(given)
+            if word in self.words:
+                return self.words[word]
+            if self.name in WORDS:
+                given = meant(self.name, given, self.legal)
+            return self.parse(given)
         value = tuple(given) if isinstance(given, list) else given
         refuse(self.problems(value))
         return value
@@ -169,7 +174,10 @@ class Axis(Setting):
         return [] if listed or self.accepts(value) else [self._problem(value)]
 
     def _problem(self, given: Any) -> str:
-        return f"`{self.plural}` (={given!r}) must be one of: {self.choices}"
+        near = nearest(given, [*map(self.word, self.legal)] or self.default)
+        return (
+            f"`{self.plural}` (={given!r}) must be one of: {self.choices}; try {near}"
+        )
 
 
 def _none_but_words(word: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
+from jaxdw.shown import ShownList
 from jaxdw.sweep.rows import COLUMNS, NAMES, Row, name_of_row, told_by_both, whole_row
 
 
@@ -183,14 +184,16 @@ def read_rows(path: str | Path) -> list[Row]:
     path = _rows_file(path)
     try:
         if path.suffix == ".jsonl":
-            return _parsed(path.read_bytes(), path)[0]
+            return ShownList(_parsed(path.read_bytes(), path)[0])
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
-                return [_typed(row, path) for row in csv.DictReader(file)]
+                return ShownList(_typed(row, path) for row in csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     columns, rows = query(path, "SELECT * FROM rows")
-    return [whole_row(dict(zip(columns, r, strict=True)), str(path)) for r in rows]
+    return ShownList(
+        whole_row(dict(zip(columns, r, strict=True)), str(path)) for r in rows
+    )
 
 
 def _typed(row: dict[str, str], path: Path) -> Row:

@@ -155,6 +155,8 @@ def _filtered(expression: str, points: list[Point]) -> list[Point]:
 @functools.lru_cache(maxsize=4)
 def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
     """Returns a file's layers, as `read_onnx`, which says what it refuses."""
+    if not Path(path).is_file():
+        raise ConfigError(f"`models` (={path!r}) must be a file that exists")
     from jaxdw.models.onnx.file import read_onnx
 
     return read_onnx(path, dict(inputs))

@@ -1,16 +1,18 @@
 """The catalogue: complete, and applied where the plan has findings."""
 
 import pytest
+from diagnosed_layers import LAYERS, layer
 from fault_examples import EXAMPLES, FAULTS, example
 
 from jaxdw.faults.catalogue import CATALOGUE
 
 
 def test_the_catalogue_is_complete():
-    assert len(FAULTS) == len(CATALOGUE) >= 24
+    assert len(FAULTS) == len(CATALOGUE) >= 120
     codes = {fault.code for fault in CATALOGUE} - {None}
     assert codes == {"JDW003", "JDW004", "JDW005", "JDW006", "JDW013"}
-    covered = {f for n in EXAMPLES for f in FAULTS if FAULTS[f].applies(example(n))}
+    plans = [*map(example, EXAMPLES), *map(layer, LAYERS)]
+    covered = {f for f in FAULTS if any(FAULTS[f].applies(p) for p in plans)}
     assert covered == set(FAULTS)
 
 

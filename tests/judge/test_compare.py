@@ -137,12 +137,6 @@ def test_an_output_of_zeros_passes():
     assert verdict_of([0, 0], [0, 0]).passed
 
 
-def test_tensors_of_another_size_are_not_correlated():
-    x = np.ones((1, 4, 4, 32))
-    with pytest.raises(jd.ConfigError, match=r"`calculated` .*as many elements"):
-        jd.pcc(x, x[:, :3])
-
-
 def test_a_verdict_is_of_all_its_pieces(monkeypatch):
     want = np.random.default_rng(0).standard_normal(1000)
     want[:8] = 1e-3 * np.abs(want).max()  # small outputs, off by more than an ULP
@@ -214,3 +208,67 @@ def test_a_scale_is_told_in_words_from_a_hundredth():
     assert "1.5% too large" in scale_in_words(1.015)
     for near in (None, 1, 0.991, 1.009):
         assert scale_in_words(near) == ""
+
+
+COMPARISONS = {
+    "pcc": (jd.pcc, "`calculated`", "`golden`"),
+    "ulp_distance": (jd.ulp_distance, "`b`", "`a`"),
+    "judge": (
+        lambda want, output: judge(output, want, CONV, jd.ComputeConfig()),
+        "`output`",
+        "`want`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+@pytest.mark.parametrize(
+    ("shape", "way_out"),
+    [
+        ((1, 32, 4, 8), r".transpose(0, 2, 3, 1)"),
+        ((4, 8, 1, 32), r".transpose(2, 0, 1, 3)"),
+        ((1, 8, 4, 32), r".transpose(0, 2, 1, 3)"),
+        ((32, 32), r".reshape(1, 4, 8, 32)"),
+        ((1024,), r".reshape(1, 4, 8, 32)"),
+        ((1, 1, 32, 32), r".reshape(1, 4, 8, 32)"),
+        ((1, 3, 8, 32), "compare like with like"),
+        ((), "compare like with like"),
+    ],
+)
+def test_arrays_of_other_shapes_are_not_compared(name, shape, way_out):
+    compare, got, want = COMPARISONS[name]
+    with pytest.raises(jd.ConfigError) as refused:
+        compare(np.ones((1, 4, 8, 32)), np.ones(shape))
+    text = str(refused.value)
+    assert text.startswith(f"{got} (={shape}) must have the shape of {want} (=(1, 4, 8")
+    assert way_out in text
+
+
+def test_nchw_against_nhwc_of_equal_size_is_refused():
+    rng = np.random.default_rng(0)
+    nhwc = rng.standard_normal((1, 8, 8, 64))
+    nchw = nhwc.transpose(0, 3, 1, 2)
+    match = r"`calculated` \(=\(1, 64, 8, 8\)\).*calculated\.transpose\(0, 2, 3, 1\)"
+    with pytest.raises(jd.ConfigError, match=match):
+        jd.pcc(nhwc, nchw)
+    assert jd.pcc(nhwc, nchw.transpose(0, 2, 3, 1)) == 1.0
+
+
+@pytest.mark.parametrize("values", [np.array([1j]), np.array(["a"]), np.array([None])])
+def test_what_is_no_real_number_is_not_compared(values):
+    for compare in (jd.pcc, jd.ulp_distance):
+        with pytest.raises(jd.ConfigError, match="must hold real numbers"):
+            compare(np.ones(1), values)
+        with pytest.raises(jd.ConfigError, match="must hold real numbers"):
+            compare(values, np.ones(1))
+
+
+def test_nothing_is_not_compared():
+    for compare in (jd.pcc, jd.ulp_distance):
+        with pytest.raises(jd.ConfigError, match=r"\(=\(0, 3\)\) must hold elements"):
+            compare(np.ones((0, 3)), np.ones((0, 3)))
+
+
+def test_ulp_count_in_formats_that_are_known():
+    with pytest.raises(jd.ConfigError, match=r"`dtype` \(='float16'\).*bfloat16, fl"):
+        jd.ulp_distance([1.0], [1.0], "float16")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 import jaxdw as jd
 from jaxdw.layouts.identify import identify, load_dump
+from jaxdw.numerics.formats import hold
 
 
 @given(strategies.convs(max_channels=200, max_size=9), strategies.any_shards())
@@ -148,10 +149,10 @@ def test_what_cannot_be_compared_is_refused(kwargs, match):
     ("name", "content", "dtype", "match"),
     [
         ("a.npy", None, "bfloat16", r"a\.npy.*No such file"),
-        ("a.npy", b"text", "bfloat16", r"a\.npy.*must be a file of numbers"),
-        ("a.csv", b"1,2", "bfloat16", r"a\.csv.*\.npy or \.bin"),
+        ("a.npy", b"text", "bfloat16", r"a\.npy.*must be a \.npy array"),
+        ("a.csv", b"1,2", "bfloat16", r"a\.csv.*\.npy, \.npz.*\.bin"),
         ("a.bin", b"\0" * 2000, "bfloat16", r"2000 bytes.*2048 bytes"),
-        ("a.bin", b"", "bfloat8_b", r"0 bytes.*1088 bytes"),
+        ("a.bin", b"", "bfloat8_b", r"a\.bin.*the file is empty"),
         ("a.bin", b"", "int8", r"`dtype` \(='int8'\)"),
     ],
 )
@@ -184,3 +185,67 @@ def test_values_are_compared_in_the_weights_dtype():
     assert identify(plan, off, w).matches
     off[0, 0] += abs(off[0, 0]) * 2.0**-7
     assert identify(plan, off, w).differing == 1
+
+
+def _prepared(plan, w):
+    matrix = np.asarray(jd.prepare_weights(plan, w), np.float32)
+    return matrix.reshape(plan.weight_matrix_shape)
+
+
+VALUES = {
+    "truncated to bfloat16, not rounded": lambda m, cut: cut,
+    "rounded to bfloat8_b": lambda m, cut: np.asarray(
+        hold(jnp.asarray(m.reshape(-1, 16)), "bfloat8_b")
+    ).reshape(m.shape),
+    "with the other sign": lambda m, cut: -m,
+    "twice as large": lambda m, cut: 2 * m,
+    "half as large": lambda m, cut: m / 2,
+}
+
+
+@pytest.mark.parametrize("text", VALUES)
+@pytest.mark.parametrize("scheme", ["height", "width"])
+def test_the_right_layout_with_other_values_is_an_answer(text, scheme):
+    conv = jd.ConvConfig(channels=72, height=8, width=8, kernel=3, padding=1)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme=scheme, grid=(2, 1)))
+    w = np.random.default_rng(0).standard_normal(conv.weight_shape).astype("f4")
+    cut = (w.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    data = VALUES[text](_prepared(plan, w), _prepared(plan, cut))
+    found = jd.identify(plan, data, w)
+    assert f"the plan's layout, values {text}" in found.hypotheses
+    assert not found.matches
+    assert found.first is not None
+    assert "position" not in str(found.first).partition("found")[2]
+    order = np.arange(72)[::-1]
+    moved = jd.identify(
+        plan, VALUES[text](_prepared(plan, w[order]), _prepared(plan, cut[order])), w
+    )
+    assert f"channel order reversed, values {text}" in moved.hypotheses
+
+
+def test_values_that_are_off_are_told_by_how_much():
+    conv = jd.ConvConfig(channels=64, height=8, width=8, kernel=3, padding=1)
+    plan = jd.make_plan(conv)
+    w = np.random.default_rng(0).standard_normal(conv.weight_shape).astype("f4")
+    found = jd.identify(plan, _prepared(plan, w * np.float32(0.97)), w)
+    assert found.verdict.startswith(
+        "the plan's layout, other values: every weight is off by at most 0.03"
+    )
+    assert "of itself, toward zero; 5" in found.verdict
+    noise = np.random.default_rng(1).standard_normal(plan.weight_matrix_shape)
+    found = jd.identify(plan, noise, w)
+    assert found.verdict.startswith("no known layout: ")
+    assert found.first.found_weight is None
+
+
+def test_tiles_that_were_never_tilized():
+    conv = jd.ConvConfig(channels=72, height=8, width=8, kernel=3, padding=1)
+    plan = jd.make_plan(conv)
+    w = np.random.default_rng(0).standard_normal(conv.weight_shape).astype("f4")
+    matrix = _prepared(plan, w)
+    found = jd.identify(plan, matrix.reshape(-1, 1024), w, "tiles")
+    assert "the matrix row by row, taken for tiles: never tilized" in found.hypotheses
+    tiles = np.asarray(jd.tilize(matrix), np.float32).reshape(matrix.shape)
+    found = jd.identify(plan, tiles, w)
+    name = "the tiles of the matrix in memory order, taken for its rows"
+    assert name in found.hypotheses

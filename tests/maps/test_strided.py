@@ -167,4 +167,5 @@ def test_maps_of_another_layer_are_not_read_as_slices_of_this_one():
     maps = jd.make_maps(jd.make_plan(LAYER))
     for change in ({"stride": 1}, {"dilation": 2}, {"height": 7, "width": 9}):
         conv = dataclasses.replace(LAYER, **change)
-        assert dataclasses.replace(maps, conv=conv).strided is None
+        facts = dataclasses.replace(maps.facts, conv=conv)
+        assert dataclasses.replace(maps, facts=facts).strided is None

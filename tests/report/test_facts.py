@@ -6,6 +6,7 @@ from jaxdw.plan.known import known
 from jaxdw.report.facts import (
     elsewhere,
     l1_rows,
+    meaning,
     plan_facts,
     plan_row,
     program_facts,
@@ -105,3 +106,32 @@ def test_facts_name_the_program_its_tree_and_how_well_it_is_known():
 def test_a_program_that_no_table_lists_is_assumed():
     assert {known("winograd")[name].by for name in known("regular")} == {"assumed"}
     assert known("depthwise")["moves"].by == "silicon"
+
+
+def test_a_verdict_is_told_in_words():
+    conv = jd.ConvConfig(channels=32, height=20, width=20, padding=1)
+    verdict = Verdict(
+        outputs=4,
+        exact=1,
+        max_ulp=9,
+        mean_ulp=1.0,
+        small_error=0.0,
+        pcc=0.99,
+        rule="",
+        passed=True,
+    )
+    plan = jd.make_plan(conv)
+    said = meaning(plan, verdict)
+    assert said.startswith("The result is as right as tt-metal's own test asks. LoFi ")
+    assert "not get there: JDW007, memory corruption; see `jaxdw rule JDW007`" in said
+    failed = dataclasses.replace(verdict, passed=False)
+    assert meaning(plan, failed) == (
+        "The result is not what tt-metal's own test asks. Known: JDW007, memory "
+        "corruption; see `jaxdw rule JDW007`."
+    )
+    plain = jd.make_plan(dataclasses.replace(conv, height=8, width=8, channels=64))
+    exact = dataclasses.replace(verdict, exact=4)
+    assert (
+        meaning(plain, exact) == "The result is as right as tt-metal's own test asks."
+    )
+    assert meaning(plain, failed) == "The result is not what tt-metal's own test asks."

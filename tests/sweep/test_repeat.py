@@ -83,7 +83,7 @@ def test_the_command_reads_its_line_back(asked, arch, program, seed):
     assert options.configs(args) == asked
     assert (args.arch, args.program) == (arch, program)
     if seed is not None:
-        assert (args.seed, args.onnx, args.weights) == (seed, None, "random")
+        assert (args.seed, args.onnx, args.draw) == (seed, None, "random")
 
 
 def test_a_line_is_short_and_says_what_matters_always():
@@ -215,11 +215,11 @@ def test_another_seed_of_the_same_weights_is_judged_anew(tmp_path):
         ("--layer second", "`--onnx` (=None) must come together"),
         ("--onnx {path}", "`--layer` (=None)"),
         ("--input x=1x32x9x9", "`--onnx` (=None)"),
-        ("--onnx {path} --layer secnod --input x=1x32x9x9", "try 'second'"),
-        ("--onnx {path} --layer second --weights pattern", "(='pattern') must be left"),
+        ("--onnx {path} --layer secnod --input x=1x32x9x9", "try second"),
+        ("--onnx {path} --layer second --draw pattern", "(=pattern) must be left"),
         (
             "--onnx {path} --layer second --input x=1x32x9x9 --bias",
-            "`bias` (=True) must be that of the layer, which has no bias",
+            "`--bias` (=True) must be that of the layer, which has no bias",
         ),
         (
             "--onnx {path} --layer second --input x=1x32x9x9 --kernel 1",

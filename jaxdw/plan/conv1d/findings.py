@@ -14,6 +14,12 @@ _READER = "reader_depthwise_conv1d.cpp of ttnn 0.81.1"
 
 
 def _dropped_activation(at: Placed) -> str | None:
+    """The activation is dropped.
+
+    The compute kernel of conv1d never applies one, and nothing refuses it.
+
+    Do: apply it afterwards.
+    """
     if at.conv.activation is None:
         return None
     return (
@@ -23,6 +29,12 @@ def _dropped_activation(at: Placed) -> str | None:
 
 
 def _indices_in_dram(at: Placed) -> str | None:
+    """Config tensors in DRAM are never fetched.
+
+    The reader of conv1d has no code for it, and walks uninitialised L1 as indices.
+
+    Do: use config_tensors_in_dram=False.
+    """
     if not at.shard.config_tensors_in_dram:
         return None
     return (
@@ -32,6 +44,12 @@ def _indices_in_dram(at: Placed) -> str | None:
 
 
 def _dilation(at: Placed) -> str | None:
+    """Taps are one stick apart, whatever the dilation.
+
+    Sizes and halo are planned with it; the reader steps by one stick.
+
+    Do: use dilation 1, or the 2D conv.
+    """
     dilation, taps = at.conv.dilation[1], at.conv.kernel[1]
     if dilation == 1 or taps == 1:
         return None
@@ -42,6 +60,12 @@ def _dilation(at: Placed) -> str | None:
 
 
 def _block_sharded(at: Placed) -> str | None:
+    """BLOCK multiplies taps by columns of channels.
+
+    The kernels get as many taps as the kernel has times the cores along the channels.
+
+    Do: use HEIGHT.
+    """
     if at.scheme != "block":
         return None
     taps = at.conv.kernel[1]
@@ -53,6 +77,12 @@ def _block_sharded(at: Placed) -> str | None:
 
 
 def _width_sharded(at: Placed) -> str | None:
+    """WIDTH takes the dense matmul's activations.
+
+    WIDTH runs as the dense matmul, while weights are prepared for conv1d.
+
+    Do: use HEIGHT.
+    """
     if at.scheme != "width":
         return None
     rows = weight_matrix(at, block_config(at)).rows
@@ -65,6 +95,12 @@ def _width_sharded(at: Placed) -> str | None:
 
 
 def _prepared_weights(at: Placed) -> str | None:
+    """Prepared weights are for one height of blocks only.
+
+    They are repeated for every tile of a block's height.
+
+    Do: prepare the weights with the arguments of the call.
+    """
     tiles = block_height(at)
     if tiles == 1:
         return None

@@ -10,7 +10,7 @@ from jaxdw.plan.program import ProgramName
 from jaxdw.plan.ttnn.plan import TtnnPlan
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Conv1dPlan(TtnnPlan):
     """A plan of ttnn's 1D depthwise program."""
 

@@ -39,6 +39,13 @@ _OLD_PAGE_CAP = 3
     "tt-metal DEPTHWISE_CONV2D_WIDTH_SHARDED_PLAN.md @6f883191",
 )
 def _older_layout(at: Placement) -> str | None:
+    """Older layouts put weights where the cores do not read them.
+
+    The cores read sticks in the order of the layout `final`; two earlier revisions of
+    the preparation place them otherwise.
+
+    Do: prepare the weights anew with weight_layout='final'.
+    """
     layout, conv = weight_layout(at), at.conv
     num_shards = len(layout.shard_channels)
     final = make_weight_layout(
@@ -65,6 +72,13 @@ def _older_layout(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW002", "hang", "read", f"{_READER}; {_COMPUTE}")
 def _large_kernel_hangs(at: Placement) -> str | None:
+    """More than 32 taps: compute waits for pages that never come.
+
+    The reader pushes one page for every 32 kernel positions, compute waits for all
+    pages of a stick each time. Nothing guards it.
+
+    Do: use a kernel of at most 32 positions, or program='ttnn'.
+    """
     if not is_large_kernel(at):
         return None
     return (
@@ -75,6 +89,12 @@ def _large_kernel_hangs(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW003", "wrong values", "read", _WEIGHTS)
 def _large_kernel_overruns(at: Placement) -> str | None:
+    """More than 32 taps: weights run into the next shard or row.
+
+    They need more tiles than a shard has in a row of tiles, and nothing checks it.
+
+    Do: use a kernel of at most 32 positions, or program='ttnn'.
+    """
     if not is_large_kernel(at):
         return None
     return (
@@ -91,6 +111,13 @@ def _large_kernel_overruns(at: Placement) -> str | None:
     f"{_READER}; three failing nightly tests of the branch",
 )
 def _wide_reduction(at: Placement) -> str | None:
+    """A wide reduction reads sticks in blocks, weights lie linear.
+
+    Above 8 tiles of channels (4 for large kernels) the reader splits a stick into
+    blocks of 256 or 128 channels; the preparation does not.
+
+    Do: cut the channels over more cores by BLOCK or WIDTH.
+    """
     if not is_wide_reduction(at):
         return None
     return (
@@ -106,6 +133,15 @@ def _wide_reduction(at: Placement) -> str | None:
     f"{_COMPUTE}; the low-level kernels in the functional simulator",
 )
 def _stale_rows(at: Placement) -> str | None:
+    """17 to 32 taps of many channels: the sum reads rows nobody wrote.
+
+    The reduction reads 32 rows of every tile of channels, but only as many tiles were
+    packed as the products fill. What follows in memory is added instead: the products
+    of the stick before, or raw weights.
+
+    Do: cut the channels over more cores by BLOCK or WIDTH, use at most 16 positions,
+    or program='ttnn'.
+    """
     taps, tiles = at.conv.taps, at.channel_tiles
     if taps <= 16 or is_large_kernel(at) or effective_tiles(at) >= tiles:
         return None
@@ -118,6 +154,13 @@ def _stale_rows(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW006", "wrong values", "read", _FACTORY)
 def _dilation(at: Placement) -> str | None:
+    """Dilation decides sizes and halo, but windows are gathered undilated.
+
+    The host plans the padded shards with it; the kernel steps from tap to tap by one
+    stick and one row.
+
+    Do: use dilation 1, or program='ttnn'.
+    """
     pairs = zip(at.conv.dilation, at.conv.kernel, strict=True)
     if not any(dilation > 1 and kernel > 1 for dilation, kernel in pairs):
         return None
@@ -127,24 +170,6 @@ def _dilation(at: Placement) -> str | None:
     )
 
 
-@DEFECTS.add("JDW007", "memory corruption", "read", _FACTORY)
-def _stray_multicast(at: Placement) -> str | None:
-    stray = sum(b.rect.area - 1 - b.num_dests for b in at.output_grid.broadcasts())
-    if not stray:
-        return None
-    return (
-        f"weights are multicast to the bounding box of {at.num_cores} cores: {stray} "
-        "idle cores are overwritten and acknowledge too"
-    )
-
-
-@DEFECTS.add("JDW008", "wrong values", "read", _FACTORY)
-def _column_major(at: Placement) -> str | None:
-    if at.core_grid.orientation == "row_major" or at.num_cores == 1:
-        return None
-    return "BLOCK with COL_MAJOR shards gets the reader arguments of ROW_MAJOR"
-
-
 @DEFECTS.add(
     "JDW009",
     "wrong values",
@@ -152,6 +177,12 @@ def _column_major(at: Placement) -> str | None:
     f"{_FACTORY}; MobileNetV2 passes only without the program cache",
 )
 def _stale_addresses(at: Placement) -> str | None:
+    """On a program-cache hit weights and bias are read at old addresses.
+
+    On a hit the override renews the input's and the index buffer's addresses only.
+
+    Do: switch the program cache off, or keep the tensors where they were.
+    """
     if not at.shard.program_cache:
         return None
     return (
@@ -164,6 +195,13 @@ def _stale_addresses(at: Placement) -> str | None:
     "JDW010", "wrong values", "assumed", f"{_SLIDING}, construct_on_host_config_tensor"
 )
 def _unequal_lists(at: Placement) -> str | None:
+    """Reader index lists of unequal length mis-shape the config tensor.
+
+    Cores with fewer rows have shorter lists, which are not padded, while the tensor
+    that holds all of them is cut into equal shards.
+
+    Do: choose a number of cores that divides the output's rows.
+    """
     lengths = {
         at.index_list_length(core)
         for core in range(0, at.num_cores, at.num_channel_shards)
@@ -178,26 +216,17 @@ def _unequal_lists(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW011", "wrong values", "read", f"{_SLIDING}, uint16 indices")
 def _index_overflow(at: Placement) -> str | None:
+    """More sticks in a haloed shard than a 16-bit index can name.
+
+    The reader's indices are uint16: from stick 65,536 on they count from 0 again.
+
+    Do: use more cores or a smaller batch.
+    """
     if at.halo_shard.rows < _INDEX_LIMIT:
         return None
     return (
         f"{at.halo_shard.rows} sticks in a haloed shard do not fit the 16 bits of a "
         "reader index"
-    )
-
-
-@DEFECTS.add(
-    "JDW012",
-    "hang",
-    "assumed",
-    f"{_READER}, `num_dests > 0`; the reader @002a3f41 was not found",
-)
-def _no_receivers(at: Placement) -> str | None:
-    if at.scheme == "width" or at.num_nhw_shards > 1:
-        return None
-    return (
-        "a sender has no receivers: a multicast to none breaks the NoC's contract and "
-        "may hang; the reader found guards it"
     )
 
 
@@ -208,6 +237,13 @@ def _no_receivers(at: Placement) -> str | None:
     f"{_READER}; the reader @002a3f41 was not found",
 )
 def _page_cap(at: Placement) -> str | None:
+    """Readers found multiply at most three weight tiles.
+
+    The newest reader that was found caps the pages of one stick; the one of the branch
+    itself was not found.
+
+    Do: cut the channels over more cores, until a core has three weight tiles or fewer.
+    """
     if effective_tiles(at) <= _OLD_PAGE_CAP:
         return None
     return (
@@ -218,6 +254,12 @@ def _page_cap(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW014", "wrong values", "read", f"{_READER}, BYTES_PER_ELEM")
 def _float32_wide(at: Placement) -> str | None:
+    """Block constants of the reader count 2 bytes to a float32.
+
+    The constants that step through a wide reduction are those of bf16.
+
+    Do: use bf16 activations, or cut the channels over more cores.
+    """
     if at.conv.dtype != "float32" or not is_wide_reduction(at):
         return None
     return "the reader's block constants count 2 bytes to an element of float32"
@@ -225,6 +267,12 @@ def _float32_wide(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW015", "performance", "read", f"{_COMPUTE}, num_pages_to_8")
 def _unbatched_reads(at: Placement) -> str | None:
+    """Tiles of a stick are packed one page at a time.
+
+    The batching of 8 pages is switched off in the kernel of the branch.
+
+    Do: nothing is wrong with the values; fewer channels on a core cost less.
+    """
     if effective_tiles(at) < 2:
         return None
     return (
@@ -235,6 +283,12 @@ def _unbatched_reads(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW016", "performance", "read", _COMPUTE)
 def _filler_rows(at: Placement) -> str | None:
+    """The activation runs over whole tiles, of which one row is packed.
+
+    The SFPU works on all rows of Dst; only the first of every 16 holds a sum.
+
+    Do: nothing is wrong with the values; a separate activation may cost less.
+    """
     if at.conv.activation is None:
         return None
     return (
@@ -267,6 +321,12 @@ DEFECTS.append(
     "tt-metal conv2d_utils.cpp @002a3f41, shard_or_reshard",
 )
 def _resharded(at: Placement) -> str | None:
+    """A sharded input is resharded.
+
+    Its shards are not those that the program wants, or not whole tiles wide.
+
+    Do: hand the input over in the shards of the plan (`input_shard`).
+    """
     if at.shard.input_shard is None or at.shard.keeps_cores:
         return None
     return (
@@ -277,6 +337,13 @@ def _resharded(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW019", "wrong values", "read", f"{_FACTORY}, in_c_per_shard_ceil")
 def _empty_shards(at: Placement) -> str | None:
+    """Empty channel shards: channels per shard no longer match weights.
+
+    The factory counts on all shards but the last being full when it divides the
+    channels over them.
+
+    Do: use fewer cores along the channels.
+    """
     shards, channels = at.num_channel_shards, at.conv.channels
     padded = at.input_shard.channels
     if shards == 1 or (shards - 1) * padded < channels:
@@ -284,17 +351,6 @@ def _empty_shards(at: Placement) -> str | None:
     return (
         f"{channels} channels leave some of {shards} shards of {padded} empty: the "
         "factory's channels per shard then no longer match the weights"
-    )
-
-
-@DEFECTS.add("JDW020", "hang", "read", _FACTORY)
-def _column_major_oblong(at: Placement) -> str | None:
-    x, y = at.grid
-    if at.core_grid.orientation == "row_major" or x == y or at.num_nhw_shards == 1:
-        return None
-    return (
-        f"BLOCK with COL_MAJOR shards on {x}x{y} cores: the multicast rectangles of "
-        "ROW_MAJOR leave out cores that wait for weights"
     )
 
 
@@ -306,6 +362,12 @@ def _column_major_oblong(at: Placement) -> str | None:
     elsewhere=True,
 )
 def _other_program(at: Placement) -> str | None:
+    """The branch runs the layer with another program.
+
+    Its detection gives kernels of one position and inputs of one row to other programs.
+
+    Do: plan the program that runs: program='ttnn'.
+    """
     program = upstream_program(at.conv)
     unsettled = ", or, by a commit of the branch's time, with regular"
     return (
@@ -316,6 +378,13 @@ def _other_program(at: Placement) -> str | None:
 
 @DEFECTS.add("JDW022", "wrong values", "read", f"{_WEIGHTS}; {_FACTORY}")
 def _one_channel(at: Placement) -> str | None:
+    """One channel: weights are laid out as those of another conv.
+
+    The preparation asks for more than one group before it takes the depthwise layout,
+    the program does not.
+
+    Do: pad the layer to two channels.
+    """
     if at.conv.channels > 1:
         return None
     return (

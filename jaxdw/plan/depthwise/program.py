@@ -6,11 +6,10 @@ from typing import Any, ClassVar, cast
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.config import ComputeConfig, ConvConfig, Scheme, ShardConfig
 from jaxdw.plan.cycles import CycleBounds
-from jaxdw.plan.depthwise import weights
+from jaxdw.plan.depthwise import findings, multicast_findings, weights
 from jaxdw.plan.depthwise.arguments import kernel_arguments
 from jaxdw.plan.depthwise.buffers import buffers
 from jaxdw.plan.depthwise.cycles import cycle_bounds
-from jaxdw.plan.depthwise.findings import DEFECTS
 from jaxdw.plan.depthwise.layout import WeightLayout
 from jaxdw.plan.findings import Defect
 from jaxdw.plan.grid import (
@@ -47,13 +46,18 @@ def _unknown_options(shard: ShardConfig, compute: ComputeConfig) -> list[str]:
     ]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class DepthwisePlan(Plan):
     """A plan of the branch's depthwise program."""
 
     program: ClassVar[ProgramName] = "depthwise"
     tree: ClassVar[str] = "tt-metal branch @002a3f41, not merged"
-    defects: ClassVar[tuple[Defect, ...]] = tuple(DEFECTS)
+    defects: ClassVar[tuple[Defect, ...]] = tuple(
+        sorted(
+            (*findings.DEFECTS, *multicast_findings.DEFECTS),
+            key=lambda defect: defect.code,
+        )
+    )
 
     @classmethod
     def chosen(cls, conv: ConvConfig) -> str:

@@ -23,6 +23,13 @@ def _bytes(matrix: WeightMatrix) -> int:
 
 
 def _bias_on_one_row(at: Placed) -> str | None:
+    """A bias keeps a layer of one row from conv1d.
+
+    The library's rule takes conv1d only without a bias; the dense matmul has weights
+    for every pair of channels in a tile.
+
+    Do: leave the bias out and add it afterwards.
+    """
     conv = at.conv
     if not conv.bias or conv.kernel[0] != 1 or conv.height != 1:
         return None
@@ -37,6 +44,13 @@ def _bias_on_one_row(at: Placed) -> str | None:
 
 
 def _rounded_partials(at: Placed) -> str | None:
+    """A 32-bit Dst is packed to the output's format after each block.
+
+    The partial sums of blocks wait in a circular buffer of the output's format, unless
+    the packer adds up in L1.
+
+    Do: use a float32 output or packer_l1_acc=True.
+    """
     count = num_k_blocks(at)
     if (
         not at.compute.fp32_dest_acc
@@ -56,6 +70,13 @@ def _rounded_partials(at: Placed) -> str | None:
 
 
 def _prepared_weights(at: Placed) -> str | None:
+    """Prepared weights are for one layout of the input only.
+
+    The alignment of channels hangs on the input's layout, and with it the rows of the
+    matrix.
+
+    Do: prepare the weights with the arguments of the call.
+    """
     other = "tile" if at.shard.input_layout == "row_major" else "row_major"
     shard = dataclasses.replace(at.shard, input_layout=other, input_shard=None)
     there = weight_matrix(place(at.conv, shard, at.compute, at.arch, at.scheme))

@@ -9,7 +9,7 @@ from jaxdw.plan.regular.findings import DEFECTS
 from jaxdw.plan.ttnn.plan import TtnnPlan
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class RegularPlan(TtnnPlan):
     """A plan of ttnn's dense matmul."""
 

@@ -5,11 +5,18 @@ as bad as wrong values: a gate that wants right values must stop, as there are n
 setting that costs time without keeping what it promises counts as performance.
 """
 
+from collections.abc import Callable
+
 from jaxdw.plan.findings import Finding
 
 
 def elsewhere(program: str, upstream: str) -> Finding:
-    """Returns that the library runs a layer by another program than the one planned."""
+    """The library runs the layer with another program.
+
+    Its rule takes conv1d for one row without bias, else regular.
+
+    Do: plan the program that runs: program='ttnn'.
+    """
     return Finding(
         code="JDW021",
         severity="wrong values",
@@ -21,7 +28,12 @@ def elsewhere(program: str, upstream: str) -> Finding:
 
 
 def sliced(num_launches: int) -> Finding:
-    """Returns what slicing costs."""
+    """The layer runs in several launches.
+
+    It does not fit L1 at once; each slice has its own halo and loads all weights.
+
+    Do: nothing is wrong with the values; a smaller batch or more cores cost less.
+    """
     return Finding(
         code="JDW033",
         severity="performance",
@@ -33,7 +45,12 @@ def sliced(num_launches: int) -> Finding:
 
 
 def refused(message: str, num_launches: int) -> Finding:
-    """Returns the library's refusal.
+    """The library refuses the layer.
+
+    Its own sentence stands in the finding. A gate that wants right values stops, as
+    there are none.
+
+    Do: take the way out that the sentence names, or memory='dram'.
 
     Args:
       num_launches: that the default path would take instead; 0 for none.
@@ -50,7 +67,13 @@ def refused(message: str, num_launches: int) -> Finding:
 
 
 def unprepared(channels: int) -> Finding:
-    """Returns the refusal of a matmul whose weights were prepared for conv1d."""
+    """Weights are prepared for conv1d, the call goes to the matmul: refused.
+
+    A 1x1 kernel on one row without bias is a matmul for the call and a depthwise conv
+    for the preparation.
+
+    Do: use a later tt-metal, which mends it, or add a bias.
+    """
     return Finding(
         code="JDW035",
         severity="wrong values",
@@ -62,7 +85,12 @@ def unprepared(channels: int) -> Finding:
 
 
 def by_matmul() -> Finding:
-    """Returns that no program of ours runs the layer."""
+    """The library runs the layer with its matmul.
+
+    A kernel of one position, stride 1 and no padding needs no windows.
+
+    Do: nothing is wrong; the figures planned here are not of what runs.
+    """
     return Finding(
         code="JDW036",
         severity="performance",
@@ -70,3 +98,13 @@ def by_matmul() -> Finding:
         text="ttnn runs this layer with its matmul, which is not planned here",
         source="ttnn 0.81.1 on a mock device",
     )
+
+
+# what each says of one layer
+SAID: dict[Callable[..., Finding], tuple[object, ...]] = {
+    elsewhere: ("regular", "conv1d"),
+    sliced: (2,),
+    refused: ("a sentence", 0),
+    unprepared: (8,),
+    by_matmul: (),
+}

@@ -26,7 +26,7 @@ from jaxdw.plan.window import Window
 TREE = "ttnn 0.81.1"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class TtnnPlan(Plan, abc.ABC):
     """What ttnn 0.81.1 makes of a layer by one of its programs.
 

@@ -1,0 +1,41 @@
+"""The screen: tables as wide as they need where nobody looks, folded where one does."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPED_WIDTH = 160
+_UNLIMITED = 1 << 14
+
+
+def make_console() -> "Console":
+    """Returns a console that cuts nothing where its output goes to a file or pipe."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width, console.soft_wrap = _PIPED_WIDTH, True
+    return console
+
+
+def show(console: "Console", table: "Table") -> None:
+    """Prints a table whole: piped, as wide as it is; on a screen, its cells folded."""
+    if console.is_terminal:
+        for column in table.columns:
+            column.overflow = "fold"
+        table.columns[0].no_wrap = True
+        console.print(table)
+        return
+    options = console.options.update(max_width=_UNLIMITED)
+    width = console.measure(table, options=options).maximum
+    console.print(table, width=max(width, _PIPED_WIDTH), crop=False, no_wrap=True)
+
+
+def show_rows(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows as a table."""
+    from jaxdw.report.text import rows_table
+
+    show(make_console(), rows_table(title, list(rows)))

@@ -1,0 +1,284 @@
+"""The search for what explains an output: every mistake is made and compared.
+
+Moves, orders and factors are looked for in the file first, and then made.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Float32, Int
+
+from jaxdw.faults import moves
+from jaxdw.faults.catalogue import CATALOGUE
+from jaxdw.faults.fault import Fault
+from jaxdw.faults.fit import Reading, Sample, fit, read_fit, snapped, take_sample
+from jaxdw.faults.on_host import (
+    Change,
+    exchange,
+    of_bias,
+    of_input,
+    of_weights,
+    on_host,
+)
+from jaxdw.faults.tried import NEAR, Mask, Tried, alike, try_output
+from jaxdw.faults.used_chip import Launch, Output, lay_out, run_launch
+from jaxdw.judge.draws import Operands
+from jaxdw.plan.config import Activation
+from jaxdw.plan.plan import Plan
+
+Progress = Callable[[str], None]
+
+BY_ID = {fault.id: fault for fault in CATALOGUE}
+LEAST_EVIDENCE = 16  # outputs that a mistake has to explain
+FAR = 0.1  # from 1, of a factor: LoFi alone shrinks by 4 %
+_CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
+_PAIRED = 6  # nearest faults that are made together with every other
+_PAIR_OUTPUTS = 2**18  # above, the nearest are paired among themselves only
+ACTIVATIONS: dict[str, Activation | None] = {
+    "missing": None, "relu": "relu", "relu6": "relu6", "silu": "silu", "gelu": "gelu",
+}  # fmt: skip
+_KINDS = ("fidelity-", "matrix-unit-", "weights-in-", "input-in-")
+_STAGES = (
+    "compute", "host", "prepare", "tiles", "pack", "read", "multicast", "bias", "halo",
+    "window", "output", "file",
+)  # fmt: skip
+
+
+class Search:
+    """What was tried to explain one output.
+
+    Attributes:
+      right: what the emulation gives; `found`: the output in question; `wrong`: where
+        they differ.
+      tried: every explanation; `intact` is the emulation as one of them.
+      made: ids of the faults that were made.
+      sample, fit, right_fit: windows, and the weights with which the output, and the
+        emulation's, are a convolution. `reading`: what the output's are, if the fit
+        explains every channel.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        operands: Operands,
+        output: np.ndarray,
+        progress: Progress = lambda what: None,
+    ):
+        self.plan, self.operands, self.progress = plan, operands, progress
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            self.found: Output = output.astype(np.float32) + np.float32(0)  # -0 is 0
+        self._launch = lay_out(plan, known=False)
+        self.right = self._run(self._launch)
+        self.wrong: Mask = ~alike(self.found, self.right)
+        self.tried: list[Tried] = []
+        self.made: set[str] = set()
+        self.reading: Reading | None = None
+
+    def _run(self, launch: Launch) -> Output:
+        return run_launch(launch, self.operands) + np.float32(0)
+
+    def search(self) -> None:
+        """Makes mistake after mistake until one gives the file, bit for bit."""
+        self.intact = self._compare("", "", self.right)
+        fixed = [f for f in CATALOGUE if not f.solved and f.applies(self.plan)]
+        self.progress("moves")
+        self._moves_of("", "", self.right)
+        for fault in fixed:
+            if not fault.computes:
+                self._make(fault)
+        sample = take_sample(self.plan.window, self.operands.x, self.found)
+        self._of_fit(sample)
+        self._two_channels()
+        self._scaled_output()
+        for fault in (f for f in fixed if f.computes):
+            done = self._explained() and not self._is_of_a_kind(fault)
+            if not done and self._is_worth_computing(fault, sample):
+                self._make(fault)
+        if not self._explained() and self.intact.residue > NEAR:
+            self._pairs(fixed)
+        if not self._explained():
+            self._gaps()
+
+    def _explained(self) -> bool:
+        return any(
+            t.fault and t.match == "exact" and not t.num_unknown for t in self.tried
+        )
+
+    def _make(self, *faults: Fault) -> None:
+        """Makes faults of the catalogue, the first first, and compares the output."""
+        name = " + ".join(fault.id for fault in faults)
+        self.progress(name)
+        launch = self._launch
+        for fault in faults:
+            if launch.plan is not self.plan and not fault.applies(launch.plan):
+                return
+            launch = fault.inject(launch)
+        self._compare(name, "", self._run(launch))
+
+    def _compare(
+        self, fault: str, detail: str, output: Output, unknown: Mask | None = None
+    ) -> Tried:
+        """Compares an output with the file, and keeps the result.
+
+        Args:
+          unknown: outputs that are not determined; those that are NaN and should not
+            be if None.
+        """
+        if unknown is None:
+            unknown = np.isnan(output) & ~np.isnan(self.right)
+        self.made.update(fault.split(" + "))
+        tried = try_output(
+            self.plan, self.found, output, unknown, fault=fault, detail=detail
+        )
+        self.tried.append(tried)
+        return tried
+
+    def _moves_of(self, fault: str, detail: str, output: Output) -> None:
+        """Finds moves from what a fault gives to the file."""
+        for move in moves.moves(self.plan, output, self.found):
+            both = " + ".join(filter(None, (fault, move.fault)))
+            where = ", ".join(filter(None, (detail, move.detail)))
+            self._compare(both, where, move.output)
+
+    def _gaps(self) -> None:
+        """Names places that hold nothing, or one value, if all others are right."""
+        values = self.found[self.wrong]
+        if np.isnan(values).all():
+            fault = "not-a-number"
+        elif not values.any():
+            fault = "zeros"
+        elif (values == values[0]).all() and values.size >= LEAST_EVIDENCE:
+            fault = "one-value"
+        else:
+            return
+        value = "" if fault != "one-value" else f", {values[0]:g}"
+        detail = f"{values.size:,} outputs{value}"
+        held = np.where(self.wrong, self.found, self.right)
+        self._compare(fault, detail, held, np.zeros_like(self.wrong))
+
+    def _of_fit(self, sample: Sample) -> None:
+        """Makes what a fit of the weights suggests; keeps what the fit says."""
+        self.sample = sample
+        channels = self.plan.conv.channels
+        of_right = self.right.reshape(-1, channels)[sample.sticks]
+        self.right_fit = fit(dataclasses.replace(sample, found=of_right))
+        self.fit = fit(sample)
+        if not self.fit.explains_all(self.right_fit):
+            return
+        self.reading = reading = read_fit(self.fit, self.right_fit)
+        if reading.order is not None:
+            self._make_order(reading.order)
+        if reading.factor is not None and abs(reading.factor - 1) >= FAR:
+            factor = np.float32(snapped(reading.factor))
+            change = of_weights(lambda plan, w: w * factor)
+            self._make_solved("weights-scaled", f"factor {factor:g}", change)
+        if reading.own_weights and not reading.own_bias and self.plan.conv.bias:
+            bias = np.where(self.fit.unknown, self.operands.bias, self.fit.bias)
+            self._make_solved("other-bias", "fitted", of_bias(lambda plan, b: bias))
+
+    def _make_order(self, order: Int[np.ndarray, " c"]) -> None:
+        changed = np.flatnonzero(order != np.arange(len(order)))
+        listed = [f"channel {c} has those of {order[c]}" for c in changed[:4]]
+        detail = ", ".join(listed + ["..."] * (len(changed) > 4))
+        change = of_weights(lambda plan, w: w[order])
+        self._make_solved("weights-swapped", detail, change)
+
+    def _make_solved(self, name: str, detail: str, change: Change) -> None:
+        self.progress(name)
+        self._compare(name, detail, self._run(on_host(change)(self._launch)))
+
+    def _two_channels(self) -> None:
+        """Exchanges input and weights of the two channels that differ, if just two."""
+        wrong = self.wrong.any(axis=(0, 1, 2))
+        if np.count_nonzero(wrong) != 2:
+            return
+        first, second = (int(c) for c in np.flatnonzero(wrong))
+        swap = exchange(first, second)
+        self._make_order(swap(np.arange(self.plan.conv.channels)))
+        self._make_solved(
+            "input-channels-swapped",
+            f"channels {first} and {second}",
+            of_input(lambda plan, x: np.moveaxis(swap(np.moveaxis(x, 3, 0)), 0, 3)),
+        )
+
+    def _scaled_output(self) -> None:
+        """Scales the emulation's output by the factor that comes nearest."""
+        right, found = (v.astype(np.float64) for v in (self.right, self.found))
+        size = (right**2).sum()
+        if not size or not np.isfinite(found).all():
+            return
+        factor = snapped(float((right * found).sum() / size))
+        if not factor or abs(factor - 1) < FAR:
+            return
+        scaled = _rounded(self.right * np.float32(factor), self.plan)
+        self._compare("output-scaled", f"factor {factor:g}", scaled)
+
+    def _is_of_a_kind(self, fault: Fault) -> bool:
+        """Whether it is as likely as one that explains the file: both may be alike."""
+        return any(
+            t.match == "exact"
+            and fault.id.startswith(kind)
+            and t.fault.startswith(kind)
+            for t in self.tried
+            for kind in _KINDS
+        )
+
+    def _is_worth_computing(self, fault: Fault, sample: Sample) -> bool:
+        """Whether a fault that takes another computation may explain the file."""
+        if fault.rounds:
+            return self.intact.distance <= _CLOSE
+        if fault.id == "bias-after-activation":
+            assert self.operands.bias is not None
+            plain = sample.before(self.operands._replace(bias=None))
+            late = dataclasses.replace(sample, found=sample.found - self.operands.bias)
+            return late.distance(plain, self.plan.conv.activation) < _CLOSE
+        if fault.id.startswith("activation-"):
+            name = fault.id.removeprefix("activation-")
+            before = sample.before(self.operands)
+            return sample.distance(before, ACTIVATIONS[name]) < _CLOSE
+        return True
+
+    def _pairs(self, fixed: list[Fault]) -> None:
+        """Makes two mistakes at once: what one gives moved, and the nearest two."""
+        total = moves.sum_of(self.found)
+        for fault in fixed:
+            if not fault.computes:
+                output = self._run(fault.inject(self._launch))
+                if moves.sum_of(output) == total:
+                    self._moves_of(fault.id, "", output)
+        if self._explained():
+            return
+        singles = [t for t in self.tried if t.fault in BY_ID]
+        nearest = sorted(singles, key=lambda t: (t.distance, t.num_unknown))
+        nearest = [t for t in nearest if not BY_ID[t.fault].solved][:_PAIRED]
+        few = self.right.size <= _PAIR_OUTPUTS
+        cheap = [f for f in fixed if not f.computes]
+        others = cheap if few else [BY_ID[t.fault] for t in nearest]
+        pairs: dict[frozenset[str], tuple[Fault, Fault]] = {}
+        for rank, tried in enumerate(nearest):
+            first = BY_ID[tried.fault]
+            rounding = [f for f in fixed if f.rounds and f.computes]
+            rounds = rounding if not rank and tried.match == "near" else []
+            for second in (*others, *rounds):
+                if _go_together(first, second):
+                    pair = sorted((first, second), key=lambda f: _STAGES.index(f.stage))
+                    pairs.setdefault(frozenset(f.id for f in pair), (pair[0], pair[1]))
+        for first, second in pairs.values():
+            self._make(first, second)
+            if self._explained():
+                return
+
+
+def _go_together(first: Fault, second: Fault) -> bool:
+    """Whether two faults can be made at once: not two of one stage of the chip."""
+    if first.id == second.id:
+        return False
+    return first.stage != second.stage or first.stage in ("host", "file")
+
+
+def _rounded(values: Float32[np.ndarray, "n ho wo c"], plan: Plan) -> Output:
+    if plan.conv.output_dtype == "float32":
+        return values
+    return values.astype(ml_dtypes.bfloat16).astype(np.float32)
