@@ -13,14 +13,7 @@ if TYPE_CHECKING:
     from jaxdw.faults.diagnose import Diagnosis, diagnose
     from jaxdw.faults.laboratory import laboratory
     from jaxdw.inputs.jax_layers import depthwise_layers
-    from jaxdw.judge.compare import (
-        Verdict,
-        gain,
-        judge,
-        pcc,
-        snr_db,
-        ulp_distance,
-    )
+    from jaxdw.judge.compare import Verdict, gain, judge, pcc, snr_db, ulp_distance
     from jaxdw.judge.reference import reference
     from jaxdw.launch.cache import enable_cache
     from jaxdw.launch.emulator import Emulation, emulate, prepare_weights, run

@@ -1,13 +1,17 @@
 """`jaxdw accuracy`: what the chip's numerics do to a trained network."""
 
 import argparse
+import dataclasses
 import json
 import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxdw.cli.options import refuse_pallas, seed
+from jaxdw.cli.options import interruptible, refuse_pallas
+from jaxdw.cli.parser import take
+from jaxdw.cli.values import one_of
+from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS, Option
 from jaxdw.errors import ConfigError, needing
 from jaxdw.files import whole_file
 from jaxdw.sweep.axes import AXES
@@ -20,22 +24,39 @@ OK, MISSED, INTERRUPTED = 0, 1, 130
 _OWN = ("model", "batch", "activation")  # the network's, no axes of this command
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
-
-
 def _named_file(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=FILE.npy")
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=FILE; try x=x.npy")
     return name, path
+
+
+_INPUT = Option(
+    "--input", "NAME=FILE", _named_file, "a .npy of one sample; may be repeated", None,
+    "x=x.npy", repeat=True,
+)  # fmt: skip
+_ASKED = (
+    Option("--samples", "FOLDER", str, "more samples: .npy files, or .npz by input"),
+    Option("--metric", "MODULE:FUNCTION", str,
+           "called with the outputs and those in float32, arrays by name"),
+    Option("--target", "FIGURE=LEAST", str,
+           "recommend the cheapest mix that keeps it: argmax=1.0, snr=30, pcc=0.99, "
+           "metric=0.9"),
+    Option("--compensate", "HOW", one_of("gain"),
+           "gain: write files with weights times 1/gain, one for each setting"),
+    Option("--calibration", "FOLDER", str,
+           "samples to measure the gain on; default: those given"),
+    Option("--blame", "", str, "each layer alone, and all but it, on the first sample"),
+    Option("--fold", "", str,
+           "write a file whose layers hold the batch normalisation behind"),
+)  # fmt: skip
 
 
 def add(commands) -> None:
     """Adds the command to a parser's commands."""
     parser = commands.add_parser(
         "accuracy",
-        help="what the chip's numerics do to a trained ONNX network's outputs",
+        help="what the chip's numerics do to a trained network's outputs",
         description="Emulates every depthwise convolution of an ONNX file bit by bit, "
         "on real activations; what lies between runs in float32 by onnxruntime, in "
         "this process: give it files that you trust. Compares the network's outputs "
@@ -43,54 +64,17 @@ def add(commands) -> None:
         "runs, 2 refused.",
     )
     parser.add_argument("model", metavar="MODEL.onnx")
-    parser.add_argument(
-        "--input", type=_named_file, action="append", default=[],
-        metavar="NAME=FILE.npy", help="one sample; may be repeated for other inputs",
-    )  # fmt: skip
-    parser.add_argument(
-        "--samples", metavar="DIR", help="more samples: .npy files, or .npz by input"
+    take(parser, _INPUT, *_ASKED)
+    take(parser, "--out", "--dask", "--html", "--json", "--seed")
+    processes = dataclasses.replace(
+        OPTIONS["--processes"], text="of this machine", default="1"
     )
+    take(parser, processes)
     axes = parser.add_argument_group(
         "settings compared, each a list joined by commas", "as for `jaxdw sweep`"
     )
-    for axis in AXES:
-        if axis.column not in _OWN:
-            axes.add_argument(axis.option, type=_words, help=axis.choices)
-    for option, options in {
-        "--metric": {
-            "default": "",
-            "metavar": "MODULE:FUNCTION",
-            "help": "called with the outputs and those in float32, arrays by name",
-        },
-        "--blame": {
-            "action": "store_true",
-            "help": "each layer alone, and all but it, on the first sample",
-        },
-        "--target": {
-            "metavar": "FIGURE=LEAST",
-            "help": "recommend the cheapest mix that keeps it: argmax=1.0, snr=30, "
-            "pcc=0.99, metric=0.9",
-        },
-        "--fold": {
-            "action": "store_true",
-            "help": "write a file whose layers hold the batch normalisation behind",
-        },
-        "--compensate": {
-            "choices": ("gain",),
-            "help": "write files with weights times 1/gain, one for each setting",
-        },
-        "--calibration": {
-            "metavar": "DIR",
-            "help": "samples to measure the gain on; default: those given",
-        },
-    }.items():
-        parser.add_argument(option, **options)
-    parser.add_argument("--seed", type=seed, default=0, help="of the random normals")
-    parser.add_argument("--out", metavar="DIR", help="folder for rows and files")
-    parser.add_argument("--processes", type=int, default=1, help="of this machine")
-    parser.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
-    parser.add_argument("--report", metavar="FILE", help="write a page")
-    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    own = [axis.option for axis in AXES if axis.column in _OWN]
+    take(axes, *(option for option in AXIS_OPTIONS if option.name not in own))
     parser.set_defaults(command=_accuracy)
 
 
@@ -125,7 +109,7 @@ def _accuracy(args: argparse.Namespace) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SkippedLayersWarning)
         question = runner.question_of(
-            args.model, samples, axes, seed=args.seed, metric=args.metric
+            args.model, samples, axes, seed=args.seed, metric=args.metric or ""
         )
     skipped = [
         line
@@ -135,7 +119,11 @@ def _accuracy(args: argparse.Namespace) -> int:
     ]
     console = Console(stderr=True)
     try:
-        with _executor(args.dask) as executor, Progress(console=console) as bar:
+        with (
+            interruptible(),
+            _executor(args.dask) as executor,
+            Progress(console=console) as bar,
+        ):
             shown = bar.add_task("tasks", total=None)
             rows = runner.ask(
                 question,
@@ -167,9 +155,9 @@ def _check(args: argparse.Namespace) -> None:
             )
     if args.calibration and not args.compensate:
         raise ConfigError("`--calibration` must come with `--compensate gain`; add it")
-    if args.report is not None and not Path(args.report).absolute().parent.is_dir():
+    if args.html is not None and not Path(args.html).absolute().parent.is_dir():
         raise ConfigError(
-            f"`--report` (={args.report!r}) must lie in a folder that exists; make it"
+            f"`--html` (={args.html!r}) must lie in a folder that exists; make it"
         )
 
 
@@ -221,10 +209,10 @@ def _show(
 
     from jaxdw.report import accuracy, text
 
-    if args.report is not None:
+    if args.html is not None:
         with needing("html", "matplotlib"):
             page = accuracy.accuracy_page(rows, skipped, found=found)
-        with whole_file(args.report) as draft:
+        with whole_file(args.html) as draft:
             draft.write_text(page, "utf-8")
     if args.json:
         for row in rows:

@@ -39,6 +39,14 @@ EXAMPLES = {
   all networks on two chips, without emulation
     jaxdw sweep --models all --arches wormhole_b0,blackhole --plan-only --out plans
 """,
+    "accuracy": """
+  what does LoFi do to my network?
+    jaxdw accuracy net.onnx --input x=x.npy --fidelities LoFi,HiFi4
+  the cheapest mix that keeps every answer
+    jaxdw accuracy net.onnx --samples images --fidelities LoFi,HiFi2 --target argmax=1.0
+  LoFi with its gain made up for
+    jaxdw accuracy net.onnx --samples images --compensate gain --out out
+""",
     "query": """
   two columns
     jaxdw query results "SELECT layer, pcc FROM rows"

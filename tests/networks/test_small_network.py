@@ -241,7 +241,7 @@ def test_the_command_end_to_end(folder, capsys, tmp_path):
     line = [
         "accuracy", str(folder / "net.onnx"), "--samples", str(folder / "samples"),
         "--fidelities", "lofi,hifi2", "--target", "argmax=0.9", "--compensate", "gain",
-        "--fold", "--blame", "--out", str(out), "--report", str(page),
+        "--fold", "--blame", "--out", str(out), "--html", str(page),
     ]  # fmt: skip
     assert cli.main(line) == 0
     shown = capsys.readouterr().out
@@ -274,7 +274,7 @@ def test_the_command_end_to_end(folder, capsys, tmp_path):
         (["--fold"], "`--fold` must come with `--out`"),
         (["--compensate", "gain"], "`--compensate` must come with `--out`"),
         (["--calibration", "d"], "`--calibration` must come with `--compensate"),
-        (["--report", "none/page.html"], "`--report` (='none/page.html') must lie"),
+        (["--calibration", "d", "--fold"], "`--fold` must come"),
         (["--target", "metric=1"], "must come with `--metric`"),
         (["--metric", "none:none"], "`--metric` (='none:none')"),
         ([], "`--input` must be given, or `--samples`"),
