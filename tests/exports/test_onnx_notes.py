@@ -9,7 +9,6 @@ import jaxdw as jd
 from jaxdw.cli import main
 from jaxdw.exports.onnx_notes import annotate
 
-X = (1, 40, 14, 14)
 W = np.random.default_rng(1).standard_normal((40, 1, 3, 3)).astype(np.float32)
 
 
@@ -17,15 +16,20 @@ def network() -> onnx.ModelProto:
     pads = {"pads": [1, 1, 1, 1], "group": 40}
     return make(
         [
+            node("Conv", "image dense", "x", "first"),  # no layer, of the same name
             node("Conv", "x w", "y", "first", **pads),
             node("Relu", "y", "z"),
             node("Conv", "z w", "v", "", **pads),
             node("Conv", "v w", "u", "first", **pads),
             node("Conv", "u one", "t", "pointwise"),
         ],
-        {"x": X},
+        {"image": (1, 8, 14, 14)},
         "t",
-        {"w": W, "one": np.ones((8, 40, 1, 1), np.float32)},
+        {
+            "w": W,
+            "one": np.ones((8, 40, 1, 1), np.float32),
+            "dense": np.ones((40, 8, 1, 1), np.float32),
+        },
     )
 
 
@@ -38,7 +42,7 @@ def source(tmp_path):
 
 def notes(path) -> dict[str, dict[str, str]]:
     return {
-        (n.name or n.output[0]) + ("" if n.output[0] != "u" else " again"): {
+        (n.name or n.output[0]) + {"u": " again", "x": " dense"}.get(n.output[0], ""): {
             entry.key: entry.value for entry in n.metadata_props
         }
         for n in onnx.load(path).graph.node
@@ -52,8 +56,10 @@ def test_every_layer_gets_its_best_plan_and_all_rows(source, tmp_path, capsys):
     assert main([*words, "--annotate", str(target)]) == 0
     assert "3 nodes in" in capsys.readouterr().err
     found = notes(target)
-    assert set(found) == {"first", "z", "v", "first again", "pointwise"}
-    assert found["z"] == found["pointwise"] == {}
+    assert set(found) == {
+        "first dense", "first", "z", "v", "first again", "pointwise",
+    }  # fmt: skip
+    assert found["z"] == found["pointwise"] == found["first dense"] == {}
     rows = jd.read_rows(tmp_path / "rows")
     for name, layer in (("first", "first"), ("v", "v"), ("first again", "first.2")):
         own = [row for row in rows if row["layer"] == layer]
