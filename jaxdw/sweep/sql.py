@@ -119,8 +119,7 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as file:
         try:
             cursor = db.connect(config=_LOCKED).execute(
-                f"SELECT * FROM read_parquet('/dev/fd/{file.fileno()}', "
-                "hive_partitioning = false)"
+                f"SELECT * FROM read_parquet('/dev/fd/{file.fileno()}')"
             )
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

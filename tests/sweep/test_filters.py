@@ -55,6 +55,7 @@ def test_what_is_no_truth_value_or_never_true_is_refused(expression, why):
         "+".join(["channels"] * 10**4) + " > 0", "[" * 150 + "]" * 150,
         "not " * 390 + "bias", "1 << 10**9 > 3", "f'{channels:1000000000}' == model",
         "model.__class__ == 3", f"{'9' * 5000} > channels", "1" * 10**7,
+        "bias or " * 10**6 + "bias",
     ],
 )  # fmt: skip
 def test_work_without_bound_is_refused_at_once(expression):
