@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxdw as jd
-from jaxdw.judge import compare
+from jaxdw.judge import compare as room
 from jaxdw.judge.compare import judge, pcc_threshold, scale_in_words
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -143,9 +143,9 @@ def test_a_verdict_is_of_all_its_pieces(monkeypatch):
     got = want.copy()
     got[0] *= 1.5
     got[100] *= 1.02
-    monkeypatch.setattr(compare, "_PIECE", 10**6)
+    monkeypatch.setattr(room, "_PIECE", 10**6)
     whole = judge(got, want, CONV, FLOAT32)
-    monkeypatch.setattr(compare, "_PIECE", 64)
+    monkeypatch.setattr(room, "_PIECE", 64)
     parts = judge(got, want, CONV, FLOAT32)
     assert parts.small_error == whole.small_error > 4e-4
     assert (parts.max_ulp, parts.exact) == (whole.max_ulp, whole.exact)
