@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
+from jaxdw.cli.screen import make_console
 from jaxdw.cli.values import one_of
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS, Option
 from jaxdw.errors import ConfigError, needing
@@ -82,7 +83,6 @@ def _accuracy(args: argparse.Namespace) -> int:
     refuse_pallas("accuracy")
     _check(args)
 
-    from rich.console import Console
     from rich.progress import Progress
 
     from jaxdw.cli.sweep import _executor
@@ -117,7 +117,7 @@ def _accuracy(args: argparse.Namespace) -> int:
         if issubclass(warning.category, SkippedLayersWarning)
         for line in str(warning.message).split("\n")[1:]
     ]
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     try:
         with (
             interruptible(),
@@ -205,7 +205,6 @@ def _show(
     skipped: list[str],
     found: "Recommendation | None",
 ) -> None:
-    from rich.console import Console
 
     from jaxdw.report import accuracy, text
 
@@ -221,7 +220,7 @@ def _show(
             facts: dict[str, Any] = accuracy.recommended_facts(found)
             print(json.dumps(facts | {"layers": accuracy.recommended_lines(found)}))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = make_console()
     lines = accuracy.output_lines(rows)
     console.print(text.rows_table("Outputs against float32, the worst sample", lines))
     if accuracy.all_alike(rows):

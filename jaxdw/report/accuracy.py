@@ -265,11 +265,11 @@ def accuracy_page(
         sections.append(html.Section("remedies", "Remedies", body))
     blame = blame_lines(rows)
     if blame:
-        body = html.sortable_table("One layer alone, and all but it", blame)
+        body = html.table("One layer alone, and all but it", blame)
         sections.append(html.Section("blame", "Which layer hurts", body))
     layers = layer_lines(rows)
     if layers:
-        body = html.sortable_table("Real activations beside random normals", layers)
+        body = html.table("Real activations beside random normals", layers)
         sections.append(html.Section("layers", "Layers by themselves", body))
     lead = f"Its depthwise layers emulated on {samples} samples, the rest in float32."
     return html.page(f"What the chip's numerics do to {model}", lead, sections)

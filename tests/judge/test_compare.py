@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxdw as jd
-from jaxdw.judge import compare
+from jaxdw.judge import compare as room
 from jaxdw.judge.compare import judge, pcc_threshold, scale_in_words
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -137,6 +137,79 @@ def test_an_output_of_zeros_passes():
     assert verdict_of([0, 0], [0, 0]).passed
 
 
+def test_a_verdict_is_of_all_its_pieces(monkeypatch):
+    want = np.random.default_rng(0).standard_normal(1000)
+    want[:8] = 1e-3 * np.abs(want).max()  # small outputs, off by more than an ULP
+    got = want.copy()
+    got[0] *= 1.5
+    got[100] *= 1.02
+    monkeypatch.setattr(room, "_PIECE", 10**6)
+    whole = judge(got, want, CONV, FLOAT32)
+    monkeypatch.setattr(room, "_PIECE", 64)
+    parts = judge(got, want, CONV, FLOAT32)
+    assert parts.small_error == whole.small_error > 4e-4
+    assert (parts.max_ulp, parts.exact) == (whole.max_ulp, whole.exact)
+    assert parts.mean_ulp == whole.mean_ulp
+    large = np.abs(want) > 0.01 * np.abs(want).max()
+    assert parts.mean_ulp == parts.max_ulp / large.sum() > 0
+    assert parts.gain == pytest.approx(whole.gain)
+    got[3] = np.nan
+    assert judge(got, want, CONV, jd.ComputeConfig()).passed is False
+
+
+def test_gain_is_the_scale_in_least_squares():
+    rng = np.random.default_rng(3)
+    want = rng.standard_normal((4, 50))
+    assert jd.gain(want, 0.96 * want) == pytest.approx(0.96, rel=1e-12)
+    got = 0.5 * want + 3 * rng.standard_normal((4, 50))
+    slope = np.linalg.lstsq(want.reshape(-1, 1), got.reshape(-1), rcond=None)[0][0]
+    assert jd.gain(want, got) == pytest.approx(slope, rel=1e-12)
+    assert jd.gain(got, want) != pytest.approx(slope, rel=1e-3)
+    assert jd.pcc(want, 0.96 * want) == pytest.approx(1, abs=1e-6)
+    for bad in (np.zeros(3), np.array([1, np.nan, 1]), np.array([1, np.inf, 1])):
+        assert jd.gain(bad, np.ones(3)) is None
+    assert jd.gain(np.ones(3), np.array([1, np.nan, 1])) is None
+
+
+def test_snr_counts_every_error_in_decibels():
+    want = np.array([3.0, 4.0])
+    assert jd.snr_db(want, [3.0, 4.5]) == pytest.approx(20)
+    assert jd.snr_db(want, [3.5, 4.0]) == pytest.approx(20)
+    assert jd.snr_db(want, 0.99 * want) == pytest.approx(40)
+    assert jd.snr_db(want, 2 * want) == pytest.approx(0)
+    assert jd.snr_db(want, [3.0, 4.005]) == pytest.approx(60)
+    assert jd.snr_db(want, want) is None
+    for bad in (np.zeros(2), np.array([1, np.nan]), np.array([1, np.inf])):
+        assert jd.snr_db(bad, np.ones(2)) is None
+        assert jd.snr_db(np.ones(2), bad) in (None, pytest.approx(0))
+    for figure in (jd.gain, jd.snr_db):
+        with pytest.raises(jd.ConfigError, match=r"`calculated` .=\(3,\).*golden"):
+            figure(np.ones(2), np.ones(3))
+
+
+def test_a_verdict_holds_both_against_float64_before_rounding():
+    want = np.random.default_rng(0).standard_normal(1000)
+    verdict = judge(0.96 * want, want, CONV, jd.ComputeConfig())
+    assert verdict.passed
+    assert verdict.gain == pytest.approx(0.96, abs=1e-4)
+    assert verdict.snr_db == pytest.approx(28, abs=0.1)
+    rounded = judge(want, want, CONV, FLOAT32)
+    assert rounded.exact == 1000
+    assert 50 < rounded.snr_db < 60  # bf16's own rounding
+    missing = judge(np.full(1000, np.nan), want, CONV, FLOAT32)
+    assert (missing.gain, missing.snr_db) == (None, None)
+
+
+def test_a_scale_is_told_in_words_from_a_hundredth():
+    assert scale_in_words(0.9597) == (
+        "outputs are 4.0% too small, which PCC cannot see"
+    )
+    assert scale_in_words(1.02) == "outputs are 2.0% too large, which PCC cannot see"
+    assert "1.5% too large" in scale_in_words(1.015)
+    for near in (None, 1, 0.991, 1.009):
+        assert scale_in_words(near) == ""
+
+
 COMPARISONS = {
     "pcc": (jd.pcc, "`calculated`", "`golden`"),
     "ulp_distance": (jd.ulp_distance, "`b`", "`a`"),
@@ -183,92 +256,19 @@ def test_nchw_against_nhwc_of_equal_size_is_refused():
 
 @pytest.mark.parametrize("values", [np.array([1j]), np.array(["a"]), np.array([None])])
 def test_what_is_no_real_number_is_not_compared(values):
-    for figure in (jd.pcc, jd.ulp_distance):
+    for compare in (jd.pcc, jd.ulp_distance):
         with pytest.raises(jd.ConfigError, match="must hold real numbers"):
-            figure(np.ones(1), values)
+            compare(np.ones(1), values)
         with pytest.raises(jd.ConfigError, match="must hold real numbers"):
-            figure(values, np.ones(1))
+            compare(values, np.ones(1))
 
 
 def test_nothing_is_not_compared():
-    for figure in (jd.pcc, jd.ulp_distance):
+    for compare in (jd.pcc, jd.ulp_distance):
         with pytest.raises(jd.ConfigError, match=r"\(=\(0, 3\)\) must hold elements"):
-            figure(np.ones((0, 3)), np.ones((0, 3)))
+            compare(np.ones((0, 3)), np.ones((0, 3)))
 
 
 def test_ulp_count_in_formats_that_are_known():
     with pytest.raises(jd.ConfigError, match=r"`dtype` \(='float16'\).*bfloat16, fl"):
         jd.ulp_distance([1.0], [1.0], "float16")
-
-
-def test_a_verdict_is_of_all_its_pieces(monkeypatch):
-    want = np.random.default_rng(0).standard_normal(1000)
-    want[:8] = 1e-3 * np.abs(want).max()  # small outputs, off by more than an ULP
-    got = want.copy()
-    got[0] *= 1.5
-    got[100] *= 1.02
-    monkeypatch.setattr(compare, "_PIECE", 10**6)
-    whole = judge(got, want, CONV, FLOAT32)
-    monkeypatch.setattr(compare, "_PIECE", 64)
-    parts = judge(got, want, CONV, FLOAT32)
-    assert parts.small_error == whole.small_error > 4e-4
-    assert (parts.max_ulp, parts.exact) == (whole.max_ulp, whole.exact)
-    assert parts.mean_ulp == whole.mean_ulp
-    large = np.abs(want) > 0.01 * np.abs(want).max()
-    assert parts.mean_ulp == parts.max_ulp / large.sum() > 0
-    assert parts.gain == pytest.approx(whole.gain)
-    got[3] = np.nan
-    assert judge(got, want, CONV, jd.ComputeConfig()).passed is False
-
-
-def test_gain_is_the_scale_in_least_squares():
-    rng = np.random.default_rng(3)
-    want = rng.standard_normal((4, 50))
-    assert jd.gain(want, 0.96 * want) == pytest.approx(0.96, rel=1e-12)
-    got = 0.5 * want + 3 * rng.standard_normal((4, 50))
-    slope = np.linalg.lstsq(want.reshape(-1, 1), got.reshape(-1), rcond=None)[0][0]
-    assert jd.gain(want, got) == pytest.approx(slope, rel=1e-12)
-    assert jd.gain(got, want) != pytest.approx(slope, rel=1e-3)
-    assert jd.pcc(want, 0.96 * want) == pytest.approx(1, abs=1e-6)
-    for bad in (np.zeros(3), np.array([1, np.nan, 1]), np.array([1, np.inf, 1])):
-        assert jd.gain(bad, np.ones(3)) is None
-    assert jd.gain(np.ones(3), np.array([1, np.nan, 1])) is None
-
-
-def test_snr_counts_every_error_in_decibels():
-    want = np.array([3.0, 4.0])
-    assert jd.snr_db(want, [3.0, 4.5]) == pytest.approx(20)
-    assert jd.snr_db(want, [3.5, 4.0]) == pytest.approx(20)
-    assert jd.snr_db(want, 0.99 * want) == pytest.approx(40)
-    assert jd.snr_db(want, 2 * want) == pytest.approx(0)
-    assert jd.snr_db(want, [3.0, 4.005]) == pytest.approx(60)
-    assert jd.snr_db(want, want) is None
-    for bad in (np.zeros(2), np.array([1, np.nan]), np.array([1, np.inf])):
-        assert jd.snr_db(bad, np.ones(2)) is None
-        assert jd.snr_db(np.ones(2), bad) in (None, pytest.approx(0))
-    for figure in (jd.gain, jd.snr_db):
-        with pytest.raises(jd.ConfigError, match=r"`calculated` .=\(3,\).*`golden`"):
-            figure(np.ones(2), np.ones(3))
-
-
-def test_a_verdict_holds_both_against_float64_before_rounding():
-    want = np.random.default_rng(0).standard_normal(1000)
-    verdict = judge(0.96 * want, want, CONV, jd.ComputeConfig())
-    assert verdict.passed
-    assert verdict.gain == pytest.approx(0.96, abs=1e-4)
-    assert verdict.snr_db == pytest.approx(28, abs=0.1)
-    rounded = judge(want, want, CONV, FLOAT32)
-    assert rounded.exact == 1000
-    assert 50 < rounded.snr_db < 60  # bf16's own rounding
-    missing = judge(np.full(1000, np.nan), want, CONV, FLOAT32)
-    assert (missing.gain, missing.snr_db) == (None, None)
-
-
-def test_a_scale_is_told_in_words_from_a_hundredth():
-    assert scale_in_words(0.9597) == (
-        "outputs are 4.0% too small, which PCC cannot see"
-    )
-    assert scale_in_words(1.02) == "outputs are 2.0% too large, which PCC cannot see"
-    assert "1.5% too large" in scale_in_words(1.015)
-    for near in (None, 1, 0.991, 1.009):
-        assert scale_in_words(near) == ""

@@ -86,7 +86,7 @@ def test_every_layer_shrinks_by_four_hundredths_at_lofi(asked):
     for row in layers:
         assert row["random_gain"] == pytest.approx(0.96, abs=0.004)
         assert row["gain"] == pytest.approx(0.96, abs=0.025)
-        assert row["pcc"] > 0.998
+        assert row["passed"]
     for row in the(rows, "layer", "HiFi4", "bfloat16"):
         assert row["gain"] == pytest.approx(1, abs=0.006)
 

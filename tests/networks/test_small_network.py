@@ -276,7 +276,7 @@ def test_the_command_end_to_end(folder, capsys, tmp_path):
         (["--calibration", "d"], "`--calibration` must come with `--compensate"),
         (["--calibration", "d", "--fold"], "`--fold` must come"),
         (["--target", "metric=1"], "must come with `--metric`"),
-        (["--metric", "none:none"], "`--metric` (='none:none')"),
+        (["--metric", "none:none"], "`--metric` (=none:none)"),
         ([], "`--input` must be given, or `--samples`"),
     ],
 )

@@ -117,6 +117,8 @@ def test_a_verdict_is_told_in_words():
         mean_ulp=1.0,
         small_error=0.0,
         pcc=0.99,
+        gain=None,
+        snr_db=None,
         rule="",
         passed=True,
     )
