@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,11 @@ NEEDS = {
     "diagnose": ("--output output.npy",),
     "explain": ("", "--weight 0,0,0 --pixel 0,0,0 --core 0,0 --tile 0 --bank 0,0"),
     "sweep": ("--models mobilenet_v2 --out base",),
-    "query": ("rows.jsonl SELECT+layer+FROM+rows",),
+    "query": (
+        "rows.jsonl SELECT+layer+FROM+rows",
+        "rows.jsonl SELECT+layer+FROM+'other.jsonl'",
+    ),
+    "accuracy": ("net.onnx --input x=x.npy",),
     "compare": ("rows.jsonl other.jsonl",),
     "completion": ("bash",),
 }
@@ -120,7 +125,7 @@ def outcome(verb: str, line: str) -> tuple[int, str, str]:
             status = int(end.code or 0)
     made = {path for path in Path.cwd().iterdir() if path.name not in before}
     for path in made:
-        path.unlink() if path.is_file() else None
+        path.unlink() if path.is_file() else shutil.rmtree(path)
     return status, out.getvalue() + str({path.name for path in made}), err.getvalue()
 
 

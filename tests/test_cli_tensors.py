@@ -156,10 +156,10 @@ def test_options_that_nothing_would_use_are_refused(capsys, files, command):
     status, _, err = run(capsys, command, *given, "--file-dtype", "float32")
     assert (status, "(='float32') must be left out" in err) == (2, True)
     status, _, err = run(capsys, command, *given, "--layout", "w=oihw")
-    assert (status, "`--w` (=(3, 3, 1, 40)) must have a oihw shape" in err) == (2, True)
+    assert (status, "`--w` (=3x3x1x40) must have a oihw shape" in err) == (2, True)
     if command == "run":
-        status, _, err = run(capsys, command, *given, "--weights", "random")
-        assert (status, "`--weights` (='random') must be left out" in err) == (2, True)
+        status, _, err = run(capsys, command, *given, "--draw", "random")
+        assert (status, "`--draw` (=random) must be left out" in err) == (2, True)
         for missing in ("--onnx", "--layer"):
             status, _, err = run(capsys, command, *given, missing, "a")
             assert (status, "must come together" in err) == (2, True)
@@ -218,7 +218,7 @@ def test_an_output_of_another_shape_is_refused_with_what_would_do(capsys, tmp_pa
     np.save(tmp_path / "o.npy", np.zeros((1, 7, 9, 40)))
     status, _, err = run(capsys, "run", "--against", str(tmp_path / "o.npy"))
     assert status == 2
-    assert "`--against` (=(1, 7, 9, 40)) must have one of the shapes" in err
+    assert "`--against` (=1x7x9x40) must have one of the shapes" in err
     assert "[N*H*W, C] [63, 40]" in err
 
 

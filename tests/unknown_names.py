@@ -74,8 +74,8 @@ REFUSED = {
         lambda: jd.run(PLAN, jd.make_maps(PLAN), X, W, backend="XLA"), "'XLA'.*xla",
     ),
     "kind": (lambda: jd.identify(PLAN, WEIGHTS[0], W, "tile"), "'tile'.*tiles"),
-    "program": (lambda: jd.make_plan(CONV, program="Regular"), "'Regular'.*regular"),
-    "arch": (lambda: jd.bank_table(1, 2048, 0, "wormhole"), "'wormhole'"),
+    "program": (lambda: jd.make_plan(CONV, program="Regula"), "'Regula'.*regular"),
+    "arch": (lambda: jd.bank_table(1, 2048, 0, "wormhol"), "'wormhol'"),
     "all at once": (
         lambda: sticks(weights=WEIGHTS[:, :8], activation="tanh", dtype="int8"),
         "`weights`.*\n.*`activation`.*\n.*`dtype`",

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console
-from jaxdw.cli.values import one_of
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS, Option
 from jaxdw.errors import ConfigError, needing
+from jaxdw.escapes import json_text
 from jaxdw.files import whole_file
 from jaxdw.sweep.axes import AXES
 
@@ -37,20 +36,14 @@ _INPUT = Option(
     "x=x.npy", repeat=True,
 )  # fmt: skip
 _ASKED = (
-    Option("--samples", "FOLDER", str, "more samples: .npy files, or .npz by input"),
-    Option("--metric", "MODULE:FUNCTION", str,
-           "called with the outputs and those in float32, arrays by name"),
-    Option("--target", "FIGURE=LEAST", str,
-           "recommend the cheapest mix that keeps it: argmax=1.0, snr=30, pcc=0.99, "
-           "metric=0.9"),
-    Option("--compensate", "HOW", one_of("gain"),
-           "gain: write files with weights times 1/gain, one for each setting"),
-    Option("--calibration", "FOLDER", str,
-           "samples to measure the gain on; default: those given"),
-    Option("--blame", "", str, "each layer alone, and all but it, on the first sample"),
-    Option("--fold", "", str,
-           "write a file whose layers hold the batch normalisation behind"),
-)  # fmt: skip
+    "--samples",
+    "--metric",
+    "--target",
+    "--compensate",
+    "--calibration",
+    "--blame",
+    "--fold",
+)
 
 
 def add(commands) -> None:
@@ -215,10 +208,10 @@ def _show(
             draft.write_text(page, "utf-8")
     if args.json:
         for row in rows:
-            print(json.dumps(row, allow_nan=False))
+            print(json_text(row))
         if found is not None:
             facts: dict[str, Any] = accuracy.recommended_facts(found)
-            print(json.dumps(facts | {"layers": accuracy.recommended_lines(found)}))
+            print(json_text(facts | {"layers": accuracy.recommended_lines(found)}))
         return
     console = make_console()
     lines = accuracy.output_lines(rows)

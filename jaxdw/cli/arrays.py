@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxdw.arrays.operands import Tensor, are_given, read_tensors
-from jaxdw.arrays.read import parted
 from jaxdw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +44,8 @@ def read_own(
       ConfigError: a part of x, w and bias, which are given all or not at all; a seed
         where nothing is drawn; what `read_tensors` refuses.
     """
+    from jaxdw.arrays.operands import Tensor, are_given, read_tensors
+
     x = Tensor("x", "--x", args.x)
     weights = [Tensor("w", "--w", args.w)]
     weights += [Tensor("bias", "--bias-values", args.bias_values)]
@@ -98,6 +98,8 @@ def refuse_overwriting(args: argparse.Namespace, path: str, *inputs: str) -> Non
     Args:
       inputs: fields of `args` that hold files, those of this page apart.
     """
+    from jaxdw.arrays.read import parted
+
     for field in ("x", "w", "bias_values", *inputs):
         given = vars(args)[field]
         if given is not None and _are_one(parted(given)[0], Path(path)):

@@ -43,8 +43,8 @@ def _certify(args: argparse.Namespace) -> int:
     from jaxdw.schedule.verdict import judge_schedule
 
     if args.lock is not None:
-        kept = {"the lockfile of `--check`": args.check, "the chip": args.arch}
-        kept |= {f"the chip {name}": name for name in args.arches.split(",")}
+        kept = {"the lockfile of `--check`": args.check}
+        kept |= {f"the chip {name}": name for name in args.arch.split(",")}
         refuse_to_replace("--lock", args.lock, {w: f for w, f in kept.items() if f})
     plans = _plans(args)
     if args.check is not None:

@@ -3,8 +3,6 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from jaxdw.arrays.axes import as_weights
-from jaxdw.arrays.read import read_array
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -65,6 +63,8 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _identify(plan: "Plan", args: argparse.Namespace) -> int:
+    from jaxdw.arrays.axes import as_weights
+    from jaxdw.arrays.read import read_array
     from jaxdw.layouts.identify import identify, load_dump
 
     if args.w is None:

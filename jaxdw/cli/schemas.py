@@ -36,9 +36,25 @@ SCHEMAS: dict[str, Schema] = {
             "traffic": _TRAFFIC,
             "findings": _FINDINGS,
             "result": ("object", "against float64: pcc, ulp, exact, passed"),
+            "notes?": ("array", "what was taken for granted of the files"),
+            "against?": ("object", "where and how the file of --against differs"),
             "dump?": ("object", "lines of each --dump"),
         },
     ),
+    "diagnose": Schema(
+        "",
+        {
+            "notes": ("array", "what was taken for granted of the files"),
+            "verdict": ("string", "the report in one line"),
+            "right": ("boolean", "whether the output is the emulation's, bit for bit"),
+            "comparison": ("object", "where and how it differs: class, ULP, places"),
+            "causes": ("array", "mistakes that were made and give the output"),
+            "possible": ("array", "mistakes that cannot be excluded"),
+            "nearest": ("any", "the nearest of those that do not give it, or null"),
+            "tried": ("number", "faults of the catalogue that were made"),
+        },
+    ),
+    "accuracy": Schema("row, and the recommendation last", {}, others=True),
     "plan": Schema(
         "",
         {

@@ -288,6 +288,23 @@ OWN = (
     Option("--read-scheme", "NAME", v.of_field("scheme"), "of the plan that reads",
            None, "auto"),
     Option("--read-grid", "XxY", v.sizes, "of the plan that reads", None, "1x1"),
+    # accuracy
+    Option("--samples", "FOLDER", str, "more samples: .npy files, or .npz by input",
+           None, "samples"),
+    Option("--metric", "MODULE:FUNCTION", str,
+           "called with the outputs and those in float32, arrays by name", None,
+           "no_module:function"),
+    Option("--target", "FIGURE=LEAST", str,
+           "recommend the cheapest mix that keeps it: argmax=1.0, snr=30, pcc=0.99, "
+           "metric=0.9", None, "snr=30"),
+    Option("--compensate", "HOW", v.one_of("gain"),
+           "gain: write files with weights times 1/gain, one for each setting", None,
+           "gain"),
+    Option("--calibration", "FOLDER", str,
+           "samples to measure the gain on; default: those given", None, "samples"),
+    _switch("--blame", "each layer alone, and all but it, on the first sample"),
+    _switch(
+        "--fold", "write a file whose layers hold the batch normalisation behind"),
     # sweep
     Option("--out", "FOLDER", str, "folder for the rows", None, "rows"),
     Option("--space", "FILE", v.file_to_read, "TOML of axes; options given here win"),

@@ -38,6 +38,17 @@ def lofi_gain(program: str) -> Defect:
             "gain)"
         )
 
+    times = "twice" if program == "depthwise" else "once"
+    meets.__doc__ = f"""LoFi truncates operands {times}, so that every sum shrinks.
+
+    The matrix unit multiplies a few bits of each operand and drops the rest, toward
+    zero. All outputs of a layer are smaller by nearly one factor, by
+    {1 - GAINS[program]["bfloat16"]:.1%} with bf16 weights; a correlation does not see
+    it, and layers one after another add it up.
+
+    Do: use HiFi2, or multiply the weights by 1/gain on the host, which
+    `jaxdw accuracy --compensate gain` does and checks.
+    """
     return Defect(
         code="JDW023",
         severity="accuracy",

@@ -20,6 +20,7 @@ from jaxdw.plan.l1 import L1Use
 from jaxdw.plan.plan import Plan
 from jaxdw.report import facts
 from jaxdw.report import html as page
+from jaxdw.report.terminal import Terminal
 
 _WIDTH = 160
 _names = itertools.count()  # ids of drawings, unlike all others of a notebook
@@ -211,9 +212,7 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 
 def _tables(*tables: Any) -> str:
-    from rich.console import Console
-
-    console = Console(width=_WIDTH, file=io.StringIO(), highlight=False, emoji=False)
+    console = Terminal(width=_WIDTH, file=io.StringIO())
     with console.capture() as captured:
         for table in tables:
             console.print(table)

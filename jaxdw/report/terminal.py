@@ -17,12 +17,23 @@ class Terminal(Console):
 
     Args:
       stderr: whether it is that of errors, not of output.
+      file: what it writes to instead; width: of its lines.
     """
 
-    def __init__(self, *, stderr: bool = False):
-        stream = sys.stderr if stderr else sys.stdout
+    def __init__(
+        self,
+        *,
+        stderr: bool = False,
+        file: Any = None,
+        width: int | None = None,
+    ):
+        stream = file or (sys.stderr if stderr else sys.stdout)
         super().__init__(
-            file=beneath(stream), highlight=False, markup=False, emoji=False
+            file=beneath(stream),
+            width=width,
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -201,7 +201,7 @@ def test_without_torch_one_line_says_how_to_convert(tmp_path, monkeypatch):
 def test_without_safetensors_its_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     (tmp_path / "a.safetensors").write_bytes(b"12345678")
-    with pytest.raises(jd.ConfigError, match=r"a\.safetensors.*jaxdw\[files\]"):
+    with pytest.raises(jd.ConfigError, match=r"a\.safetensors.*\[files\]"):
         read_array(tmp_path / "a.safetensors")
 
 

@@ -112,8 +112,9 @@ def test_what_fits_nowhere_is_said(source, tmp_path):
 def test_what_cannot_be_written_is_refused_before_the_work(source, tmp_path, capsys):
     words = ["sweep", "--models", str(source), "--out", str(tmp_path / "rows")]
     words += ["--plan-only", "--annotate"]
-    assert main([*words, str(tmp_path / "none" / "a.onnx")]) == 2
-    assert "must lie in a folder that exists" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, str(tmp_path / "none" / "a.onnx")])
+    assert "must be in a folder that exists" in capsys.readouterr().err
     words[2] = "mobilenet_v2"
     assert main([*words, str(tmp_path / "a.onnx")]) == 2
     assert "must come with one .onnx file in --models, not 0" in capsys.readouterr().err

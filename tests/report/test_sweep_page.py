@@ -4,7 +4,6 @@ from html import unescape
 
 import pytest
 from browser import Browser, chromium  # noqa: F401
-from rich.console import Console
 
 import jaxdw as jd
 from jaxdw.plan.rules import rules
@@ -12,6 +11,7 @@ from jaxdw.report.facts import BOUNDS_MISLEAD
 from jaxdw.report.sweep_figures import core_use
 from jaxdw.report.sweep_page import sweep_page
 from jaxdw.report.sweep_table import best_row, grouped, summary_table
+from jaxdw.report.terminal import Terminal
 from jaxdw.sweep.evaluate import evaluate
 from jaxdw.sweep.rows import NAMES, Point
 from jaxdw.sweep.space import Space
@@ -131,7 +131,8 @@ def test_no_two_lines_read_the_same(rows):
     table = summary_table([*rows, *more])
     heads = [column.header for column in table.columns]
     assert heads[:4] == ["layer", "size", "weights", "chip"]
-    lines = [*zip(*(column.cells for column in table.columns), strict=True)]
+    cells = ([str(cell) for cell in column.cells] for column in table.columns)
+    lines = [*zip(*cells, strict=True)]
     assert len({*lines}) == len(lines) == 1 + 3 * 10
 
 
@@ -375,9 +376,9 @@ def test_names_of_a_file_are_text_everywhere(rows):
     name = "a[/bold]$_{<b>&"
     odd = [row | {"model": name, "layer": name + "$"} for row in rows[:3]]
     table = summary_table(odd)
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(table)
-    assert name in console.export_text()
+    shown = io.StringIO()
+    Terminal(width=200, file=shown).print(table)
+    assert name in shown.getvalue()
     text = sweep_page(odd)
     assert "<b>&" not in text
     assert "a[/bold]$_{&lt;b&gt;&amp;" in text
