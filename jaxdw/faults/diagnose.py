@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from jaxdw.errors import refuse
 from jaxdw.faults.causes import Cause, Diagnosis, Match
 from jaxdw.faults.fit import fit
-from jaxdw.faults.search import BY_ID, LEAST_EVIDENCE, Progress, Search
+from jaxdw.faults.search import BY_ID, CLOSE, LEAST_EVIDENCE, Progress, Search
 from jaxdw.faults.tried import Tried
 from jaxdw.judge.comparison import Comparison, compare_outputs, product_magnitudes
 from jaxdw.judge.draws import Operands
@@ -22,7 +22,9 @@ from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.plan.plan import Plan
 
 _BOUNDS = (0, 6)  # of activations
-_VAGUE = ("reordered", "repeated", "zeros", "one-value", "not-a-number")
+_VAGUE = (  # said only where nothing else is
+    "reordered", "repeated", "zeros", "one-value", "not-a-number", "other-bias",
+)  # fmt: skip
 
 
 def diagnose(
@@ -174,6 +176,9 @@ def _other_weights(search: Search) -> tuple[Cause, ...]:
         return ()
     if reading.order is not None or reading.factor is not None:
         return ()
+    complete = (t for t in search.tried if t.fault and not t.num_unknown)
+    if any(tried.residue <= CLOSE for tried in complete):
+        return ()  # other arithmetic may make it of that mistake
     residue = float(np.nanmax(search.fit.residue))
     fitted = dataclasses.replace(
         search.intact, fault="stale-weights", residue=residue, differing=0
@@ -183,9 +188,8 @@ def _other_weights(search: Search) -> tuple[Cause, ...]:
 
 def _nearest(search: Search) -> Cause | None:
     """Returns what is much nearer than the emulation, if anything is."""
-    size = search.wrong.size
     ranked = sorted(
-        (t for t in search.tried if t.fault and 2 * t.num_unknown <= size),
+        (t for t in search.tried if t.fault and not t.num_unknown),
         key=lambda t: (t.distance, t.differing),
     )
     if not ranked or ranked[0].distance >= search.intact.distance / 2:

@@ -25,6 +25,7 @@ _TELLING = {  # outputs that say what the activation got
 }  # fmt: skip
 EXPLAINED = 0.03  # residue of a channel, at least; twice what arithmetic leaves else
 _FITTED = 0.25  # of the channels, at least: a ReLU leaves many of them zero
+_SNAP = 0.003  # of a factor, that the simple one may be off
 OWN = 0.1  # of their size that fitted weights may differ from a layer's own: LoFi's 4 %
 
 
@@ -222,8 +223,11 @@ def _order(
 
 
 def snapped(factor: float) -> float:
-    """Returns the simple factor next to a fitted one, or that as it is."""
+    """Returns the simple factor next to a fitted one, or one of few digits."""
     simple = [s * 2.0**n for n in range(-16, 17) for s in (1, -1)]
     simple += [s * k for k in (3, 10, 255, 1 / 3, 1 / 10, 1 / 255) for s in (1, -1)]
-    nearest = min(simple, key=lambda s: abs(s - factor))
-    return nearest if abs(nearest - factor) < 0.01 * abs(factor) else factor
+    for candidates in (simple, [round(factor, 1)], [round(factor, 2)]):
+        nearest = min(candidates, key=lambda s: abs(s - factor))
+        if abs(nearest - factor) < _SNAP * abs(factor):
+            return nearest
+    return factor

@@ -10,8 +10,9 @@ from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.faults import arithmetic
 from jaxdw.faults.fault import Fault
 from jaxdw.faults.used_chip import Launch, index_of, lay_out, with_maps
+from jaxdw.machine import conv1d
 from jaxdw.maps.indexmap import make_index_map
-from jaxdw.numerics.tilise import refuse_unknown
+from jaxdw.numerics import tilise
 from jaxdw.plan.config import Activation, Fidelity
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import make_plan
@@ -31,17 +32,22 @@ def _planned(plan: Plan, program: ProgramName, **fields) -> Plan | None:
             program=program,
             must_fit=False,
         )
-        if program != "depthwise" and plan.compute.arithmetic == "fpu":
-            refuse_unknown(
-                conv.dtype,
-                conv.weights_dtype,
-                conv.output_dtype,
-                fp32_dest=plan.compute.fp32_dest_acc,
-            )
+        if plan.compute.arithmetic == "fpu":
+            _refuse_unknown(other)
     except (ConfigError, UnsupportedError):
         return None
     alike = other.output_shape == plan.output_shape and other.slices == plan.slices
     return other if alike and other.program == program else None
+
+
+def _refuse_unknown(plan: Plan) -> None:
+    """Refuses formats that a program's arithmetic is not known for."""
+    conv = plan.conv
+    formats = conv.dtype, conv.weights_dtype, conv.output_dtype
+    if plan.program == "regular":
+        tilise.refuse_unknown(*formats, fp32_dest=plan.compute.fp32_dest_acc)
+    elif plan.program == "conv1d":
+        conv1d.refuse_unknown(None, *formats, conv.channels)
 
 
 def _laid_out(launch: Launch, plan: Plan | None) -> Launch:

@@ -33,7 +33,8 @@ Progress = Callable[[str], None]
 BY_ID = {fault.id: fault for fault in CATALOGUE}
 LEAST_EVIDENCE = 16  # outputs that a mistake has to explain
 FAR = 0.1  # from 1, of a factor: LoFi alone shrinks by 4 %
-_CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
+_MADE = (-1, 2, 0.5)  # factors that have faults of their own
+CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
 _PAIRED = 6  # nearest faults that are made together with every other
 _PAIR_OUTPUTS = 2**18  # above, the nearest are paired among themselves only
 ACTIVATIONS: dict[str, Activation | None] = {
@@ -170,8 +171,9 @@ class Search:
         self.reading = reading = read_fit(self.fit, self.right_fit)
         if reading.order is not None:
             self._make_order(reading.order)
-        if reading.factor is not None and abs(reading.factor - 1) >= FAR:
-            factor = np.float32(snapped(reading.factor))
+        factor = snapped(reading.factor or 1.0)
+        if factor not in _MADE and abs(factor - 1) >= FAR:
+            factor = np.float32(factor)
             change = of_weights(lambda plan, w: w * factor)
             self._make_solved("weights-scaled", f"factor {factor:g}", change)
         if reading.own_weights and not reading.own_bias and self.plan.conv.bias:
@@ -228,16 +230,16 @@ class Search:
     def _is_worth_computing(self, fault: Fault, sample: Sample) -> bool:
         """Whether a fault that takes another computation may explain the file."""
         if fault.rounds:
-            return self.intact.distance <= _CLOSE
+            return self.intact.distance <= CLOSE
         if fault.id == "bias-after-activation":
             assert self.operands.bias is not None
             plain = sample.before(self.operands._replace(bias=None))
             late = dataclasses.replace(sample, found=sample.found - self.operands.bias)
-            return late.distance(plain, self.plan.conv.activation) < _CLOSE
+            return late.distance(plain, self.plan.conv.activation) < CLOSE
         if fault.id.startswith("activation-"):
             name = fault.id.removeprefix("activation-")
             before = sample.before(self.operands)
-            return sample.distance(before, ACTIVATIONS[name]) < _CLOSE
+            return sample.distance(before, ACTIVATIONS[name]) < CLOSE
         return True
 
     def _pairs(self, fixed: list[Fault]) -> None:
@@ -252,7 +254,10 @@ class Search:
             return
         singles = [t for t in self.tried if t.fault in BY_ID]
         nearest = sorted(singles, key=lambda t: (t.distance, t.num_unknown))
-        nearest = [t for t in nearest if not BY_ID[t.fault].solved][:_PAIRED]
+        half = self.wrong.size / 2
+        nearest = [
+            t for t in nearest if not BY_ID[t.fault].solved and t.num_unknown <= half
+        ][:_PAIRED]
         few = self.right.size <= _PAIR_OUTPUTS
         cheap = [f for f in fixed if not f.computes]
         others = cheap if few else [BY_ID[t.fault] for t in nearest]
@@ -260,7 +265,7 @@ class Search:
         for rank, tried in enumerate(nearest):
             first = BY_ID[tried.fault]
             rounding = [f for f in fixed if f.rounds and f.computes]
-            rounds = rounding if not rank and tried.match == "near" else []
+            rounds = rounding if not rank and tried.residue <= CLOSE else []
             for second in (*others, *rounds):
                 if _go_together(first, second):
                     pair = sorted((first, second), key=lambda f: _STAGES.index(f.stage))

