@@ -12,7 +12,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import jaxdw as jd
 from jaxdw import cli
@@ -20,6 +22,7 @@ from jaxdw.cli.examples import EXAMPLES
 from jaxdw.cli.parser import Take
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, LAYER, OPTIONS, UNUSED
 from jaxdw.judge.draws import draw
+from jaxdw.networks import runner as networks
 from jaxdw.sweep import runner
 
 LAYERS = {  # an option needs one of them to show that it counts
@@ -44,7 +47,7 @@ NEEDS = {
         "rows.jsonl SELECT+layer+FROM+rows",
         "rows.jsonl SELECT+layer+FROM+'other.jsonl'",
     ),
-    "accuracy": ("net.onnx --input x=x.npy",),
+    "accuracy": ("net.onnx --input x=a.npy",),
     "compare": ("rows.jsonl other.jsonl",),
     "completion": ("bash",),
 }
@@ -64,6 +67,11 @@ FILES = {
     "--html": "page.html",
 }
 LAYER_OPTIONS = {option.name for group in LAYER.values() for option in group}
+OF_VERB = {  # options that mean or default otherwise there
+    ("accuracy", "--input"): "x=a.npy",
+    ("accuracy", "--processes"): "2",
+    ("accuracy", "--schemes"): "width",
+}
 SAMPLES = OPTIONS | {option.name: option for option in AXIS_OPTIONS}
 
 
@@ -87,6 +95,22 @@ EVERY = [
 ]
 
 
+def small_network(path: Path) -> None:
+    """Writes an ONNX file of one depthwise layer."""
+    w = np.ones((8, 1, 3, 3), np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=8, pads=[1, 1, 1, 1])
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 6, 6])
+        for name in "xy"
+    ]
+    graph = helper.make_graph(
+        [node], "net", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Returns a folder with a file for every option that takes one."""
@@ -102,6 +126,10 @@ def folder(tmp_path_factory) -> Path:
     np.save(path / "output.npy", np.asarray(output))
     (path / "w.bin").write_bytes(bytes(2048 * math.prod(plan.weight_tile_grid)))
     (path / "lock.json").write_text("{}")
+    small_network(path / "net.onnx")
+    np.save(path / "a.npy", rng.standard_normal((1, 8, 6, 6), np.float32))
+    (path / "samples").mkdir()
+    np.save(path / "samples" / "b.npy", rng.standard_normal((1, 8, 6, 6), np.float32))
     (path / "space.toml").write_text("schemes = ['width']")
     with contextlib.chdir(path), contextlib.redirect_stdout(io.StringIO()):
         for name, scheme in (("rows", "width"), ("other", "height")):
@@ -142,6 +170,18 @@ def spied(monkeypatch, verb: str, option: str) -> None:
         monkeypatch.setattr(
             "jaxdw.cli.sweep._write_page", lambda path, rows: print(path)
         )
+    if verb == "accuracy":
+
+        def ask(question, store, **options):
+            options.pop("progress")
+            print(question, sorted(map(str, vars(store).values())), options)
+            return []
+
+        def show(args, rows, skipped, found):
+            print(args.html, args.json, rows, found)
+
+        monkeypatch.setattr(networks, "ask", ask)
+        monkeypatch.setattr("jaxdw.cli.accuracy._show", show)
     if verb in PLANNED and option in LAYER_OPTIONS:
         room = importlib.import_module(VERBS[verb].get_default("command").__module__)
         planned = room.planned
@@ -154,12 +194,12 @@ def spied(monkeypatch, verb: str, option: str) -> None:
         monkeypatch.setattr(room, "planned", show)
 
 
-def word_of(action: argparse.Action) -> str:
+def word_of(verb: str, action: argparse.Action) -> str:
     """Returns the option with a word that is not its default."""
     name = action.option_strings[0]
     if action.nargs == 0:
         return name
-    word = FILES.get(name) or SAMPLES[name].sample
+    word = OF_VERB.get((verb, name)) or FILES.get(name) or SAMPLES[name].sample
     assert word, f"{name} needs a sample in the table of options"
     return f"{name}={word}" if word.startswith("-") else f"{name} {word}"
 
@@ -171,7 +211,7 @@ def test_an_option_alone_is_honoured_refused_or_said_not_to_count(
     monkeypatch.chdir(folder)
     option = action.option_strings[0]
     spied(monkeypatch, verb, option)
-    parser, word = VERBS[verb], word_of(action)
+    parser, word = VERBS[verb], word_of(verb, action)
     layers = LAYERS.values() if takes_layer(parser) else ("",)
     if verb == "certify" and option in ("--models",):
         layers = ("",)

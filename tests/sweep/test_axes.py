@@ -129,8 +129,8 @@ def test_words_that_cannot_be_read_arrive_together(tmp_path):
     options = ["--batches", "two,1,0x2", "--grids", "4y4", "--activations", "maybe"]
     options += ["--fp32-dest-accs", "1"]
     sentences = (
-        "`batches` (='two') must be one of: own, an integer >= 1; try 1",
-        "`batches` (='0x2') must be one of: own, an integer >= 1; try 1",
+        "`batches` (='two') must be one of: own, an integer >= 1; try own",
+        "`batches` (='0x2') must be one of: own, an integer >= 1; try own",
         "`grids` (='4y4') must be one of: chip, XxY; try chip",
         "`activations` (='maybe') must be one of: on, off; try on",
         "`fp32_dest_accs` (='1') must be one of: false, true; try true",

@@ -170,7 +170,7 @@ def test_a_scheduler_that_never_answers_is_one_sentence(tmp_path):
     assert process.returncode == 2, err
     assert time.monotonic() - started < 60
     (sentence,) = [line for line in err.splitlines() if line.startswith("jaxdw:")]
-    assert f"`--dask` (='tcp://127.0.0.1:{port}') does not answer" in sentence
+    assert f"`--dask` (=tcp://127.0.0.1:{port}) does not answer" in sentence
     assert "Traceback" not in err
 
 

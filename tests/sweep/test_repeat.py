@@ -223,7 +223,7 @@ def test_another_seed_of_the_same_weights_is_judged_anew(tmp_path):
         ),
         (
             "--onnx {path} --layer second --input x=1x32x9x9 --kernel 1",
-            "`w` (=(32, 1, 3, 3)) must have the shape (32, 1, 1, 1)",
+            "`--w` (=32x1x3x3) must have the shape (32, 1, 1, 1)",
         ),
     ],
 )
