@@ -4,7 +4,7 @@ import argparse
 
 from bench import arithmetic, conv, plans, scale, stages, sweep
 from bench.harness import enough_runs, warn_of_load
-from jaxdw.cli.options import file_to_write
+from jaxdw.cli.values import file_to_write
 from jaxdw.errors import ConfigError
 
 BENCHES = {

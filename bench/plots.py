@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxdw.cli.options import file_to_write
+from jaxdw.cli.values import file_to_write
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

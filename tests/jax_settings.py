@@ -86,7 +86,7 @@ def diagnosed():
         output = Path(folder) / "output.npy"
         conv = jd.ConvConfig(channels=32, height=3, width=3, kernel=(1, 2))
         np.save(output, np.zeros(jd.make_plan(conv).output_shape, np.float32))
-        return said("diagnose", *LAYER, "--output", str(output), "--most", "1")
+        return said("diagnose", *LAYER, "--output", str(output))
 
 
 CALLS = {

@@ -80,7 +80,7 @@ def test_a_message_is_set_beside_both_programs(capsys):
     assert main(["plan", "--from", message, *layer]) == 0
     assert capsys.readouterr().out.startswith("Yours says: circular buffers end at 465")
     assert main(["plan", "--l1-message", "L1 is full", *layer]) == 2
-    assert "(='L1 is full') must be the library's" in capsys.readouterr().err
+    assert "(=L1 is full) must be the library's" in capsys.readouterr().err
     assert main(["explain", "--from", TTIR, "--json"]) == 0
     assert "compared by `jaxdw plan`" in capsys.readouterr().err
 

@@ -268,6 +268,9 @@ def read_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     return values
 
 
+_KINDS = {"filter": str, "sample": int, "seed": int}
+
+
 def load_space(path: str | Path) -> Space:
     """Returns the space of a TOML file whose keys are the fields of `Space`.
 
@@ -297,6 +300,11 @@ def load_space(path: str | Path) -> Space:
         is_axis = isinstance(fields[key].default, tuple)
         if is_axis != isinstance(value, list):
             rule = "a list" if is_axis else "one value"
+            problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
+            continue
+        kind = _KINDS.get(key)
+        if kind is not None and type(value) is not kind:
+            rule = "a string" if kind is str else "an integer"
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
         values[key] = _frozen(value) if key == "inputs" else value

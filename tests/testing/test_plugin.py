@@ -70,4 +70,6 @@ def test_the_plugin_imports_nothing_of_jaxdw_before_it_is_asked():
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == "['jaxdw', 'jaxdw.testing', 'jaxdw.testing.plugin']"
+    assert found.stdout.strip() == (
+        "['jaxdw', 'jaxdw.shown', 'jaxdw.testing', 'jaxdw.testing.plugin']"
+    )
