@@ -367,8 +367,8 @@ def test_schemes_hide_behind_height_only_where_it_is_shown():
     [
         (["scale", "--axes", "kernel", "--most", "2"], r"kernel; take at least 3"),
         (["conv", "--only", "nothing"], r"\(=nothing\) must be part of .*onnxruntime"),
-        (["plans", "--json", "nowhere/x"], "must lie in a folder that exists"),
-        (["conv", "--plot", "nowhere/x.png"], "must lie in a folder that exists"),
+        (["plans", "--json", "nowhere/x"], "must be in a folder that exists"),
+        (["conv", "--plot", "nowhere/x.png"], "must be in a folder that exists"),
     ],
 )
 def test_what_cannot_be_measured_or_written_is_refused(

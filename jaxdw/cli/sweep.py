@@ -69,7 +69,7 @@ def _space(args: argparse.Namespace) -> "Space":
 
     space = Space() if args.space is None else load_space(args.space)
     asked = vars(args) | {"inputs": tuple(args.input) or None}
-    given = {
+    given: dict[str, Any] = {
         field.name: asked[field.name]
         for field in dataclasses.fields(Space)
         if asked[field.name] is not None

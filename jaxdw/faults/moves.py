@@ -204,8 +204,8 @@ def _repeated(
     """Yields the move that has units hold what others should."""
     changed = np.flatnonzero(want_sums != got_sums)
     found = {int(s): i for i, s in reversed(list(enumerate(want_sums)))}
-    sources = [found.get(int(got_sums[i])) for i in changed]
-    if not changed.size or None in sources or units.index.shape[1] < _LEAST:
+    sources = [found.get(int(got_sums[i]), -1) for i in changed]
+    if not changed.size or -1 in sources or units.index.shape[1] < _LEAST:
         return
     order = np.arange(len(want_sums))
     order[changed] = sources

@@ -172,6 +172,9 @@ def _backwards(launch: Launch) -> Launch:
     )
 
 
+_FIDELITIES: tuple[tuple[Fidelity, Fidelity | None], ...] = (
+    ("LoFi", None), ("HiFi2", "LoFi"), ("HiFi4", "HiFi2"),
+)  # fmt: skip
 COMPUTE_FAULTS: tuple[Fault, ...] = (
     _other_padding(
         "padding-all-after",
@@ -228,7 +231,7 @@ COMPUTE_FAULTS: tuple[Fault, ...] = (
             f"the matrix unit at {fidelity} instead of float32",
             functools.partial(_could_be_of, fidelity, lower),
         )
-        for fidelity, lower in (("LoFi", None), ("HiFi2", "LoFi"), ("HiFi4", "HiFi2"))
+        for fidelity, lower in _FIDELITIES
     ),
     Fault(
         "exact-arithmetic",

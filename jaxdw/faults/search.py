@@ -176,8 +176,9 @@ class Search:
             factor = np.float32(factor)
             change = of_weights(lambda plan, w: w * factor)
             self._make_solved("weights-scaled", f"factor {factor:g}", change)
-        if reading.own_weights and not reading.own_bias and self.plan.conv.bias:
-            bias = np.where(self.fit.unknown, self.operands.bias, self.fit.bias)
+        own = self.operands.bias
+        if reading.own_weights and not reading.own_bias and own is not None:
+            bias = np.where(self.fit.unknown, own, self.fit.bias)
             self._make_solved("other-bias", "fitted", of_bias(lambda plan, b: bias))
 
     def _make_order(self, order: Int[np.ndarray, " c"]) -> None:

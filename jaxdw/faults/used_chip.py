@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
 from jaxdw.judge.draws import Operands
@@ -205,7 +206,7 @@ def run_launch(
     operands = launch.host(plan, operands)
     if plan.program == "depthwise":
         operands = _behind(operands, earlier, plan.conv.channels)
-    with jax.core.eval_context():
+    with eval_context():
         output = np.asarray(launch.cores(launch, operands))
     return launch.save(plan, output.reshape(plan.output_shape))
 
@@ -227,9 +228,10 @@ def emulate(launch: Launch, operands: Operands) -> Float32[Array, "..."]:
     return run_composed(launch.maps, *on_device(operands), static_of(launch.plan))
 
 
-def on_device(operands: Operands) -> Operands:
+def on_device(operands: Operands) -> tuple[Array, Array, Array | None]:
+    """Returns x, w and bias as arrays of JAX."""
     bias = None if operands.bias is None else jnp.asarray(operands.bias)
-    return Operands(jnp.asarray(operands.x), jnp.asarray(operands.w), bias)
+    return jnp.asarray(operands.x), jnp.asarray(operands.w), bias
 
 
 def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"]:

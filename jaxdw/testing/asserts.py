@@ -107,12 +107,9 @@ def _diagnosis(
     from jaxdw.faults.diagnose import diagnose
 
     try:
-        found = diagnose(plan, x, w, bias, output)
+        return str(diagnose(plan, x, w, bias, output))
     except UnsupportedError as error:
         return f"none, for {error}"
-    if isinstance(found, tuple):
-        return "\n".join(explanation.text for explanation in found)
-    return str(found)
 
 
 def _assert_identified(
