@@ -147,7 +147,7 @@ def test_values_that_the_host_sends_as_they_are_get_no_note(capsys, tmp_path, fi
 
 
 @pytest.mark.parametrize("command", ["run", "diagnose"])
-def test_options_that_nothing_would_use_are_refused(capsys, files, command):
+def test_options_that_nothing_would_use_are_refused(capsys, files, command, tmp_path):
     if command == "diagnose":
         files["--output"] = files.pop("--against")
     given = words(files)
@@ -160,8 +160,9 @@ def test_options_that_nothing_would_use_are_refused(capsys, files, command):
     if command == "run":
         status, _, err = run(capsys, command, *given, "--draw", "random")
         assert (status, "`--draw` (=random) must be left out" in err) == (2, True)
-        for missing in ("--onnx", "--layer"):
-            status, _, err = run(capsys, command, *given, missing, "a")
+        (tmp_path / "a.onnx").touch()
+        for missing, word in (("--onnx", tmp_path / "a.onnx"), ("--layer", "a")):
+            status, _, err = run(capsys, command, *given, missing, str(word))
             assert (status, "must come together" in err) == (2, True)
 
 
