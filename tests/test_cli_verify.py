@@ -129,3 +129,22 @@ def test_a_wrong_output_is_diagnosed(capsys, tmp_path, wrong):
     report = json.loads(out)
     assert (status, report["right"]) == (int(wrong), not wrong)
     assert report["notes"] == []
+
+
+def test_a_difference_is_json_too(capsys, tmp_path):
+    line = ["diff", "--scheme", "height", "--read-scheme", "width", "--json"]
+    status, out, _ = run(capsys, *line)
+    report = json.loads(out)
+    assert (status, report["matches"]) == (1, False)
+    assert report["places"]
+    w = np.random.default_rng(0).standard_normal(CONV.weight_shape).astype("f4")
+    plan = jd.make_plan(CONV, jd.ShardConfig(scheme="height"))
+    matrix = np.asarray(jd.prepare_weights(plan, w), np.float32)
+    np.save(tmp_path / "w.npy", w)
+    np.save(tmp_path / "m.npy", -matrix.reshape(plan.weight_matrix_shape))
+    files = ["--prepared", f"{tmp_path}/m.npy", "--w", f"{tmp_path}/w.npy"]
+    status, out, _ = run(capsys, "diff", "--scheme", "height", *files, "--json")
+    report = json.loads(out)
+    assert (status, report["matches"], report["note"]) == (1, False, "")
+    assert "the plan's layout, values with the other sign" in report["hypotheses"]
+    assert report["first"]["found_weight"] is None

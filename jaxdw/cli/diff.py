@@ -1,6 +1,7 @@
 """`jaxdw diff`: prepared weights, one's own or another plan's, against a plan."""
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
 from jaxdw.cli.options import (
@@ -12,6 +13,7 @@ from jaxdw.cli.options import (
 )
 from jaxdw.cli.parser import take
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import json_text
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -36,6 +38,7 @@ def add(commands) -> None:
     take(own, "--kind", "--core")
     other = parser.add_argument_group("another plan that reads them")
     take(other, "--read-scheme", "--read-grid")
+    take(parser, "--json")
     add_layer_options(parser)
     parser.set_defaults(command=_diff)
 
@@ -54,7 +57,8 @@ def _diff(args: argparse.Namespace) -> int:
         refuse_void(args, ("--core",), "--kind l1")
     if args.prepared is not None or args.read_scheme is not None:
         plan = planned(args)
-        announce(plan)
+        if not args.json:
+            announce(plan)
         return (_identify if args.prepared is not None else _misread)(plan, args)
     raise ConfigError(
         "--prepared (with --weights) or --read-scheme must be given; try "
@@ -79,10 +83,13 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
         way_out = str(error).replace("give the dtype", "give by --weights-dtype that")
         raise ConfigError(way_out) from error
     taken = as_weights(plan.conv, read_array(args.w, name="--w").values, name="--w")
-    if taken.note:
-        print(taken.note)
     core = core_number(args, plan)
     found = identify(plan, data, taken.values, args.kind, core)
+    if args.json:
+        print(json_text({"note": taken.note, **dataclasses.asdict(found)}))
+        return SAME if found.matches else DIFFERENT
+    if taken.note:
+        print(taken.note)
     print(found.verdict)
     if found.differing:
         print(f"{found.differing} elements differ")
@@ -94,8 +101,6 @@ def _identify(plan: "Plan", args: argparse.Namespace) -> int:
 
 
 def _misread(plan: "Plan", args: argparse.Namespace) -> int:
-    import dataclasses
-
     from jaxdw.layouts.misread import misread
     from jaxdw.plan.planner import make_plan
 
@@ -111,6 +116,10 @@ def _misread(plan: "Plan", args: argparse.Namespace) -> int:
         must_fit=False,
     )
     found = misread(plan, reader)
+    if args.json:
+        told = {"verdict": found.verdict, "matches": found.reads_right}
+        print(json_text(told | {"places": found.places}))
+        return SAME if found.reads_right else DIFFERENT
     print(found.verdict)
     print(*(f"  {place}" for place in found.places), sep="\n")
     return SAME if found.reads_right else DIFFERENT

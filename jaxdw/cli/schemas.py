@@ -54,6 +54,19 @@ SCHEMAS: dict[str, Schema] = {
             "tried": ("number", "faults of the catalogue that were made"),
         },
     ),
+    "diff": Schema(
+        "",
+        {
+            "verdict": ("string", "what the weights are, or are taken for"),
+            "matches": ("boolean", "whether nothing is amiss"),
+            "note?": ("string", "what the file was taken as"),
+            "hypotheses?": ("array", "mistakes that explain data that do not match"),
+            "indistinguishable?": ("array", "mistakes that could not show"),
+            "differing?": ("any", "elements that are not the plan's, or null"),
+            "first?": ("any", "the first of them, or null"),
+            "places?": ("array", "with --read-scheme, the first mistakes"),
+        },
+    ),
     "accuracy": Schema("row, and the recommendation last", {}, others=True),
     "plan": Schema(
         "",
