@@ -55,7 +55,9 @@ def test_noise_is_no_convolution():
     noise = np.random.default_rng(1).standard_normal((2, 16, 12, 6))
     noise = noise[:2, : Window(conv).out_height, : Window(conv).out_width]
     noise = np.resize(noise, (2, Window(conv).out_height, Window(conv).out_width, 6))
-    assert not fit(sampled(conv, operands, noise)).explains(right).any()
+    of_noise = fit(sampled(conv, operands, noise))
+    assert not of_noise.explains(right).any()
+    assert (of_noise.residue > 1).all()  # of nearly nothing that the input makes
     mixed = jd.reference(conv, *operands)
     mixed[..., 2] = noise[..., 2]
     found = fit(sampled(conv, operands, mixed))

@@ -90,6 +90,21 @@ def test_alike_units_do_not_hide_an_order():
         "channels-rolled", "channels rolled by 2",
     )  # fmt: skip
     assert found(plan, want, want[..., ::-1])[0][0] == "channels-reversed"
+    paired = want[..., np.arange(64) ^ 1]
+    assert found(plan, want, paired)[0][0] == "channels-paired"
+
+
+def test_a_unit_that_is_not_full_moves_what_it_has():
+    plan, want = layer("block"), numbered(layer("block"))
+    cores = units_of(plan, "core")
+    assert (cores.index[-1] < 0).any()
+    order = np.arange(len(cores.index))
+    order[[0, -1]] = len(order) - 1, 0
+    moved = moves.reorder(want, cores, order)
+    own, last = cores.index[0], cores.index[-1]
+    full = last >= 0
+    assert np.array_equal(moved.ravel()[own[full]], want.ravel()[last[full]])
+    assert np.array_equal(moved.ravel()[own[~full]], want.ravel()[own[~full]])
 
 
 def test_cores_and_tiles_that_are_exchanged():

@@ -145,6 +145,18 @@ def test_the_histogram_is_signed_away_from_zero():
     assert compare_outputs(plan, want, want - step).direction == "away from zero"
 
 
+def test_faces_begin_at_row_and_column_16():
+    plan, want = layer("block"), values()
+    _, rows = core_of(plan)
+    for row, channel, face in ((15, 15, 0), (15, 16, 1), (16, 0, 2), (16, 16, 3)):
+        got = want.copy()
+        stick = int(np.flatnonzero(rows == row)[0])
+        got.reshape(-1, 64)[stick, channel] = 99
+        found = compare_outputs(plan, want, got)
+        assert dict(found.sets)["faces of their tiles"] == f"{face} (1 of 4)"
+        assert found.first.face == face
+
+
 def test_sets_in_words():
     def of(numbers, total):
         return which(np.isin(np.arange(total), numbers))
