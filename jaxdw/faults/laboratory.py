@@ -9,12 +9,13 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxdw.arch.arch import Arch
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.used_chip import lay_out, run_launch
 from jaxdw.judge.compare import pcc, ulp_distance
+from jaxdw.judge.comparison import by_core, ranges
 from jaxdw.judge.draws import draw
 from jaxdw.judge.reference import reference
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
@@ -134,24 +135,5 @@ def where_wrong(
     """Returns the channels, image rows and cores of wrong outputs, as ranges."""
     channels = np.flatnonzero(wrong.any(axis=(0, 1, 2)))
     rows = np.flatnonzero(wrong.any(axis=(0, 2, 3)))
-    sticks = wrong.reshape(-1, wrong.shape[-1])
-    cores = [
-        shard * plan.num_channel_shards + column
-        for shard, part in enumerate(plan.shard_ranges)
-        for column in range(plan.num_channel_shards)
-        if sticks[
-            part.first_output : part.first_output + part.num_outputs,
-            column * plan.input_shard.channels : (column + 1)
-            * plan.input_shard.channels,
-        ].any()
-    ]
-    return ranges(channels), ranges(rows), ranges(np.array(cores, int))
-
-
-def ranges(numbers: Int[np.ndarray, " n"]) -> str:
-    """Writes increasing numbers as ranges: `0-3, 7`."""
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    runs = np.split(numbers, breaks) if len(numbers) else []
-    return ", ".join(
-        str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs
-    )
+    cores = np.flatnonzero(by_core(plan, wrong)[:, 1])
+    return ranges(channels), ranges(rows), ranges(cores)

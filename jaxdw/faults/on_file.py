@@ -151,9 +151,8 @@ def _some_rows(value: float) -> Change:
     return change
 
 
-def _to_bf16(output: Output, *, rounds: bool) -> Output:
-    if not rounds:
-        return formats.truncated(output)
+def to_bf16(output: Output) -> Output:
+    """Rounds to bf16, the values kept in float32."""
     return output.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
@@ -229,7 +228,7 @@ FILE_FAULTS: tuple[Fault, ...] = (
         "output-scaled",
         "file",
         lambda plan: True,
-        on_file(lambda plan, output: _to_bf16(output * np.float32(1.7), rounds=True)),
+        on_file(lambda plan, output: to_bf16(output * np.float32(1.7))),
         "the output scaled by one factor",
         solved=True,
     ),
@@ -251,7 +250,7 @@ FILE_FAULTS: tuple[Fault, ...] = (
         "output-in-bf16",
         "file",
         _is_float32,
-        on_file(lambda plan, output: _to_bf16(output, rounds=True)),
+        on_file(lambda plan, output: to_bf16(output)),
         "the output rounded to bf16",
         rounds=True,
     ),
@@ -259,7 +258,7 @@ FILE_FAULTS: tuple[Fault, ...] = (
         "output-cut-to-bf16",
         "file",
         _is_float32,
-        on_file(lambda plan, output: _to_bf16(output, rounds=False)),
+        on_file(lambda plan, output: formats.truncated(output)),
         "the output cut to bf16",
         rounds=True,
     ),

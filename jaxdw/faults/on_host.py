@@ -77,6 +77,11 @@ def exchange(first: int, second: int) -> Callable[[np.ndarray], np.ndarray]:
     return exchanged
 
 
+def by_channel(change: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Changes an input as if its channels were the first axis."""
+    return np.moveaxis(change(np.moveaxis(x, 3, 0)), 0, 3)
+
+
 def _scaled(factor: float) -> Callable[[Launch], Launch]:
     return on_host(of_weights(lambda plan, w: w * np.float32(factor)))
 
@@ -185,9 +190,7 @@ HOST_FAULTS: tuple[Fault, ...] = (
         "input-channels-swapped",
         "host",
         _channels,
-        on_host(
-            of_input(lambda plan, x: np.moveaxis(_two(np.moveaxis(x, 3, 0)), 0, 3))
-        ),
+        on_host(of_input(lambda plan, x: by_channel(_two, x))),
         "two channels get each other's input",
         solved=True,
     ),

@@ -6,16 +6,17 @@ Moves, orders and factors are looked for in the file first, and then made.
 import dataclasses
 from collections.abc import Callable
 
-import ml_dtypes
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Int
 
 from jaxdw.faults import moves
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.fault import Fault
 from jaxdw.faults.fit import Reading, Sample, fit, read_fit, snapped, take_sample
+from jaxdw.faults.on_file import to_bf16
 from jaxdw.faults.on_host import (
     Change,
+    by_channel,
     exchange,
     of_bias,
     of_input,
@@ -203,7 +204,7 @@ class Search:
         self._make_solved(
             "input-channels-swapped",
             f"channels {first} and {second}",
-            of_input(lambda plan, x: np.moveaxis(swap(np.moveaxis(x, 3, 0)), 0, 3)),
+            of_input(lambda plan, x: by_channel(swap, x)),
         )
 
     def _scaled_output(self) -> None:
@@ -215,7 +216,9 @@ class Search:
         factor = snapped(float((right * found).sum() / size))
         if not factor or abs(factor - 1) < FAR:
             return
-        scaled = _rounded(self.right * np.float32(factor), self.plan)
+        scaled = self.right * np.float32(factor)
+        if self.plan.conv.output_dtype != "float32":
+            scaled = to_bf16(scaled)
         self._compare("output-scaled", f"factor {factor:g}", scaled)
 
     def _is_of_a_kind(self, fault: Fault) -> bool:
@@ -282,9 +285,3 @@ def _go_together(first: Fault, second: Fault) -> bool:
     if first.id == second.id:
         return False
     return first.stage != second.stage or first.stage in ("host", "file")
-
-
-def _rounded(values: Float32[np.ndarray, "n ho wo c"], plan: Plan) -> Output:
-    if plan.conv.output_dtype == "float32":
-        return values
-    return values.astype(ml_dtypes.bfloat16).astype(np.float32)

@@ -6,7 +6,6 @@ other stays a `Word`, which the reader of a field understands or refuses.
 
 import ast
 import dataclasses
-import math
 import operator
 import textwrap
 from collections.abc import Callable, Iterator
@@ -181,8 +180,3 @@ def calls(tree: ast.AST, wanted: Callable[[str], bool]) -> Iterator[Call]:
     ]
     for node in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
         yield _call(node, names)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return type(value) in (int, float) and math.isfinite(value)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from jaxdw.errors import ConfigError
 from jaxdw.judge.compare import output_ulp_type, pcc, signed_ulp
+from jaxdw.judge.reference import reference
 from jaxdw.plan.placement import Placement
 from jaxdw.plan.units import FACE, TILE
 
@@ -329,14 +330,25 @@ def which(chosen: Bool[np.ndarray, " n"]) -> str:
             f"every {_ordinal(int(steps[0]))} from {numbers[0]} to {numbers[-1]}, "
             f"{len(numbers)} of {total}"
         )
-    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
-    texts = [
-        str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts
-    ]
+    texts = _ranges(numbers)
     if len(texts) > _MOST_RANGES:
         rest = len(texts) - _MOST_RANGES
         texts = [*texts[:_MOST_RANGES], f"{rest} ranges more"]
     return f"{', '.join(texts)} ({len(numbers)} of {total})"
+
+
+def ranges(numbers: Int[np.ndarray, " n"]) -> str:
+    """Writes increasing numbers as ranges: `0-3, 7`."""
+    return ", ".join(_ranges(numbers))
+
+
+def _ranges(numbers: Int[np.ndarray, " n"]) -> list[str]:
+    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return [
+        str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}"
+        for part in parts
+        if len(part)
+    ]
 
 
 def _ordinal(number: int) -> str:
@@ -348,8 +360,6 @@ def product_magnitudes(
     conv, x: Float32[np.ndarray, "n h w c"], w, bias
 ) -> Float32[np.ndarray, "n ho wo c"]:
     """Returns for each output what the magnitudes of its products and bias sum to."""
-    from jaxdw.judge.reference import reference
-
     plain = dataclasses.replace(conv, activation=None, bias=bias is not None)
     size = None if bias is None else np.abs(bias)
     return reference(plain, np.abs(x), np.abs(w), size).astype(np.float32)

@@ -17,7 +17,6 @@ from jaxdw.networks.measure import (
     Sample,
     Task,
     answer,
-    baseline,
     network,
     tasks_of,
 )
@@ -151,9 +150,3 @@ def _use_cache(cache: str) -> None:
 
     for name, value in cache_settings(cache).items():
         jax.config.update(name, value)
-
-
-def forget() -> None:
-    """Lets go of the networks that this process holds."""
-    network.cache_clear()
-    baseline.cache_clear()

@@ -8,7 +8,8 @@ import pytest
 from fault_examples import FAULTS, example
 
 import jaxdw as jd
-from jaxdw.faults.laboratory import laboratory, ranges
+from jaxdw.faults.laboratory import laboratory
+from jaxdw.judge.comparison import ranges
 from jaxdw.judge.draws import draw
 
 
