@@ -4,25 +4,32 @@ import os
 import signal
 import sys
 
-INTERRUPTED = 130  # as a shell says of a process that SIGINT ended
+LAST_WORDS = {
+    signal.SIGINT: b"jaxdw: interrupted\n",
+    signal.SIGTERM: b"jaxdw: terminated\n",
+}
 
 
 def main() -> int:
-    """Runs the command; an interrupt is one line from the first moment on.
+    """Runs the command; SIGINT and SIGTERM are one line from the first moment on.
 
-    It ends the process at once: an exception in the midst of an import, or of a call
+    They end the process at once: an exception in the midst of an import, or of a call
     from C++, would come out as an abort or as pages of traceback. A command with
     something to save takes the exception (`jaxdw.cli.options.interruptible`).
     """
-    signal.signal(signal.SIGINT, _end)
+    for number in LAST_WORDS:
+        signal.signal(number, _end)
     from jaxdw.cli import command
 
     return command()
 
 
-def _end(*_: object) -> None:
-    os.write(sys.stderr.fileno(), b"jaxdw: interrupted\n")
-    os._exit(INTERRUPTED)
+def _end(number: int, _: object) -> None:
+    os.write(sys.stderr.fileno(), LAST_WORDS[signal.Signals(number)])
+    files = sys.modules.get("jaxdw.files")
+    if files is not None:
+        files.drop_drafts()
+    os._exit(128 + number)  # as a shell says of a process that a signal ended
 
 
 if __name__ == "__main__":

@@ -36,6 +36,15 @@ def _is_same(one: str | Path, other: str | Path) -> bool:
         return False
 
 
+_drafts: set[Path] = set()  # being written
+
+
+def drop_drafts() -> None:
+    """Removes what this process, about to end, has not finished writing."""
+    for draft in tuple(_drafts):
+        draft.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Gives a draft beside `path` to write to, which replaces it at the end.
@@ -54,6 +63,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     stands = target.exists() and not target.is_file()
     draft = target if stands else target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        if not stands:
+            _drafts.add(draft)
         try:
             yield draft
             if not stands:
@@ -63,6 +74,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         finally:
             if not stands:
                 draft.unlink(missing_ok=True)
+                _drafts.discard(draft)
     except OSError as error:
         if error.filename is not None and Path(error.filename) != draft:
             raise

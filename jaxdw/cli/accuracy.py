@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxdw.networks.measure import Question, Sample
     from jaxdw.networks.recommend import Recommendation
     from jaxdw.networks.rows import Row
-OK, MISSED, INTERRUPTED = 0, 1, 130
+OK, MISSED = 0, 1
 _OWN = ("model", "batch", "activation")  # the network's, no axes of this command
 
 
@@ -78,7 +78,7 @@ def _accuracy(args: argparse.Namespace) -> int:
 
     from rich.progress import Progress
 
-    from jaxdw.cli.sweep import _executor
+    from jaxdw.cli.sweep import _executor, status_of
     from jaxdw.models.onnx.file import SkippedLayersWarning
     from jaxdw.networks import measure, runner
     from jaxdw.networks.figures import load_metric
@@ -126,9 +126,12 @@ def _accuracy(args: argparse.Namespace) -> int:
                 processes=args.processes,
                 progress=lambda done, of: bar.update(shown, completed=done, total=of),
             )
-    except KeyboardInterrupt:
-        console.print(f"interrupted: rows are safe in {args.out}; the same goes on")
-        return INTERRUPTED
+    except KeyboardInterrupt as why:
+        kept = "no --out, so that no row is kept"
+        if args.out is not None:
+            kept = f"rows are safe in {args.out}; the same command goes on"
+        console.print(f"interrupted: {kept}")
+        return status_of(why)
     rows += _remedies(args, question)
     found = None if target is None else recommend(question, target, rows)
     if found is not None and args.out is not None:

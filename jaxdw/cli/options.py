@@ -17,6 +17,7 @@ from jaxdw.errors import (
 )
 from jaxdw.plan import config
 from jaxdw.sweep.axes import joined
+from jaxdw.sweep.workers import ends_by_sigterm
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -145,10 +146,14 @@ def backend() -> Literal["xla", "pallas"]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets an interrupt inside arrive as KeyboardInterrupt, to save what is done."""
+    """Lets SIGINT and SIGTERM inside arrive as KeyboardInterrupt, to save what is done.
+
+    Of SIGTERM it is `jaxdw.sweep.workers.Terminated`.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
+        with ends_by_sigterm():
+            yield
     finally:
         signal.signal(signal.SIGINT, before)
 

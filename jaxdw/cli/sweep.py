@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from jaxdw.models import zoo
 from jaxdw.sweep.axes import is_onnx
 from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
-from jaxdw.sweep.workers import Terminated, ends_by_sigterm
+from jaxdw.sweep.workers import Terminated
 
 if TYPE_CHECKING:
     from jaxdw.sweep.rows import Point
@@ -95,11 +96,6 @@ def _check_report(args: argparse.Namespace, space: "Space") -> None:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    with ends_by_sigterm():
-        return _run(args)
-
-
-def _run(args: argparse.Namespace) -> int:
     from jaxdw.sweep.runner import run_sweep
 
     if not args.plan_only:
@@ -220,6 +216,7 @@ def _dask(address: str):
 
     with needing("cluster", "distributed"):
         from distributed import Client
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we tell it
 
     @contextlib.contextmanager
     def connected():

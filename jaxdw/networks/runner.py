@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from jaxdw.errors import ConfigError
 from jaxdw.launch.cache import cache_directory, cache_settings
-from jaxdw.launch.memory import keep_memory
 from jaxdw.networks.measure import (
     Question,
     Sample,
@@ -23,6 +21,7 @@ from jaxdw.networks.measure import (
 from jaxdw.networks.rows import Row, RowStore
 from jaxdw.networks.settings import settings_of
 from jaxdw.sweep.rows import Inputs
+from jaxdw.sweep.workers import lost, worker_pool
 
 
 def shapes_of(samples: Sequence[Sample]) -> Inputs:
@@ -88,7 +87,7 @@ def ask(
       progress: called with the tasks done, and all.
 
     Raises:
-      ConfigError: a network that the cuts change in float32.
+      ConfigError: a network that the cuts change in float32; workers that were lost.
     """
     if processes < 1:
         raise ConfigError(f"`processes` (={processes}) must be at least 1; try 1")
@@ -122,6 +121,11 @@ def _answers(
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield futures[future], future.result()
+        except (
+            concurrent.futures.BrokenExecutor,
+            concurrent.futures.CancelledError,
+        ) as error:
+            raise lost(error) from error
         finally:
             for future in futures:
                 future.cancel()
@@ -133,9 +137,7 @@ def _pool(
     """Returns an executor of one's own to close, or the one given to leave open."""
     if executor is not None:
         return contextlib.nullcontext(executor)
-    return concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=keep_memory
-    )
+    return worker_pool(processes)
 
 
 def work(question: Question, task: Task, cache: str) -> list[Row]:

@@ -16,7 +16,7 @@ from jaxdw.sweep.axes import SETTINGS, is_onnx
 from jaxdw.sweep.evaluate import empty_row, evaluate, said
 from jaxdw.sweep.results import ResultStore
 from jaxdw.sweep.rows import Point, Row
-from jaxdw.sweep.workers import worker_pool
+from jaxdw.sweep.workers import lost, worker_pool
 
 TASK_POINTS = 24  # of one computation, handed out together
 _PLAN_TASK_POINTS = 500
@@ -100,8 +100,9 @@ def run_sweep(
       progress: called with each batch of new rows.
 
     Raises:
-      ConfigError: rows of another seed in the folder, no process to run them, or from
-        `ResultStore`; rows appended before stay.
+      ConfigError: rows of another seed in the folder, no process to run them, an
+        executor that cancels its work, or from `ResultStore`; rows appended before
+        stay.
     """
     if processes is not None and processes < 1:
         raise ConfigError(
@@ -148,11 +149,11 @@ def _results(
     # a point that kills its worker takes the whole pool with it: go on with single
     # points, then with a process for each
     for size in (count, count, None):
-        lost = []
+        broken = []
         for batch in [[task] for task in tasks] if size is None else [tasks]:
             with worker_pool(size or 1) as pool:
-                yield from _shared(pool, batch, (plan_only, seed, cache), lost)
-        tasks = [[point] for task in lost for point in task]
+                yield from _shared(pool, batch, (plan_only, seed, cache), broken)
+        tasks = [[point] for task in broken for point in task]
         if not tasks:
             return
     for (point,) in tasks:
@@ -163,18 +164,20 @@ def _shared(
     pool: Executor,
     tasks: list[list[Point]],
     options: tuple[bool, int, str],
-    lost: list[list[Point]] | None = None,
+    broken: list[list[Point]] | None = None,
 ) -> Iterator[list[Row]]:
-    """Yields the rows of each task as it ends; tasks of a broken pool go to `lost`."""
+    """Yields the rows of each task as it ends; those of a broken pool to `broken`."""
     futures = {pool.submit(run_points, task, *options): task for task in tasks}
     for future in concurrent.futures.as_completed(futures):
         try:
             yield future.result()
+        except concurrent.futures.CancelledError as error:
+            raise lost(error) from error
         except concurrent.futures.BrokenExecutor as error:
-            if lost is None:
+            if broken is None:
                 yield [_lost_row(p, said(error), *options[:2]) for p in futures[future]]
             else:
-                lost.append(futures[future])
+                broken.append(futures[future])
         except Exception as error:
             yield [_lost_row(p, said(error), *options[:2]) for p in futures[future]]
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxdw.errors import ConfigError
 from jaxdw.launch.memory import keep_memory
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ def ends_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def lost(why: Exception) -> ConfigError:
+    """Returns the refusal of an executor that will not do what it still has."""
+    return ConfigError(
+        f"the workers were lost ({type(why).__name__}) with what they still had; rows "
+        "kept before are safe: start them anew, the same command goes on"
+    )
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 # a process started in the background may have been told to ignore interrupts
 JAXDW = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from jaxdw.cli import command; sys.exit(command())"
+    "from jaxdw.__main__ import main; sys.exit(main())"
 )
 GONE_S = 3.0
 KILLS = [(sig, jobs) for sig in ("SIGTERM", "SIGINT", "SIGKILL") for jobs in (1, 2)]
@@ -172,6 +172,45 @@ def test_a_scheduler_that_never_answers_is_one_sentence(tmp_path):
     (sentence,) = [line for line in err.splitlines() if line.startswith("jaxdw:")]
     assert f"`--dask` (=tcp://127.0.0.1:{port}) does not answer" in sentence
     assert "Traceback" not in err
+
+
+DASK = (sys.executable, "-m", "dask")
+
+
+def test_a_scheduler_lost_while_rows_arrive_is_one_sentence(tmp_path):
+    pytest.importorskip("distributed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAXDW_CACHE": str(tmp_path / "cache")}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env}
+    port = address.rpartition(":")[2]
+    words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+    scheduler = subprocess.Popen([*DASK, "scheduler", *words], **quiet)
+    words = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    worker = subprocess.Popen([*DASK, "worker", *words], **quiet)
+    folder = tmp_path / "out"
+    space = ("--models", "mobilenet_v2", "--schemes", "height,block", *SLOW[2:])
+    try:
+        process = start(folder, *space, "--dask", address)
+        assert until(lambda: lines(folder) >= 2 or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        scheduler.kill()
+        out, err = process.communicate(timeout=60)
+    finally:
+        for started in (worker, scheduler):
+            started.kill()
+            started.wait()
+    assert process.returncode == 2, (out, err)
+    (sentence,) = [line for line in err.splitlines() if line.startswith("jaxdw:")]
+    assert "rows kept before are safe: start them anew" in sentence
+    assert "Traceback" not in err
+    assert processes_of(folder) == []
+    kept = read_rows(folder)
+    assert len(kept) >= 2
+    assert {row["status"] for row in kept} <= {"pass", "refused"}
+    out, err = start(folder, *space, "--processes", "1").communicate(timeout=300)
+    assert "20 points: 19 pass, 1 refused" in out, err
+    assert read_rows(folder)[: len(kept)] == kept
 
 
 DISK = """
