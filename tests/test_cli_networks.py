@@ -62,7 +62,7 @@ def test_a_layer_of_a_file_is_planned_and_what_is_not_read_is_said(capsys, two):
     said = capsys.readouterr()
     assert "read second/conv, 1x4x9x8 kernel 3x3 stride 2x2\n" in said.err
     assert "not read: node 'twice': a channel multiplier (=2)" in said.err
-    assert "1x9x8x4" in said.out
+    assert "| 71x32 | 32x32 |" in said.out
 
 
 def test_run_takes_weights_and_bias_of_the_file(capsys, two, tmp_path, monkeypatch):
