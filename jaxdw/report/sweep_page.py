@@ -31,9 +31,9 @@ from jaxdw.sweep.rows import Row, plan_of_row, why_of_row
 
 _SECTIONS = {
     "best": "Best plans", "misfits": "Does not fit", "left": "Not read",
-    "findings": "Wrong upstream", "programs": "Programs", "cycles": "Which scheme", "fits": "Fits L1",
-    "pcc": "PCC", "waste": "Padding waste", "rows": "All configurations",
-    "layers": "Layers", "summary": "This sweep",
+    "findings": "Wrong upstream", "programs": "Programs", "cycles": "Which scheme",
+    "fits": "Fits L1", "pcc": "PCC", "waste": "Padding waste",
+    "rows": "All configurations", "layers": "Layers", "summary": "This sweep",
 }  # fmt: skip
 _FILTERS = {
     "arch": "chip", "program": "program", "weights": "weights", "fidelity": "fidelity",
