@@ -98,13 +98,16 @@ def test_the_old_name_works_as_it_did_with_a_note(capsys, two):
     [
         (
             "--models {two}",
-            "of the 2 layers of '{two}':\n  first: 1x4x9x8 kernel 3x3\n",
+            "has 2 layers; `--layer` must name one:\n  first: 1x4x9x8 kernel 3x3\n",
         ),
         ("--models {two} --layer frist", "(='frist') must be one of the 2 of"),
         ("--models {two} --layer frist", "; try first"),
         ("--models {two} --layer conv", "; try second/conv"),
         ("--models mobilenet_v2 --layer 2.1.d", "try blocks.2.1.depthwise"),
-        ("--models mobilenet_v2", "one of the 17 layers of 'mobilenet_v2':\n"),
+        (
+            "--models mobilenet_v2",
+            "`--models` (='mobilenet_v2') has 17 layers",
+        ),
         ("--models mobilenet_v2,xception", "(=mobilenet_v2,xception) must name one"),
         ("--models all --layer a", "(=all) must name one network"),
         ("--models mobilnet_v2 --layer a", "try mobilenet_v2"),

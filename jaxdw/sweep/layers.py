@@ -94,8 +94,8 @@ def layer_named(model: str, name: str | None, inputs: Inputs = ()) -> Layer:
     more = len(listed) - MAX_LISTED
     listed[MAX_LISTED:] = [f"and {more} more"] if more > 0 else []
     raise ConfigError(
-        f"`--layer` must name one of the {len(layers)} layers of {model!r}:\n  "
-        + "\n  ".join(listed)
+        f"`--models` (={model!r}) has {len(layers)} layers; `--layer` must name one:"
+        + "".join(f"\n  {line}" for line in listed)
     )
 
 

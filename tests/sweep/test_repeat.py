@@ -215,9 +215,10 @@ def test_another_seed_of_the_same_weights_is_judged_anew(tmp_path):
         ("--layer second", "`--layer` must come with `--models`"),
         (
             "--models {path} --input x=1x32x9x9",
-            "`--layer` must name one of the 2 layers",
+            "has 2 layers; `--layer` must name one",
         ),
-        ("--onnx {path} --input x=1x32x9x9", "`--layer` must name one of the 2 layers"),
+        ("--onnx {path} --input x=1x32x9x9", "has 2 layers; `--layer` must name one"),
+        ("--onnx {path} --layer second", "try --input x=1x32x9x9, in"),
         ("--input x=1x32x9x9", "`--input` must come with `--models`"),
         ("--models {path} --layer secnod --input x=1x32x9x9", "try second"),
         ("--models {path} --layer second --draw pattern", "try --input x=1x32x9x9"),
