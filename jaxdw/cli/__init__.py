@@ -14,6 +14,7 @@ from jaxdw.cli import (
     explain,
     faults,
     listings,
+    of_model,
     paste,
     plan,
     results,
@@ -116,7 +117,7 @@ def _main(words: Sequence[str]) -> int:
     options: dict[str, str] = {}
     given: Sequence[str] = ()
     try:
-        args = parser.parse_args(paste.expanded(words))
+        args = parser.parse_args(paste.expanded(of_model.expanded(words)))
         options, given = _options(verbs(parser)[args.verb]), getattr(args, "given", ())
         for note in notes(args):
             print(f"note: {note}", file=sys.stderr)

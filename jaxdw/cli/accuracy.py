@@ -3,10 +3,10 @@
 import argparse
 import dataclasses
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdw.cli.of_model import skipped_layers
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console
@@ -78,8 +78,7 @@ def _accuracy(args: argparse.Namespace) -> int:
 
     from rich.progress import Progress
 
-    from jaxdw.cli.sweep import _executor, status_of
-    from jaxdw.models.onnx.file import SkippedLayersWarning
+from jaxdw.cli.sweep import _executor, status_of
     from jaxdw.networks import measure, runner
     from jaxdw.networks.figures import load_metric
     from jaxdw.networks.recommend import Target, recommend
@@ -99,17 +98,10 @@ def _accuracy(args: argparse.Namespace) -> int:
         if axis.column not in _OWN and getattr(args, axis.plural) is not None
     }
     store = RowStore(args.out)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SkippedLayersWarning)
+    with skipped_layers() as skipped:
         question = runner.question_of(
             args.model, samples, axes, seed=args.seed, metric=args.metric or ""
         )
-    skipped = [
-        line
-        for warning in caught
-        if issubclass(warning.category, SkippedLayersWarning)
-        for line in str(warning.message).split("\n")[1:]
-    ]
     console = make_console(stderr=True)
     try:
         with (

@@ -55,7 +55,7 @@ def read_own(
             if tensor.path is not None:
                 raise ConfigError(
                     f"`{tensor.option}` (={tensor.path!r}) must be left out with "
-                    "`--onnx`, whose layer has its own"
+                    "an .onnx file in `--models`, whose layer has its own"
                 )
         weights = []
     are_own = are_given(plan.conv.bias, [x, *weights])

@@ -4,8 +4,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, get_args
 
+from jaxdw.cli.of_model import skipped_layers
 from jaxdw.cli.options import add_layer_options, announce, planned
 from jaxdw.cli.parser import take
+from jaxdw.cli.paste import say
 from jaxdw.cli.vocabulary import LAYER, MODELS
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.escapes import beneath, json_text
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
 HOLDS, FAILS = 0, 1
-_WITH_MODELS = ("--scheme", "--arch")  # each may be a list then
+# the first two may be lists then
+_WITH_MODELS = ("--scheme", "--arch", "--models", "--input")
 
 
 def add(commands) -> None:
@@ -143,13 +146,28 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
             "--models, whose layers are certified as they are; name one layer by "
             "--channels and --size"
         )
+    from jaxdw.inputs.names import is_function_name
     from jaxdw.layouts.certificate import layout_plans
-    from jaxdw.models import zoo
+    from jaxdw.sweep.axes import AXES, is_onnx
+    from jaxdw.sweep.layers import inputs_of, layers_of
 
-    names = zoo.MODELS if args.models == ("all",) else args.models
-    for name in names:
-        refuse(choice_problem("models", name, zoo.MODELS))
-    convs = dict.fromkeys(layer.conv for name in names for layer in zoo.layers(name))
+    names = AXES[0].read(args.models)
+    if args.input and not any(
+        is_onnx(name) or is_function_name(name) for name in names
+    ):
+        raise ConfigError(
+            "`--input` must come with an .onnx file or module:function in `--models`; "
+            "leave it out"
+        )
+    inputs = tuple(args.input)
+    with skipped_layers() as skipped:
+        convs = dict.fromkeys(
+            layer.conv
+            for name in names
+            for layer in layers_of(name, inputs_of(name, inputs))
+        )
+    for line in skipped:
+        say("--models", f"not read: {line}")
     schemes, chips = get_args(Scheme), ("wormhole_b0", "blackhole")
     if "--scheme" in given and args.scheme != "all":
         schemes = args.scheme.split(",")

@@ -195,6 +195,8 @@ def take_layer(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
     for title, options in LAYER.items():
         group = parser.add_argument_group(title)
         for option in options:
+            if option.name in parser._option_string_actions:
+                continue  # the command says more of it
             take(
                 group,
                 option,

@@ -30,8 +30,8 @@ def expanded(argv: Sequence[str]) -> list[str]:
     if not words or words[0] not in TAKES_A_LAYER:
         return words
     verb, *rest = words
-    source, rest = _taken(rest, OPTION)
-    pick, rest = _taken(rest, PICK)
+    source, rest = taken(rest, OPTION)
+    pick, rest = taken(rest, PICK)
     if source is None and pick is not None:
         raise ConfigError(f"`{PICK}` (={pick}) must come with `{OPTION}`; add it")
     if source is None:
@@ -45,13 +45,13 @@ def expanded(argv: Sequence[str]) -> list[str]:
     if verb == "plan":
         made += [f"{MESSAGE}={message.raw}" for message in paste.messages]
     elif paste.messages:
-        _say("the L1 message in it is compared by `jaxdw plan`")
+        say(OPTION, "the L1 message in it is compared by `jaxdw plan`")
     return [verb, *made, *rest]
 
 
-def _taken(words: list[str], option: str) -> tuple[str | None, list[str]]:
-    """Returns the value of an option, and the words without it."""
-    for index, word in enumerate(words):
+def taken(words: list[str], option: str) -> tuple[str | None, list[str]]:
+    """Returns the last value of an option, and the words without that."""
+    for index, word in reversed([*enumerate(words)]):
         if word == option and index + 1 < len(words):
             return words[index + 1], words[:index] + words[index + 2 :]
         if word.startswith(f"{option}="):
@@ -106,17 +106,17 @@ def _layer_words(layer: Any, verb: str, rest: Sequence[str]) -> list[str]:
     """Returns the options of a layer, and says what was read."""
     from jaxdw.sweep.repeat import layer_words
 
-    asked, _ = _taken(list(rest), "--program")
+    asked, _ = taken(list(rest), "--program")
     program = asked or ("depthwise" if verb in _DEPTHWISE_ONLY else "ttnn")
     shard, compute = layer.shard, layer.compute
-    _say(f"read {_short(layer)}; program {program}")
+    say(OPTION, f"read {_short(layer)}; program {program}")
     if program == "depthwise":
         shard, compute = without_ttnn_options(shard, compute)
         dropped = _names_of_changes(layer.shard, shard, layer.compute, compute)
         if dropped:
-            _say(f"not known to the depthwise program: {', '.join(dropped)}")
+            say(OPTION, f"not known to the depthwise program: {', '.join(dropped)}")
         if shard.scheme == "auto" and verb in _DEPTHWISE_ONLY:
-            _say("the scheme is jaxdw's choice; --scheme names another")
+            say(OPTION, "the scheme is jaxdw's choice; --scheme names another")
     words = layer_words(layer.conv, shard, compute, program=program)
     return [word for word in words if not word.startswith("--arch=")]
 
@@ -142,8 +142,9 @@ def _names_of_changes(*configs: Any) -> list[str]:
     ]
 
 
-def _say(text: str) -> None:
-    print(f"jaxdw: --from: {text}", file=sys.stderr)
+def say(option: str, text: str) -> None:
+    """Says what an option read, beside the answer."""
+    print(f"jaxdw: {option}: {text}", file=sys.stderr)
 
 
 def message_lines(text: str, configs: Any, arch: str) -> list[str]:

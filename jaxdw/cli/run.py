@@ -11,6 +11,7 @@ from jaxdw.cli.arrays import (
     refuse_overwriting,
     rounding_notes,
 )
+from jaxdw.cli.of_model import of_one_model, one_model, skipped_layers
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -22,7 +23,7 @@ from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
 from jaxdw.escapes import json_text
-from jaxdw.files import whole_file
+from jaxdw.files import refuse_to_replace, whole_file
 from jaxdw.launch.cache import check_platform
 from jaxdw.plan.units import TILE_BYTES
 
@@ -47,7 +48,9 @@ def add(commands) -> None:
     )
     take(parser, *TENSORS, "--against", "--save")
     take(parser, "--draw", was="--weights")
-    take(parser, "--onnx", "--layer", "--input", "--dump", "--base-address", "--json")
+    network = "take the layer from a network, its weights and bias from an .onnx file"
+    take(parser, "--models", was="--onnx", text=network)
+    take(parser, "--dump", "--base-address", "--json")
     add_layer_options(parser)
     parser.set_defaults(command=_run)
 
@@ -126,27 +129,29 @@ def _passed(verdict: "Verdict", against: "Comparison | None") -> bool:
 def _check_save(args: argparse.Namespace) -> None:
     if not args.save.endswith(".npy"):
         raise ConfigError(f"`--save` (={args.save!r}) must end in .npy; name it so")
-    refuse_overwriting(args, args.save, "against", "onnx")
+    refuse_overwriting(args, args.save, "against")
+    kept = {f"the file {name}": name for name in args.models or ()}
+    refuse_to_replace("--save", args.save, kept)
 
 
 def _layer_weights(args: argparse.Namespace):
     """Returns weights and bias of the layer of a file, None without one."""
-    if args.onnx is None and args.layer is None and not args.input:
+    if args.models is None:
         return None
-    if args.onnx is None or args.layer is None:
-        raise ConfigError(
-            f"`--layer` (={args.layer!r}) and `--onnx` (={args.onnx!r}) must come "
-            "together, and `--input` with both; add the one that is missing"
-        )
+    from jaxdw.sweep.axes import is_onnx
+    from jaxdw.sweep.layers import layer_named
+
+    model = one_model(args.models)
+    if not is_onnx(model):
+        return None
     if "--draw" in args.given:
         raise ConfigError(
-            f"`--draw` (={args.draw!r}) must be left out with `--onnx`, whose "
-            "layer has its own"
+            f"`--draw` (={args.draw!r}) must be left out with an .onnx file in "
+            "`--models`, whose layer has its own weights"
         )
-    from jaxdw.sweep.space import onnx_layer
-
-    layer = onnx_layer(args.onnx, tuple(args.input), args.layer)
-    return layer.weights, layer.bias
+    with skipped_layers():  # told when the layer was looked up
+        layer = layer_named(model, args.layer, of_one_model(model, tuple(args.input)))
+    return layer.weights, layer.bias  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _print_json(

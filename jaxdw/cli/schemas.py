@@ -90,6 +90,7 @@ SCHEMAS: dict[str, Schema] = {
             "compilations": ("number", "computations compiled"),
             "seconds": ("number", "spent making or loading them"),
             "best": ("array", "for each layer, chip and program the best row"),
+            "not_read": ("object", "by .onnx file: nodes that are in no row, and why"),
             "page?": ("string", "the page written"),
         },
     ),

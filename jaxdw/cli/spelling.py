@@ -38,7 +38,9 @@ def spelt(message: str, options: Mapping[str, str], given: Collection[str] = ())
         message,
     )
     text = re.sub(rf"`(?P<name>[\w-]+)`(?: \(=(?P<value>{_VALUE}))?", named, text)
-    text = re.sub(rf"\b(?P<name>[a-z]\w*)=(?P<value>{_VALUE})", assigned, text)
+    text = re.sub(
+        rf"(?<!--input )\b(?P<name>[a-z]\w*)=(?P<value>{_VALUE})", assigned, text
+    )
     return re.sub(
         rf"\b(try|use|be|or) ({_TUPLE}|'[\w.-]+')",
         lambda found: f"{found[1]} {_word(found[2])}",

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli import exports
+from jaxdw.cli.of_model import skipped_layers
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
-from jaxdw.escapes import json_text
+from jaxdw.escapes import json_text, visible
 from jaxdw.files import refuse_to_replace, whole_file
 from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
@@ -116,7 +117,8 @@ def _sweep(args: argparse.Namespace) -> int:
         raise ConfigError(
             "`--input` must come with an .onnx file in --models, or --jax; add it"
         )
-    points = space.points()
+    with skipped_layers():  # the rows say it, and so does what is shown of them
+        points = space.points()
     if args.annotate is not None:
         exports.check_annotate(args.annotate, space.models)
     console = make_console(stderr=True)
@@ -181,7 +183,7 @@ def _extent(points: "tuple[Point, ...]") -> str:
 
 def _report(args: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:
     """Returns what a sweep found, as JSON has it; `jaxdw.cli.schemas` describes it."""
-    from jaxdw.report.sweep_table import best_row, grouped
+    from jaxdw.report.sweep_table import best_row, grouped, not_read
 
     best = [best_row(by_scheme) for by_scheme in grouped(rows).values()]
     found = {
@@ -191,6 +193,7 @@ def _report(args: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:
         "compilations": sum(row["compilations"] or 0 for row in rows),
         "seconds": sum(row["seconds_compile"] or 0 for row in rows),
         "best": [row for row in best if row is not None],
+        "not_read": not_read(rows),
     }
     return found if args.html is None else found | {"page": args.html}
 
@@ -289,7 +292,7 @@ def _progress(console, total: int):
 
 def _summarise(rows: list[Row]) -> None:
     from jaxdw.report.facts import BOUNDS_MISLEAD
-    from jaxdw.report.sweep_table import summary_table
+    from jaxdw.report.sweep_table import not_read, summary_table
 
     console = make_console()
     show(console, summary_table(rows))
@@ -303,6 +306,9 @@ def _summarise(rows: list[Row]) -> None:
         + ", ".join(f"{count} {status}" for status, count in statuses.items())
         + f"; {compiled} compilations; {seconds:.1f} s making or loading programs"
     )
+    for model, lines in not_read(rows).items():
+        for line in lines:
+            console.print(f"NOT READ {visible(f'{model}: {line}')}", markup=False)
     for row in rows:
         if row["status"] in ("fail", "error"):
             console.print(

@@ -83,6 +83,21 @@ CONVOLUTION = (
         "it win", None, "no-paste",
     ),
     Option("--pick", "N", str, "with --from, the layer of several to take", None, "1"),
+    Option(
+        "--models", "NAME|FILE", v.words,
+        "take the layer from a network: a name of `jaxdw models`, an .onnx file, "
+        "module:function of JAX; options given beside it win", None, "xception",
+    ),
+    Option(
+        "--layer", "NAME", str, "with --models, the layer of several to take", None,
+        "conv1",
+    ),
+    Option(
+        "--input", "NAME=1x3x8x8", v.named_sizes,
+        "shape of the ONNX file's input, FILE:NAME= that of one of several; may be "
+        "repeated", None, "x=1x3x8x8",
+        repeat=True,
+    ),
     Option("--channels", "N", v.whole(0), "in and out", None, "96"),
     Option("--size", "HxW", v.pair, "of the input, or one number", None, "7x9"),
     Option("--batch", "N", v.whole(0), "images", "1", "2"),
@@ -191,14 +206,6 @@ OWN = (
         "every output dtype",
     ),
     Option("--prepared", "FILE", v.tensor_file, "prepared weights, .npy or .bin"),
-    Option("--onnx", "FILE", v.file_to_read, "weights and bias of one of its layers"),
-    Option("--layer", "NAME", str, "the layer of the ONNX file", None, "conv1"),
-    Option(
-        "--input", "NAME=1x3x8x8", v.named_sizes,
-        "shape of the ONNX file's input, FILE:NAME= that of one of several; may be "
-        "repeated", None, "x=1x3x8x8",
-        repeat=True,
-    ),
     Option("--html", "FILE", v.file_to_write, "write a page that opens offline"),
     # run
     Option(

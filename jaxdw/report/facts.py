@@ -55,6 +55,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         f"{plan.conv.output_dtype}",
         "math_fidelity": plan.compute.math_fidelity,
         "input": list(plan.conv.input_shape),
+        "kernel": "x".join(map(str, plan.conv.kernel)),
         "output": list(plan.output_shape),
         "input_shard": list(plan.input_shard),
         "halo_shard": list(plan.halo_shard),

@@ -18,6 +18,7 @@ from jaxdw.report.sweep_table import (
     compared,
     grouped,
     label_of,
+    not_read,
     program_of,
     program_rows,
     size_of,
@@ -29,10 +30,10 @@ from jaxdw.report.sweep_table import (
 from jaxdw.sweep.rows import Row, plan_of_row, why_of_row
 
 _SECTIONS = {
-    "best": "Best plans", "misfits": "Does not fit", "findings": "Wrong upstream",
-    "programs": "Programs", "cycles": "Which scheme", "fits": "Fits L1",
-    "pcc": "PCC", "waste": "Padding waste", "rows": "All configurations",
-    "layers": "Layers", "summary": "This sweep",
+    "best": "Best plans", "misfits": "Does not fit", "left": "Not read",
+    "findings": "Wrong upstream", "programs": "Programs", "cycles": "Which scheme",
+    "fits": "Fits L1", "pcc": "PCC", "waste": "Padding waste",
+    "rows": "All configurations", "layers": "Layers", "summary": "This sweep",
 }  # fmt: skip
 _FILTERS = {
     "arch": "chip", "program": "program", "weights": "weights", "fidelity": "fidelity",
@@ -59,11 +60,12 @@ def sweep_page(rows: Sequence[Row]) -> str:
     shown = {
         "best": _best(rows, cards),
         "misfits": _misfits(rows, cards),
+        "left": not_read(rows),
         "rules": _rules(rows),
         "programs": _programs(rows),
         "heats": heat_maps(rows, cards),
     }
-    missing = {name for name in ("misfits", "programs") if not shown[name]}
+    missing = {name for name in ("misfits", "left", "programs") if not shown[name]}
     layers = {(row["model"], row["layer"]) for row in rows}
     return html.render(
         "sweep.html",
@@ -310,6 +312,8 @@ def _card(row: Row, name: str) -> str:
         or "none",
         "repeat": row["repeat"] or "",
     }
+    if row["left_out"]:
+        facts["no part of it"] = row["left_out"]
     use = svg(draw_use(plan), f"{name}-use", f"{plan.num_cores} cores by use")
     banks = svg(
         draw_bank_balance(plan),

@@ -108,6 +108,12 @@ def tags_of(row: Row) -> dict[str, str]:
     }
 
 
+def not_read(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Returns what files hold that is in no row, by the file: a node and why."""
+    found = {row["model"]: row["not_read"] for row in rows if row["not_read"]}
+    return {model: lines.splitlines() for model, lines in found.items()}
+
+
 def size_of(row: Row) -> str:
     """Returns batch, channels, height and width, kernel and stride."""
     sizes = "x".join(

@@ -12,9 +12,9 @@ from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.launch.cache import CompileClock
 from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.sweep.axes import is_onnx
+from jaxdw.sweep.layers import onnx_file, onnx_layer
 from jaxdw.sweep.repeat import repeat_line
 from jaxdw.sweep.rows import Point, Row, config_row, plan_row
-from jaxdw.sweep.space import onnx_layer
 
 if TYPE_CHECKING:
     from jaxdw.judge.compare import Verdict
@@ -27,7 +27,7 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
     """Plans, runs and judges one point; whatever goes wrong becomes its row."""
     row = empty_row(point, None)
     if is_onnx(point.model):
-        row["left_out"] = _left_out(point)
+        row |= _left_out(point)
     started = time.perf_counter()
     clock = CompileClock()
     try:
@@ -50,13 +50,17 @@ def evaluate(point: Point, *, plan_only: bool = False, seed: int = 0) -> Row:
     return row
 
 
-def _left_out(point: Point) -> str | None:
-    """Returns what of a file's network is no part of a layer; None for nothing."""
+def _left_out(point: Point) -> Row:
+    """Returns what of a file's network is no part of a layer, and what is in none."""
     try:
         layer = onnx_layer(point.model, point.inputs, point.layer)
+        skipped = onnx_file(point.model, point.inputs).skipped
     except ConfigError:  # which the row says itself
-        return None
-    return layer.left_out or None
+        return {}
+    return {
+        "left_out": layer.left_out or None,
+        "not_read": "\n".join(skipped) or None,
+    }
 
 
 def said(error: Exception) -> str:

@@ -10,6 +10,7 @@ from jaxdw.sweep.rows import Point
 
 # spelt even where the command would take the same without
 _ALWAYS = ("kernel", "scheme")
+_SWEPT = ("batch", "activation")  # of a layer that has its own
 
 
 def layer_words(
@@ -18,25 +19,42 @@ def layer_words(
     compute: ComputeConfig,
     arch: str = "wormhole_b0",
     program: str = "depthwise",
+    *,
+    whole: bool = False,
 ) -> list[str]:
-    """Returns the words that every command takes for a layer, defaults left out."""
-    words = ["--channels", str(conv.channels)]
-    words += ["--size", joined((conv.height, conv.width))]
-    for config in (conv, shard, compute):
+    """Returns the words that every command takes for a layer, defaults left out.
+
+    Args:
+      whole: spell also what a sweep may have changed of a network's layer.
+    """
+    words = conv_words(conv, whole=whole)
+    for config in (shard, compute):
         for field in dataclasses.fields(config):
-            if field.name not in ("channels", "height", "width"):
-                words += _option(field, getattr(config, field.name))
+            words += _option(field, getattr(config, field.name))
     words.append(f"--arch={arch}")  # a path may begin with a dash
     return words if program == "depthwise" else [*words, "--program", program]
 
 
-def _option(field: dataclasses.Field, value: Any) -> list[str]:
-    if value == field.default and field.name not in _ALWAYS:
+def conv_words(conv: ConvConfig, *, whole: bool = False) -> list[str]:
+    """Returns the words for a convolution alone, defaults left out."""
+    words = ["--channels", str(conv.channels)]
+    words += ["--size", joined((conv.height, conv.width))]
+    for field in dataclasses.fields(conv):
+        if field.name not in ("channels", "height", "width"):
+            always = whole and field.name in _SWEPT
+            words += _option(field, getattr(conv, field.name), always=always)
+    return words
+
+
+def _option(field: dataclasses.Field, value: Any, always: bool = False) -> list[str]:
+    if value == field.default and field.name not in _ALWAYS and not always:
         return []
     option = "--" + field.name.replace("_", "-")
     if value is True:
         return [option]
-    return [option, joined(value) if isinstance(value, tuple) else str(value)]
+    if isinstance(value, tuple):
+        return [option, joined(value)]
+    return [option, "none" if value is None else str(value)]
 
 
 def repeat_line(point: Point, seed: int | None) -> str:
@@ -47,12 +65,17 @@ def repeat_line(point: Point, seed: int | None) -> str:
         any, planned or refused: `jaxdw plan` gives the same plan or refusal.
     """
     words = layer_words(
-        point.conv, point.shard, point.compute, point.arch, point.program
+        point.conv,
+        point.shard,
+        point.compute,
+        point.arch,
+        point.program,
+        whole=seed is not None and is_onnx(point.model),
     )
     if seed is None:
         return shlex.join(["jaxdw", "plan", *words])
     words += ["--seed", str(seed)]
     if is_onnx(point.model):
-        words += [f"--onnx={point.model}", f"--layer={point.layer}"]
+        words += [f"--models={point.model}", f"--layer={point.layer}"]
         words += [f"--input={name}={joined(sizes)}" for name, sizes in point.inputs]
     return shlex.join(["jaxdw", "run", *words])

@@ -18,14 +18,16 @@ from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
 
-SCHEMA = 4
+SCHEMA = 5
 # What rows of an older schema do not say, None where nobody knows. Tensors of schema 2
 # were drawn otherwise.
-_SINCE_4: dict[str, str | None] = {"left_out": None, "gain": None, "snr_db": None}
+_SINCE_5: dict[str, str | None] = {"not_read": None}
+_SINCE_4 = {"left_out": None, "gain": None, "snr_db": None} | _SINCE_5
 OLDER: dict[int, dict[str, str | None]] = {
     2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}
     | _SINCE_4,
     3: _SINCE_4,
+    4: _SINCE_5,
 }
 
 # what a filter can name: every setting, and three more
@@ -95,6 +97,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
     Column("cycles_matrix_unit", int, "lower bound of the matrix unit"),
     Column("findings", str, "codes, separated by spaces"),
     Column("left_out", str, "of an ONNX file: what is no part of the layer"),
+    Column("not_read", str, "of an ONNX file: nodes that are in no row, a line each"),
     Column("seed", int, "of the tensors it ran with"),
     Column("status", str, "pass, fail, refused, error, planned"),
     Column("error", str, "of a row refused or in error"),

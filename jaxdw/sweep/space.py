@@ -1,28 +1,22 @@
 """The space of a sweep: which layers, cut how, computed how, on which chip."""
 
 import dataclasses
-import difflib
-import functools
 import math
 import random
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
-from jaxdw.inputs.names import is_function_name
-from jaxdw.models import zoo
 from jaxdw.models.zoo import Layer
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.sweep.axes import AXES, is_onnx
 from jaxdw.sweep.filters import point_filter
+from jaxdw.sweep.layers import distinct_layers, inputs_of
 from jaxdw.sweep.rows import Inputs, Point, entered
-
-if TYPE_CHECKING:
-    from jaxdw.models.onnx.file import OnnxLayer
 
 Grid = tuple[int, int]
 MAX_POINTS = 1_000_000  # that a space may have, or a filter look at
@@ -160,7 +154,7 @@ class Space:
         """Yields the point of each layer before its axes are entered."""
         for model in self.models:
             yield from self._of_model(
-                model, _layers(model, inputs_of(model, self.inputs))
+                model, distinct_layers(model, inputs_of(model, self.inputs))
             )
 
     def _of_model(
@@ -186,65 +180,6 @@ def _at(axes: Sequence[Sequence[Any]], place: int) -> list[Any]:
         place, index = divmod(place, len(axis))
         values.append(axis[index])
     return values[::-1]
-
-
-@functools.lru_cache(maxsize=4)
-def onnx_layers(path: str, inputs: Inputs) -> "tuple[OnnxLayer, ...]":
-    """Returns a file's layers, as `read_onnx`, which says what it refuses."""
-    if not Path(path).is_file():
-        raise ConfigError(f"`models` (={path!r}) must be a file that exists")
-    from jaxdw.models.onnx.file import read_onnx
-
-    return read_onnx(path, dict(inputs))
-
-
-def onnx_layer(path: str, inputs: Inputs, name: str) -> "OnnxLayer":
-    """Returns the layer of that name.
-
-    Raises:
-      ConfigError: as `read_onnx`, and for a name that the file does not have.
-    """
-    layers = {layer.name: layer for layer in onnx_layers(path, inputs)}
-    if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"`layer` (={name!r}) must be one of the {len(layers)} of {path!r}; try "
-            f"{near!r}"
-        )
-    return layers[name]
-
-
-def inputs_of(model: str, inputs: Inputs) -> Inputs:
-    """Returns the inputs of a model: of no other file, none of a model by name."""
-    if not is_onnx(model) and not is_function_name(model):
-        return ()
-    own = []
-    for name, sizes in inputs:
-        file, _, bare = name.rpartition(":")
-        if not is_onnx(file):
-            own.append((name, sizes))
-        elif file == model:
-            own.append((bare, sizes))
-    return tuple(own)
-
-
-def _layers(model: str, inputs: Inputs) -> Iterator[tuple[str, int, ConvConfig]]:
-    """Yields name, times and convolution of a model's layers; a file's one by one."""
-    if is_onnx(model):
-        for layer in onnx_layers(model, inputs):
-            yield layer.name, 1, layer.conv
-        return
-    if is_function_name(model):
-        from jaxdw.inputs.named_function import layers_of_function
-
-        for layer in layers_of_function(model, dict(inputs)):
-            yield layer.name, layer.times, layer.conv
-        return
-    names = {}
-    for layer in zoo.layers(model):
-        names.setdefault(layer.conv, layer.name)
-    for conv, times in zoo.distinct(model).items():
-        yield names[conv], times, conv
 
 
 def _frozen(value: Any) -> Any:

@@ -83,7 +83,7 @@ def test_the_command_reads_its_line_back(asked, arch, program, seed):
     assert options.configs(args) == asked
     assert (args.arch, args.program) == (arch, program)
     if seed is not None:
-        assert (args.seed, args.onnx, args.draw) == (seed, None, "random")
+        assert (args.seed, args.models, args.draw) == (seed, None, "random")
 
 
 def test_a_line_is_short_and_says_what_matters_always():
@@ -212,17 +212,26 @@ def test_another_seed_of_the_same_weights_is_judged_anew(tmp_path):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ("--layer second", "`--onnx` (=None) must come together"),
-        ("--onnx {path}", "`--layer` (=None)"),
-        ("--input x=1x32x9x9", "`--onnx` (=None)"),
-        ("--onnx {path} --layer secnod --input x=1x32x9x9", "try second"),
-        ("--onnx {path} --layer second --draw pattern", "(=pattern) must be left"),
+        ("--layer second", "`--layer` must come with `--models`"),
+        (
+            "--models {path} --input x=1x32x9x9",
+            "has 2 layers; `--layer` must name one",
+        ),
+        ("--onnx {path} --input x=1x32x9x9", "has 2 layers; `--layer` must name one"),
+        ("--onnx {path} --layer second", "try --input x=1x32x9x9, in"),
+        ("--input x=1x32x9x9", "`--input` must come with `--models`"),
+        ("--models {path} --layer secnod --input x=1x32x9x9", "try second"),
+        ("--models {path} --layer second --draw pattern", "try --input x=1x32x9x9"),
+        (
+            "--models {path} --layer second --input x=1x32x9x9 --draw pattern",
+            "(=pattern) must be left",
+        ),
         (
             "--onnx {path} --layer second --input x=1x32x9x9 --bias",
             "`--bias` (=True) must be that of the layer, which has no bias",
         ),
         (
-            "--onnx {path} --layer second --input x=1x32x9x9 --kernel 1",
+            "--models {path} --layer second --input x=1x32x9x9 --kernel 1",
             "`--w` (=32x1x3x3) must have the shape (32, 1, 1, 1)",
         ),
     ],

@@ -3,9 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxdw.models.onnx.file import OnnxLayer, SkippedLayersWarning, read_onnx
+    from jaxdw.models.onnx.file import (
+        OnnxFile,
+        OnnxLayer,
+        SkippedLayersWarning,
+        read_file,
+        read_onnx,
+    )
 
-__all__ = ["OnnxLayer", "SkippedLayersWarning", "read_onnx"]
+__all__ = [
+    "OnnxFile",
+    "OnnxLayer",
+    "SkippedLayersWarning",
+    "read_file",
+    "read_onnx",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -74,9 +74,25 @@ class SkippedLayersWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Found:
+class OnnxFile:
+    """What `read_onnx` reads of a file; `skipped` says why a node is no layer."""
+
+    path: str
     layers: tuple[OnnxLayer, ...]
-    skipped: list[str]
+    skipped: tuple[str, ...]
+
+    def warn(self) -> None:
+        """Warns of what was left out, if anything was."""
+        if self.skipped:
+            lines = "\n".join(_listed(list(self.skipped)))
+            warnings.warn(
+                f"`path` (={self.path}): layers left out:\n{lines}",
+                SkippedLayersWarning,
+                stacklevel=3,
+            )
+
+
+_Found = tuple[tuple[OnnxLayer, ...], list[str]]  # and what was skipped
 
 
 def read_onnx(
@@ -111,6 +127,18 @@ def read_onnx(
         an If, Loop or Scan, or cannot be read: weights that are not constant, not
         finite in float32 or outside the folder, dynamic shapes.
     """
+    file = read_file(path, inputs, isolated=isolated)
+    file.warn()
+    return file.layers
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    isolated: bool = True,
+) -> OnnxFile:
+    """Returns what `read_onnx` reads, and what that warns of."""
     if importlib.util.find_spec("onnx") is None:
         raise ConfigError(
             f"`path` (={path}) must be read with the extra `onnx`; "
@@ -124,15 +152,8 @@ def read_onnx(
             if not all(type(size) is int and 1 <= size < 2**63 for size in shape)
         ]
     )
-    found = (_read_apart if isolated else _read)(os.path.abspath(path), given)
-    if found.skipped:
-        lines = "\n".join(_listed(found.skipped))
-        warnings.warn(
-            f"`path` (={path}): layers left out:\n{lines}",
-            SkippedLayersWarning,
-            stacklevel=2,
-        )
-    return found.layers
+    layers, skipped = (_read_apart if isolated else _read)(os.path.abspath(path), given)
+    return OnnxFile(str(path), layers, tuple(skipped))
 
 
 def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
@@ -166,7 +187,7 @@ def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
         weights, bias, values = np.split(values, ends)
         arrays = weights, bias if conv.bias else None
         layers.append(_layer(conv, *arrays, **fields))
-    return _Found(tuple(layers), answer["skipped"])
+    return tuple(layers), answer["skipped"]
 
 
 def _serve() -> None:
@@ -185,13 +206,12 @@ def _serve() -> None:
                 resource.setrlimit(limited, (most, most))
     layers: tuple[OnnxLayer, ...] = ()
     try:
-        found = _read(request["path"], request["given"])
-        layers = found.layers
+        layers, skipped = _read(request["path"], request["given"])
         convs = [
             ({n: getattr(layer, n) for n in _WORDS}, dataclasses.asdict(layer.conv))
             for layer in layers
         ]
-        head: dict[str, Any] = {"layers": convs, "skipped": found.skipped}
+        head: dict[str, Any] = {"layers": convs, "skipped": skipped}
     except ConfigError as error:
         head = {"refused": str(error)}
     sys.stdout.buffer.write(json.dumps(head).encode() + b"\n")
@@ -256,7 +276,7 @@ def _read(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
             "a Conv with group == in channels == out channels; give another model"
             + "".join(f"\n{line}" for line in _listed(skipped))
         )
-    return _Found(tuple(layers), [*skipped, *problems])
+    return tuple(layers), [*skipped, *problems]
 
 
 def _by_node(node: "NodeProto", error: ConfigError) -> dict[str, None]:
