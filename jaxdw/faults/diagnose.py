@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike
 
 from jaxdw.errors import refuse
 from jaxdw.faults.causes import Cause, Diagnosis, Match
-from jaxdw.faults.fit import fit
+from jaxdw.faults.fit import ROUGHLY, fit
+from jaxdw.faults.foretold import OFF
 from jaxdw.faults.search import BY_ID, CLOSE, LEAST_EVIDENCE, Progress, Search
 from jaxdw.faults.tried import Tried
 from jaxdw.judge.comparison import Comparison, compare_outputs, product_magnitudes
 from jaxdw.judge.draws import Operands
+from jaxdw.judge.reference import reference
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.plan.plan import Plan
 
@@ -179,11 +181,29 @@ def _other_weights(search: Search) -> tuple[Cause, ...]:
     complete = (t for t in search.tried if t.fault and not t.num_unknown)
     if any(tried.residue <= CLOSE for tried in complete):
         return ()  # other arithmetic may make it of that mistake
+    if not _is_convolution(search):
+        return ()
     residue = float(np.nanmax(search.fit.residue))
     fitted = dataclasses.replace(
         search.intact, fault="stale-weights", residue=residue, differing=0
     )
     return (_cause(search, [fitted], "weights"),)
+
+
+def _is_convolution(search: Search) -> bool:
+    """Whether fitted weights give every output of every channel that can be fitted.
+
+    The fit itself looks at some outputs only.
+    """
+    conv, (x, _, _) = search.plan.conv, search.operands
+    w = np.nan_to_num(search.fit.w).astype(np.float32).reshape(conv.weight_shape)
+    bias = search.fit.bias.astype(np.float32)
+    fitted = dataclasses.replace(conv, bias=True, activation=None)
+    made = ROUGHLY[conv.activation](reference(fitted, x, w, bias))
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(made - search.found)
+        near = off <= OFF * product_magnitudes(conv, x, w, bias)
+    return bool(near[..., ~search.fit.unknown].all())
 
 
 def _nearest(search: Search) -> Cause | None:
