@@ -75,6 +75,7 @@ class Search:
         self.wrong: Mask = ~alike(self.found, self.right)
         self.tried: list[Tried] = []
         self.made: set[str] = set()
+        self._launches: dict[str, Launch] = {}  # by fault
         self.excluded: list[tuple[Excluded, tuple[Fault, ...]]] = []
         self.reading: Reading | None = None
 
@@ -125,17 +126,32 @@ class Search:
         """
         name = " + ".join(fault.id for fault in faults)
         self.progress(name)
-        launch = self._launch
-        for fault in faults:
-            if launch.plan is not self.plan and not fault.applies(launch.plan):
-                return
-            launch = fault.inject(launch)
+        launch = self._launch_with(*faults)
+        if launch is None:
+            return
         excluded = None if anyhow else self.probe.exclude(launch)
         if excluded is None:
             self._compare(name, "", self._run(launch))
         else:
             self.made.update(name.split(" + "))
             self.excluded.append((excluded, faults))
+
+    def _launch_with(self, *faults: Fault) -> Launch | None:
+        """Returns a launch with these mistakes; None if they cannot be made at once.
+
+        Those that change no maps come last: the others' maps are composed once.
+        """
+        for fault in faults:
+            if fault.id not in self._launches:
+                self._launches[fault.id] = fault.inject(self._launch)
+        keeps = {f: self._launches[f.id].maps is self._launch.maps for f in faults}
+        first, *others = sorted(faults, key=lambda fault: keeps[fault])
+        launch = self._launches[first.id]
+        for fault in others:
+            if launch.plan is not self.plan and not fault.applies(launch.plan):
+                return None
+            launch = fault.inject(launch)
+        return launch
 
     def _make_nearest(self) -> None:
         """Makes what was told to be off, but less than anything."""
@@ -253,7 +269,7 @@ class Search:
                 self._make(fault)
 
     def _is_of_a_kind(self, fault: Fault) -> bool:
-        """Whether it may give the same as one that explains the file, on few outputs."""
+        """Whether it may well give the same as one that explains the file."""
         return self.found.size <= _ALIKE_OUTPUTS and any(
             t.match == "exact"
             and t.fault in BY_ID
@@ -307,7 +323,9 @@ class Search:
         total = moves.sum_of(self.found)
         for fault in fixed:
             if not fault.computes:
-                output = self._run(fault.inject(self._launch))
+                launch = self._launch_with(fault)
+                assert launch is not None
+                output = self._run(launch)
                 if moves.sum_of(output) == total:
                     self._moves_of(fault.id, "", output)
 
