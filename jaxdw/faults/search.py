@@ -129,7 +129,10 @@ class Search:
         launch = self._launch_with(*faults)
         if launch is None:
             return
-        excluded = None if anyhow else self.probe.exclude(launch)
+        if not anyhow and not any(fault.rounds for fault in faults):
+            excluded = self.probe.exclude(launch)
+        else:  # what rounds otherwise cannot be told without a run
+            excluded = None
         if excluded is None:
             self._compare(name, "", self._run(launch))
         else:
