@@ -179,11 +179,13 @@ class Reading:
       order: the channel whose weights each channel has; None if some have none of
         them, or all have their own.
       factor: the one factor that all weights are scaled by; None if there is none.
+      scaled_by_channel: whether each channel's weights are its own, scaled.
       own_weights, own_bias: whether they are the layer's own, as far as a fit shows.
     """
 
     order: Int[np.ndarray, " c"] | None
     factor: float | None
+    scaled_by_channel: bool
     own_weights: bool
     own_bias: bool
 
@@ -197,11 +199,16 @@ def read_fit(found: Fit, right: Fit) -> Reading:
     factor = float((found.w[both] * right.w[both]).sum()) / squares
     away = np.linalg.norm(found.w - factor * right.w, axis=1)
     scaled = away <= OWN * abs(factor) * sizes
+    products = (found.w * right.w).sum(axis=1, keepdims=True)
+    own_scaled = products / sizes[:, None] ** 2 * right.w
+    left = np.linalg.norm(found.w - own_scaled, axis=1)
+    along = left <= OWN * np.linalg.norm(found.w, axis=1)
     reach = OWN * (np.abs(right.bias) + sizes)
     own_bias = np.abs(found.bias - right.bias) <= reach
     return Reading(
         order=None if own[both].all() else _order(found, right, both),
         factor=factor if both.any() and scaled[both].all() else None,
+        scaled_by_channel=bool(found.w.shape[1] > 1 and along[both].all()),
         own_weights=bool(own[both].all()),
         own_bias=bool(own_bias[both].all()),
     )

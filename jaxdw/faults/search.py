@@ -45,6 +45,11 @@ _STAGES = (
 )  # fmt: skip
 
 
+VAGUE = (  # said only where nothing else is
+    "reordered", "repeated", "zeros", "one-value", "not-a-number", "other-bias",
+)  # fmt: skip
+
+
 class Search:
     """What was tried to explain one output.
 
@@ -90,6 +95,9 @@ class Search:
     def search(self) -> None:
         """Makes mistake after mistake until one gives the file, bit for bit."""
         self.intact = self._compare("", "", self.right)
+        if alike(self.found, np.full_like(self.found, self.found.flat[0])).all():
+            self._gaps()  # one value says nothing of what gave it
+            return
         fixed = [f for f in CATALOGUE if not f.solved and f.applies(self.plan)]
         self.probe = make_probe(self._launch, self.operands, self.right, self.found)
         near = self.intact.distance <= CLOSE and self.probe.is_near(self._launch)
@@ -110,13 +118,16 @@ class Search:
             self._make_nearest()
             if self.intact.residue > NEAR:
                 self._pairs(fixed)
-        if not self._explained():
+        if not any(t.fault not in VAGUE for t in self._complete()):
             self._gaps()
 
     def _explained(self) -> bool:
-        return any(
-            t.fault and t.match == "exact" and not t.num_unknown for t in self.tried
-        )
+        return bool(self._complete())
+
+    def _complete(self) -> list[Tried]:
+        """Returns what gives every output of the file."""
+        exact = [t for t in self.tried if t.fault and t.match == "exact"]
+        return [t for t in exact if not t.num_unknown]
 
     def _make(self, *faults: Fault, anyhow: bool = False) -> None:
         """Makes faults of the catalogue, the first first, and compares the output.
