@@ -13,18 +13,17 @@ from numpy.typing import ArrayLike
 
 from jaxdw.errors import refuse
 from jaxdw.faults.causes import Cause, Diagnosis, Match
-from jaxdw.faults.fit import fit
-from jaxdw.faults.search import BY_ID, CLOSE, LEAST_EVIDENCE, Progress, Search
-from jaxdw.faults.tried import Tried
+from jaxdw.faults.fit import ROUGHLY, fit
+from jaxdw.faults.foretold import OFF
+from jaxdw.faults.search import BY_ID, CLOSE, LEAST_EVIDENCE, VAGUE, Progress, Search
+from jaxdw.faults.tried import Mask, Tried
 from jaxdw.judge.comparison import Comparison, compare_outputs, product_magnitudes
 from jaxdw.judge.draws import Operands
+from jaxdw.judge.reference import reference
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.plan.plan import Plan
 
 _BOUNDS = (0, 6)  # of activations
-_VAGUE = (  # said only where nothing else is
-    "reordered", "repeated", "zeros", "one-value", "not-a-number", "other-bias",
-)  # fmt: skip
 
 
 def diagnose(
@@ -124,27 +123,41 @@ def _proves(search: Search, tried: Tried) -> bool:
         return False
     wrong = np.count_nonzero(search.wrong)
     left = np.count_nonzero(search.wrong & tried.unknown)
+    right = np.count_nonzero(tried.unknown & ~search.wrong & ~_held(search))
+    few = (wrong - left) / 10
+    if right > max(left, few) and _stages(tried) != {"file"}:
+        return False  # memory of an earlier launch does not hold the right outputs
     return bool(wrong - left >= max(min(LEAST_EVIDENCE, wrong), left))
+
+
+def _stages(tried: Tried) -> set[str]:
+    return {BY_ID[name].stage for name in tried.fault.split(" + ")}
+
+
+def _held(search: Search) -> Mask:
+    """Returns the right outputs that an activation may hold at its bounds."""
+    return ~search.wrong & np.isin(search.right, _BOUNDS)
 
 
 def _simplest(found: list[Tried]) -> list[Tried]:
     """Leaves out pairs and other orders where one mistake says the same."""
     found = [t for t in found if "+" not in t.fault] or found
-    return [t for t in found if t.fault not in _VAGUE] or found
+    return [t for t in found if t.fault not in VAGUE] or found
 
 
 def _possible(search: Search) -> tuple[Cause, ...]:
     """Returns mistakes that give what is found where they can tell, which is little.
 
-    What differs is at least half of the outputs that they leave unknown, those apart
-    that an activation holds at its bounds.
+    At least half of the outputs that they leave unknown differ, those apart that an
+    activation holds at its bounds.
     """
-    differing, size = np.count_nonzero(search.wrong), search.wrong.size
-    held = ~search.wrong & np.isin(search.right, _BOUNDS)
+    size = search.wrong.size
+    held = _held(search)
     found = []
     for tried in search.tried:
         if tried.fault and tried.match == "exact" and tried.unknown is not None:
             free = np.count_nonzero(tried.unknown & ~held)
+            differing = np.count_nonzero(tried.unknown & search.wrong)
             enough = free <= 2 * differing and tried.num_unknown < size
             if tried.num_unknown and enough and _may_be(search, tried):
                 found.append(tried)
@@ -160,8 +173,7 @@ def _may_be(search: Search, tried: Tried) -> bool:
 
     Of sticks that nobody knows nothing can be said.
     """
-    stages = {BY_ID[name].stage for name in tried.fault.split(" + ")}
-    if not stages & {"prepare", "read", "multicast"}:
+    if not _stages(tried) & {"prepare", "read", "multicast"}:
         return True
     assert tried.unknown is not None
     where = tried.unknown.reshape(-1, search.plan.conv.channels)
@@ -174,16 +186,36 @@ def _other_weights(search: Search) -> tuple[Cause, ...]:
     reading = search.reading
     if reading is None or reading.own_weights:
         return ()
+    if not reading.own_bias or reading.scaled_by_channel:
+        return ()
     if reading.order is not None or reading.factor is not None:
         return ()
     complete = (t for t in search.tried if t.fault and not t.num_unknown)
     if any(tried.residue <= CLOSE for tried in complete):
         return ()  # other arithmetic may make it of that mistake
+    if not _is_convolution(search):
+        return ()
     residue = float(np.nanmax(search.fit.residue))
     fitted = dataclasses.replace(
         search.intact, fault="stale-weights", residue=residue, differing=0
     )
     return (_cause(search, [fitted], "weights"),)
+
+
+def _is_convolution(search: Search) -> bool:
+    """Whether fitted weights give every output of every channel that can be fitted.
+
+    The fit itself looks at some outputs only.
+    """
+    conv, (x, _, _) = search.plan.conv, search.operands
+    w = np.nan_to_num(search.fit.w).astype(np.float32).reshape(conv.weight_shape)
+    bias = search.fit.bias.astype(np.float32)
+    fitted = dataclasses.replace(conv, bias=True, activation=None)
+    made = ROUGHLY[conv.activation](reference(fitted, x, w, bias))
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(made - search.found)
+        near = off <= OFF * product_magnitudes(conv, x, w, bias)
+    return bool(near[..., ~search.fit.unknown].all())
 
 
 def _nearest(search: Search) -> Cause | None:

@@ -28,6 +28,8 @@ class Fault:
       rounds: whether it only rounds otherwise, so that every value stays near.
       solved: whether `inject` makes one of many such mistakes (which two channels are
         exchanged, by how much a value is scaled), which the diagnosis finds by itself.
+      kind: of faults that often give the same: where one gives a file, the diagnosis
+        makes all of its kind. Empty for a fault of its own.
     """
 
     id: str
@@ -38,8 +40,9 @@ class Fault:
     code: str | None = None
     rounds: bool = False
     solved: bool = False
+    kind: str = ""
 
     @property
     def computes(self) -> bool:
         """Whether it takes another computation, which has to be compiled."""
-        return self.stage == "compute" or self.id == "output-truncated"
+        return self.stage in ("compute", "output")

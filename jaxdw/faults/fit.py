@@ -10,15 +10,15 @@ from jaxdw.plan.config import Activation, ConvConfig
 from jaxdw.plan.window import PAD
 
 _MOST_STICKS = 2048  # that a fit looks at
-_MOST_ELEMS = 2**21  # of all windows together, more only where a fit needs them
-_ROUGHLY = {  # near enough to choose by; SciPy takes 0.2 s to import
+_MOST_ELEMS = 2**19  # of all windows together, more only where a fit needs them
+ROUGHLY = {  # near enough to choose by; SciPy takes 0.2 s to import
     None: lambda y: y,
     "relu": lambda y: np.maximum(y, 0),
     "relu6": lambda y: np.clip(y, 0, 6),
     "silu": lambda y: y / (1 + np.exp(-np.clip(y, -80, 80))),
     "gelu": lambda y: y / (1 + np.exp(-1.702 * np.clip(y, -40, 40))),
 }
-_ROUGHLY["gelu_approx"] = _ROUGHLY["gelu"]
+ROUGHLY["gelu_approx"] = ROUGHLY["gelu"]
 _TELLING = {  # outputs that say what the activation got
     None: (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6),
     "silu": (0.3, np.inf), "gelu": (0.3, np.inf), "gelu_approx": (0.3, np.inf),
@@ -52,7 +52,7 @@ class Sample:
         self, before: Float64[np.ndarray, "sticks c"], activation: Activation | None
     ) -> float:
         """Returns how far from the sample an activation is, as a share of its size."""
-        want = _ROUGHLY[activation](before)
+        want = ROUGHLY[activation](before)
         size = np.sqrt(np.mean(want**2))
         error = np.sqrt(np.mean((want - self.found) ** 2))
         return float(error / size) if size else np.inf
@@ -128,7 +128,7 @@ def _before_activation(
     if activation in (None, "relu", "relu6"):
         return values
     got = np.linspace(0, max(float(values.max(initial=0)), 1) + 1, 2**14)
-    return np.interp(values, _ROUGHLY[activation](got), got)
+    return np.interp(values, ROUGHLY[activation](got), got)
 
 
 def fit(sample: Sample, where: Bool[np.ndarray, "sticks c"] | None = None) -> Fit:
@@ -179,11 +179,13 @@ class Reading:
       order: the channel whose weights each channel has; None if some have none of
         them, or all have their own.
       factor: the one factor that all weights are scaled by; None if there is none.
+      scaled_by_channel: whether each channel's weights are its own, scaled.
       own_weights, own_bias: whether they are the layer's own, as far as a fit shows.
     """
 
     order: Int[np.ndarray, " c"] | None
     factor: float | None
+    scaled_by_channel: bool
     own_weights: bool
     own_bias: bool
 
@@ -197,11 +199,16 @@ def read_fit(found: Fit, right: Fit) -> Reading:
     factor = float((found.w[both] * right.w[both]).sum()) / squares
     away = np.linalg.norm(found.w - factor * right.w, axis=1)
     scaled = away <= OWN * abs(factor) * sizes
+    products = (found.w * right.w).sum(axis=1, keepdims=True)
+    own_scaled = products / sizes[:, None] ** 2 * right.w
+    left = np.linalg.norm(found.w - own_scaled, axis=1)
+    along = left <= OWN * np.linalg.norm(found.w, axis=1)
     reach = OWN * (np.abs(right.bias) + sizes)
     own_bias = np.abs(found.bias - right.bias) <= reach
     return Reading(
         order=None if own[both].all() else _order(found, right, both),
         factor=factor if both.any() and scaled[both].all() else None,
+        scaled_by_channel=bool(found.w.shape[1] > 1 and along[both].all()),
         own_weights=bool(own[both].all()),
         own_bias=bool(own_bias[both].all()),
     )

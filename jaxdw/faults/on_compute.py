@@ -74,7 +74,7 @@ def _by_program(name: ProgramName) -> Fault:
     )
 
 
-def _in_format(id: str, text: str, **fields) -> Fault:
+def _in_format(kind: str, id: str, text: str, **fields) -> Fault:
     """A format other than planned, of weights or input."""
 
     def differs(plan: Plan) -> bool:
@@ -90,6 +90,7 @@ def _in_format(id: str, text: str, **fields) -> Fault:
         ),
         text,
         rounds=True,
+        kind=kind,
     )
 
 
@@ -142,7 +143,9 @@ def _could_be_of(fidelity: Fidelity, lower: Fidelity | None, plan: Plan) -> bool
     return lower is None or arithmetic.phases_matter(plan, fidelity, lower)
 
 
-def _other_fidelity(id: str, fidelity: Fidelity, text: str, applies) -> Fault:
+def _other_fidelity(
+    id: str, fidelity: Fidelity, text: str, applies, kind: str = "fidelity"
+) -> Fault:
     return Fault(
         id,
         "compute",
@@ -152,6 +155,7 @@ def _other_fidelity(id: str, fidelity: Fidelity, text: str, applies) -> Fault:
         ),
         text,
         rounds=True,
+        kind=kind,
     )
 
 
@@ -230,6 +234,7 @@ COMPUTE_FAULTS: tuple[Fault, ...] = (
             fidelity,
             f"the matrix unit at {fidelity} instead of float32",
             functools.partial(_could_be_of, fidelity, lower),
+            kind="matrix unit",
         )
         for fidelity, lower in _FIDELITIES
     ),
@@ -266,36 +271,43 @@ COMPUTE_FAULTS: tuple[Fault, ...] = (
         rounds=True,
     ),
     _in_format(
+        "weights",
         "weights-in-bf16",
         "weights in bfloat16 instead of the format asked for",
         weights_dtype="bfloat16",
     ),
     _in_format(
+        "weights",
         "weights-in-bfp8",
         "weights in bfloat8_b instead of the format asked for",
         weights_dtype="bfloat8_b",
     ),
     _in_format(
+        "weights",
         "weights-in-bfp4",
         "weights in bfloat4_b instead of the format asked for",
         weights_dtype="bfloat4_b",
     ),
     _in_format(
+        "weights",
         "weights-in-float32",
         "weights in float32 instead of the format asked for",
         weights_dtype="float32",
     ),
     _in_format(
+        "input",
         "input-in-bf16",
         "the input in bfloat16 instead of the format asked for",
         dtype="bfloat16",
     ),
     _in_format(
+        "input",
         "input-in-float32",
         "the input in float32 instead of the format asked for",
         dtype="float32",
     ),
     _in_format(
+        "input",
         "input-in-bfp8",
         "the input in bfloat8_b instead of the format asked for",
         dtype="bfloat8_b",

@@ -272,7 +272,9 @@ _FAULTS: tuple[Fault, ...] = (
         "bias-after-activation",
         "compute",
         lambda plan: plan.conv.bias and plan.conv.activation is not None,
-        lambda launch: dataclasses.replace(launch, cores=arithmetic.add_bias_last),
+        lambda launch: dataclasses.replace(
+            launch, cores=arithmetic.add_bias_last, bias_last=True
+        ),
         "the bias is added after the activation",
     ),
     Fault(

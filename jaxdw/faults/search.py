@@ -12,7 +12,8 @@ from jaxtyping import Int
 from jaxdw.faults import moves
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.fault import Fault
-from jaxdw.faults.fit import Reading, Sample, fit, read_fit, snapped, take_sample
+from jaxdw.faults.fit import Reading, fit, read_fit, snapped, take_sample
+from jaxdw.faults.foretold import Excluded, make_probe
 from jaxdw.faults.on_file import to_bf16
 from jaxdw.faults.on_host import (
     Change,
@@ -26,7 +27,6 @@ from jaxdw.faults.on_host import (
 from jaxdw.faults.tried import NEAR, Mask, Tried, alike, try_output
 from jaxdw.faults.used_chip import Launch, Output, lay_out, run_launch
 from jaxdw.judge.draws import Operands
-from jaxdw.plan.config import Activation
 from jaxdw.plan.plan import Plan
 
 Progress = Callable[[str], None]
@@ -37,14 +37,16 @@ FAR = 0.1  # from 1, of a factor: LoFi alone shrinks by 4 %
 _MADE = (-1, 2, 0.5)  # factors that have faults of their own
 CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
 _PAIRED = 6  # nearest faults that are made together with every other
+_ALIKE_OUTPUTS = 2**16  # that two of a kind may have alike, at most
 _PAIR_OUTPUTS = 2**18  # above, the nearest are paired among themselves only
-ACTIVATIONS: dict[str, Activation | None] = {
-    "missing": None, "relu": "relu", "relu6": "relu6", "silu": "silu", "gelu": "gelu",
-}  # fmt: skip
-_KINDS = ("fidelity-", "matrix-unit-", "weights-in-", "input-in-")
 _STAGES = (
     "compute", "host", "prepare", "tiles", "pack", "read", "multicast", "bias", "halo",
     "window", "output", "file",
+)  # fmt: skip
+
+
+VAGUE = (  # said only where nothing else is
+    "reordered", "repeated", "zeros", "one-value", "not-a-number", "other-bias",
 )  # fmt: skip
 
 
@@ -55,7 +57,8 @@ class Search:
       right: what the emulation gives; `found`: the output in question; `wrong`: where
         they differ.
       tried: every explanation; `intact` is the emulation as one of them.
-      made: ids of the faults that were made.
+      made: ids of the faults that were made, or told to be far off.
+      excluded: faults that were told to be far off, and how far.
       sample, fit, right_fit: windows, and the weights with which the output, and the
         emulation's, are a convolution. `reading`: what the output's are, if the fit
         explains every channel.
@@ -72,52 +75,103 @@ class Search:
         with np.errstate(invalid="ignore"):  # signalling NaN
             self.found: Output = output.astype(np.float32) + np.float32(0)  # -0 is 0
         self._launch = lay_out(plan, known=False)
+        self._unsaved = run_launch(self._launch, operands)
         self.right = self._run(self._launch)
         self.wrong: Mask = ~alike(self.found, self.right)
         self.tried: list[Tried] = []
         self.made: set[str] = set()
+        self._launches: dict[str, Launch] = {}  # by fault
+        self.excluded: list[tuple[Excluded, tuple[Fault, ...]]] = []
         self.reading: Reading | None = None
 
     def _run(self, launch: Launch) -> Output:
+        """Runs a launch; one that differs on the way into a file only, is not."""
+        own = self._launch
+        same = launch.plan is own.plan and launch.maps is own.maps
+        if same and launch.host is own.host and launch.cores is own.cores:
+            return launch.save(launch.plan, self._unsaved) + np.float32(0)
         return run_launch(launch, self.operands) + np.float32(0)
 
     def search(self) -> None:
         """Makes mistake after mistake until one gives the file, bit for bit."""
         self.intact = self._compare("", "", self.right)
+        if alike(self.found, np.full_like(self.found, self.found.flat[0])).all():
+            self._gaps()  # one value says nothing of what gave it
+            return
         fixed = [f for f in CATALOGUE if not f.solved and f.applies(self.plan)]
-        self.progress("moves")
-        self._moves_of("", "", self.right)
-        for fault in fixed:
-            if not fault.computes:
-                self._make(fault)
-        sample = take_sample(self.plan.window, self.operands.x, self.found)
-        self._of_fit(sample)
-        self._two_channels()
-        self._scaled_output()
-        for fault in (f for f in fixed if f.computes):
-            done = self._explained() and not self._is_of_a_kind(fault)
-            if not done and self._is_worth_computing(fault, sample):
-                self._make(fault)
-        if not self._explained() and self.intact.residue > NEAR:
-            self._pairs(fixed)
+        self.probe = make_probe(self._launch, self.operands, self.right, self.found)
+        near = self.intact.distance <= CLOSE and self.probe.is_near(self._launch)
+        rounding = [f for f in fixed if f.rounds]
+        others = [f for f in fixed if not f.rounds]
+        if near:
+            self._make_all(rounding)
         if not self._explained():
+            self.progress("moves")
+            self._moves_of("", "", self.right)
+            self._make_all([f for f in others if not f.computes])
+        if not self._explained():
+            self._of_fit()
+            self._two_channels()
+            self._scaled_output()
+            self._make_all([f for f in others if f.computes])
+        if not self._explained():
+            self._make_nearest()
+            if self.intact.residue > NEAR:
+                self._pairs(fixed)
+        if not any(t.fault not in VAGUE for t in self._complete()):
             self._gaps()
 
     def _explained(self) -> bool:
-        return any(
-            t.fault and t.match == "exact" and not t.num_unknown for t in self.tried
-        )
+        return bool(self._complete())
 
-    def _make(self, *faults: Fault) -> None:
-        """Makes faults of the catalogue, the first first, and compares the output."""
+    def _complete(self) -> list[Tried]:
+        """Returns what gives every output of the file."""
+        exact = [t for t in self.tried if t.fault and t.match == "exact"]
+        return [t for t in exact if not t.num_unknown]
+
+    def _make(self, *faults: Fault, anyhow: bool = False) -> None:
+        """Makes faults of the catalogue, the first first, and compares the output.
+
+        Args:
+          anyhow: whether even if some outputs tell that it is far off.
+        """
         name = " + ".join(fault.id for fault in faults)
         self.progress(name)
-        launch = self._launch
+        launch = self._launch_with(*faults)
+        if launch is None:
+            return
+        if not anyhow and not any(fault.rounds for fault in faults):
+            excluded = self.probe.exclude(launch)
+        else:  # what rounds otherwise cannot be told without a run
+            excluded = None
+        if excluded is None:
+            self._compare(name, "", self._run(launch))
+        else:
+            self.made.update(name.split(" + "))
+            self.excluded.append((excluded, faults))
+
+    def _launch_with(self, *faults: Fault) -> Launch | None:
+        """Returns a launch with these mistakes; None if they cannot be made at once.
+
+        Those that change no maps come last: the others' maps are composed once.
+        """
         for fault in faults:
+            if fault.id not in self._launches:
+                self._launches[fault.id] = fault.inject(self._launch)
+        keeps = {f: self._launches[f.id].maps is self._launch.maps for f in faults}
+        first, *others = sorted(faults, key=lambda fault: keeps[fault])
+        launch = self._launches[first.id]
+        for fault in others:
             if launch.plan is not self.plan and not fault.applies(launch.plan):
-                return
+                return None
             launch = fault.inject(launch)
-        self._compare(name, "", self._run(launch))
+        return launch
+
+    def _make_nearest(self) -> None:
+        """Makes what was told to be off, but less than anything."""
+        off = [e for e in self.excluded if e[0].distance < 1 and e[0].known == 1]
+        for _, faults in sorted(off, key=lambda e: e[0])[:_PAIRED]:
+            self._make(*faults, anyhow=True)
 
     def _compare(
         self, fault: str, detail: str, output: Output, unknown: Mask | None = None
@@ -160,8 +214,9 @@ class Search:
         held = np.where(self.wrong, self.found, self.right)
         self._compare(fault, detail, held, np.zeros_like(self.wrong))
 
-    def _of_fit(self, sample: Sample) -> None:
+    def _of_fit(self) -> None:
         """Makes what a fit of the weights suggests; keeps what the fit says."""
+        sample = take_sample(self.plan.window, self.operands.x, self.found)
         self.sample = sample
         channels = self.plan.conv.channels
         of_right = self.right.reshape(-1, channels)[sample.sticks]
@@ -221,55 +276,50 @@ class Search:
             scaled = to_bf16(scaled)
         self._compare("output-scaled", f"factor {factor:g}", scaled)
 
-    def _is_of_a_kind(self, fault: Fault) -> bool:
-        """Whether it is as likely as one that explains the file: both may be alike."""
-        return any(
-            t.match == "exact"
-            and fault.id.startswith(kind)
-            and t.fault.startswith(kind)
-            for t in self.tried
-            for kind in _KINDS
-        )
+    def _make_all(self, faults: list[Fault]) -> None:
+        """Makes faults; those that compute otherwise only until one is the cause."""
+        for fault in faults:
+            if not (fault.computes and self._explained()) or self._is_of_a_kind(fault):
+                self._make(fault)
 
-    def _is_worth_computing(self, fault: Fault, sample: Sample) -> bool:
-        """Whether a fault that takes another computation may explain the file."""
-        if fault.rounds:
-            return self.intact.distance <= CLOSE
-        if fault.id == "bias-after-activation":
-            assert self.operands.bias is not None
-            plain = sample.before(self.operands._replace(bias=None))
-            late = dataclasses.replace(sample, found=sample.found - self.operands.bias)
-            return late.distance(plain, self.plan.conv.activation) < CLOSE
-        if fault.id.startswith("activation-"):
-            name = fault.id.removeprefix("activation-")
-            before = sample.before(self.operands)
-            return sample.distance(before, ACTIVATIONS[name]) < CLOSE
-        return True
+    def _is_of_a_kind(self, fault: Fault) -> bool:
+        """Whether it may well give the same as one that explains the file."""
+        return self.found.size <= _ALIKE_OUTPUTS and any(
+            t.match == "exact"
+            and t.fault in BY_ID
+            and BY_ID[t.fault].kind == fault.kind
+            for t in self.tried
+            if fault.kind
+        )
 
     def _pairs(self, fixed: list[Fault]) -> None:
         """Makes two mistakes at once: what one gives moved, and the nearest two."""
-        total = moves.sum_of(self.found)
-        for fault in fixed:
-            if not fault.computes:
-                output = self._run(fault.inject(self._launch))
-                if moves.sum_of(output) == total:
-                    self._moves_of(fault.id, "", output)
+        if self.reading is None:  # else every output is in its place
+            self._moves_of_faults(fixed)
         if self._explained():
             return
-        singles = [t for t in self.tried if t.fault in BY_ID]
-        nearest = sorted(singles, key=lambda t: (t.distance, t.num_unknown))
         half = self.wrong.size / 2
-        nearest = [
-            t for t in nearest if not BY_ID[t.fault].solved and t.num_unknown <= half
-        ][:_PAIRED]
+        singles = [
+            (t.distance, t.num_unknown, t.fault)
+            for t in self.tried
+            if t.fault in BY_ID and not BY_ID[t.fault].solved and t.num_unknown <= half
+        ]
+        singles += [
+            (off.distance, (1 - off.known) * self.wrong.size, faults[0].id)
+            for off, faults in self.excluded
+            if off.known >= 0.5
+        ]
+        nearest = list(dict.fromkeys(name for *_, name in sorted(singles)))[:_PAIRED]
         few = self.right.size <= _PAIR_OUTPUTS
         cheap = [f for f in fixed if not f.computes]
-        others = cheap if few else [BY_ID[t.fault] for t in nearest]
+        others = cheap if few else [BY_ID[name] for name in nearest]
         pairs: dict[frozenset[str], tuple[Fault, Fault]] = {}
-        for rank, tried in enumerate(nearest):
-            first = BY_ID[tried.fault]
+        residues = {t.fault: t.residue for t in self.tried}
+        for rank, name in enumerate(nearest):
+            first = BY_ID[name]
             rounding = [f for f in fixed if f.rounds and f.computes]
-            rounds = rounding if not rank and tried.residue <= CLOSE else []
+            close = residues.get(name, np.inf) <= CLOSE
+            rounds = rounding if not rank and close else []
             for second in (*others, *rounds):
                 if _go_together(first, second):
                     pair = sorted((first, second), key=lambda f: _STAGES.index(f.stage))
@@ -278,6 +328,20 @@ class Search:
             self._make(first, second)
             if self._explained():
                 return
+
+    def _moves_of_faults(self, fixed: list[Fault]) -> None:
+        """Finds a mistake whose outputs the file holds, all of them, elsewhere."""
+        if self.plan.conv.output_dtype == "bfloat16":
+            if not alike(to_bf16(self.found), self.found).all():
+                return
+        total = moves.sum_of(self.found)
+        for fault in fixed:
+            if not fault.computes:
+                launch = self._launch_with(fault)
+                assert launch is not None
+                output = self._run(launch)
+                if moves.sum_of(output) == total:
+                    self._moves_of(fault.id, "", output)
 
 
 def _go_together(first: Fault, second: Fault) -> bool:

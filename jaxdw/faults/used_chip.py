@@ -43,6 +43,7 @@ class Launch:
       host: what the host makes of the tensors before they are moved.
       cores: what they make of the memories: `[outputs, channels]`.
       save: what becomes of the output on its way into a file.
+      bias_last: whether `cores` add the bias after the activation.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Launch:
     host: Callable[[Plan, Operands], Operands]
     cores: Callable[["Launch", Operands], Float32[Array, "..."]]
     save: Callable[[Plan, Output], Output]
+    bias_last: bool = False
 
 
 def lay_out(plan: Plan, *, known: bool = True) -> Launch:
@@ -203,12 +205,20 @@ def run_launch(
       earlier: what memory still holds; zeros if None, for launches not `known`.
     """
     plan = launch.plan
-    operands = launch.host(plan, operands)
-    if plan.program == "depthwise":
-        operands = _behind(operands, earlier, plan.conv.channels)
+    laid = laid_operands(launch, operands, earlier)
     with eval_context():
-        output = np.asarray(launch.cores(launch, operands))
+        output = np.asarray(launch.cores(launch, laid))
     return launch.save(plan, output.reshape(plan.output_shape))
+
+
+def laid_operands(
+    launch: Launch, operands: Operands, earlier: Operands | None = None
+) -> Operands:
+    """Returns what the host makes of tensors, with an earlier launch's behind."""
+    operands = launch.host(launch.plan, operands)
+    if launch.plan.program == "depthwise":
+        operands = _behind(operands, earlier, launch.plan.conv.channels)
+    return operands
 
 
 def _behind(operands: Operands, earlier: Operands | None, channels: int) -> Operands:

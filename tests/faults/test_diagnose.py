@@ -15,7 +15,10 @@ from jaxdw.judge.draws import draw
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUICK = ("two images", "regular", "conv1d")
-FOUND = 0.98  # of all mistakes
+UNNAMED = {  # 3 of 966: "no known cause", as few outputs tell
+    "block": ["weights-scaled", "other-bias"],
+    "HiFi2": ["halo-row-off"],
+}
 
 
 @functools.cache
@@ -43,13 +46,16 @@ def test_every_mistake_is_named_or_none_is(name):
     made, missed = 0, []
     for fault in CATALOGUE:
         if fault.applies(layer(name)):
-            found = diagnosed(name, broken(name, fault.id))
+            output = broken(name, fault.id)
+            if (output == output[0, 0, 0, 0]).all():
+                continue  # says nothing of what gave it
+            found = diagnosed(name, output)
             made += not found.is_right  # some do not show in these tensors
             if not found.is_right and fault.id not in found.named:
                 assert not found.named, (fault.id, str(found))
                 missed.append(fault.id)
     assert made >= 60 * (name != "conv1d")
-    assert len(missed) <= (1 - FOUND) * made, missed
+    assert missed == UNNAMED.get(name, [])
 
 
 def test_the_layers_have_what_mistakes_need():
@@ -186,6 +192,16 @@ def test_two_mistakes_at_once_are_named(pair):
     assert "bit for bit" in found.verdict
 
 
+def test_other_weights_are_not_named_for_a_file_with_one_stick_of_something_else():
+    plan = layer("height")
+    x, _w, bias = tensors("height")
+    other = draw(plan.conv, "random", 9).w
+    output = np.array(jd.run(plan, jd.make_maps(plan), x, other, bias).output)
+    assert diagnosed("height", output).named == ("stale-weights",)
+    output[0, 4, 4] += 20
+    assert diagnosed("height", output).named == ()
+
+
 def test_arithmetic_that_rounds_otherwise_is_rounding_only():
     plan = layer("height")
     right = broken("height")
@@ -238,8 +254,10 @@ def strange(plan: jd.Plan, right: np.ndarray, kind: int, rng) -> np.ndarray:
     if kind == 1:  # a mixture
         return rng.uniform(0.2, 0.8) * right + 0.5 * noise
     if kind == 2:  # a partial copy
-        return np.where(rng.random(right.shape[3]) < rng.random(), right, noise)
-    if kind == 3:
+        copied = rng.random(right.shape[3]) < rng.random()
+        copied[rng.integers(len(copied))] = False
+        return np.where(copied, right, noise)
+    if kind == 3 and right.shape[1] > 1:
         part = int(rng.integers(1, right.shape[1]))
         return np.concatenate([right[:, :part], noise[:, part:]], axis=1)
     if kind == 4:
@@ -264,12 +282,43 @@ def confident(name: str, count: int) -> list[str]:
 
 def test_what_the_catalogue_does_not_hold_is_no_known_cause():
     for name in ("height", "blackhole"):
-        assert not confident(name, 28)
+        assert not confident(name, 14)
 
 
 @pytest.mark.slow
 def test_ten_thousand_strange_outputs_have_no_known_cause():
     assert not [w for name in LAYERS for w in confident(name, 840)]
+
+
+def test_what_is_right_does_not_depend_on_unknown_memory():
+    for name in ("block", "blackhole", "silu"):
+        output = broken(name).copy()
+        output[..., : layer(name).output_shard.channels] *= 2  # of core 0's column
+        assert diagnosed(name, output).named == ()
+
+
+def test_one_value_everywhere_is_just_that():
+    for name in ("height", "block", "silu"):
+        output = np.zeros(layer(name).output_shape, np.float32)
+        assert diagnosed(name, output).named == ("zeros",)
+        assert diagnosed(name, output + 2.5).named == ("one-value",)
+        assert diagnosed(name, output * np.nan).named == ("not-a-number",)
+
+
+def test_zeros_are_named_before_channels_that_hold_none():
+    output = broken("block").copy()
+    output[..., ::7] = 0
+    assert diagnosed("block", output).named[0] == "zeros"
+
+
+def test_weights_scaled_channel_by_channel_are_not_an_earlier_launch():
+    scale = np.linspace(0.5, 1.5, 64, dtype=np.float32)
+    assert diagnosed("height", broken("height") * scale).named == ()
+    x, _w, bias = tensors("width")
+    other = draw(layer("width").conv, "random", 9)
+    maps = jd.make_maps(layer("width"))
+    output = jd.run(layer("width"), maps, x, other.w, bias + 3).output
+    assert diagnosed("width", output).named == ()  # another bias as well
 
 
 def test_infinite_outputs_are_explained_by_nothing():
@@ -296,9 +345,7 @@ def test_a_diagnosis_is_text_json_and_html():
 def test_what_is_tried_is_told_on_the_way():
     told: list[str] = []
     plan = layer("block")
-    jd.diagnose(
-        plan, *tensors("block"), np.zeros(plan.output_shape), progress=told.append
-    )
+    jd.diagnose(plan, *tensors("block"), -broken("block") + 1, progress=told.append)
     assert "flipped-kernel" in told
     assert len(told) > 30
 
