@@ -78,7 +78,7 @@ def _accuracy(args: argparse.Namespace) -> int:
 
     from rich.progress import Progress
 
-from jaxdw.cli.sweep import _executor, status_of
+    from jaxdw.cli.sweep import _executor, status_of
     from jaxdw.networks import measure, runner
     from jaxdw.networks.figures import load_metric
     from jaxdw.networks.recommend import Target, recommend
