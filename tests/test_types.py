@@ -1,5 +1,6 @@
 """What a user writes passes the type checker: the README's blocks, plain integers."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import jaxdw as jd
+import jaxdw.plan.given
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("jaxdw/**/*.md"), *ROOT.glob("bench/*.md")]
@@ -19,7 +23,7 @@ BLOCKS = {
 }
 
 LEGAL = """
-from typing import assert_type
+from typing import Literal, assert_type
 import jaxdw as jd
 
 jd.ConvConfig(channels=1, height=9, width=9, kernel=3, padding=1)
@@ -27,6 +31,12 @@ jd.ConvConfig(channels=1, height=9, width=9, padding=(1, 1), stride=[2, 1])
 conv = jd.ConvConfig(channels=1, height=9, width=9, padding=(1, 1, 2, 2), dilation=2)
 assert_type(conv.kernel, tuple[int, int])
 assert_type(conv.padding, tuple[int, int, int, int])
+jd.ConvConfig(channels=1, height=9, width=9, dtype="bf16", weights_dtype="bfp4")
+shard = jd.ShardConfig(scheme="HEIGHT_SHARDED", output_layout="ROW_MAJOR")
+assert_type(shard.output_layout, Literal["tile", "row_major"])
+assert_type(jd.ComputeConfig(math_fidelity="hifi4").fp32_dest_acc, bool)
+space = jd.Space(weights_dtypes=["bf16"], grids=("chip", (4, 3)), batches=["own", 2])
+assert_type(space.batches, tuple[int | None, ...])
 """
 ILLEGAL = """
 import jaxdw as jd
@@ -34,6 +44,10 @@ import jaxdw as jd
 jd.ConvConfig(channels="1", height=9, width=9)
 jd.ConvConfig(channels=1, height=9, width=9, padding=(1, 2, 3))
 jd.ConvConfig(channels=1, height=9, width=9, dtype="float16")
+jd.ShardConfig(scheme="heigth")
+jd.ComputeConfig(math_fidelity="HiFi5")
+jd.ConvConfig(height=9, width=9)
+jd.Space(schemes="height_sharded", seed="1")
 """
 
 
@@ -57,4 +71,13 @@ def test_a_config_takes_integers_and_holds_tuples(tmp_path):
 
 
 def test_what_no_config_takes_is_an_error(tmp_path):
-    assert lines_with_errors(ILLEGAL, tmp_path / "illegal.py") == [3, 4, 5]
+    assert lines_with_errors(ILLEGAL, tmp_path / "illegal.py") == [3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("config", ["Conv", "Shard", "Compute"])
+def test_type_checkers_know_every_field(config):
+    fields = dataclasses.fields(getattr(jd, f"{config}Config"))
+    given = getattr(jaxdw.plan.given, f"{config}Given")
+    assert [field.name for field in fields] == list(given.__annotations__)
+    needed = [f.name for f in fields if f.default is dataclasses.MISSING]
+    assert given.__required_keys__ == set(needed)

@@ -7,7 +7,7 @@ takes any value when the program runs; its annotations say what is legal.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal, no_type_check
+from typing import TYPE_CHECKING, Literal, Unpack, no_type_check
 
 from jaxdw.arch.arch import Arch
 from jaxdw.plan.choices import (
@@ -26,6 +26,7 @@ from jaxdw.plan.choices import (
     choice_problems,
     take_words,
 )
+from jaxdw.plan.given import ComputeGiven, ConvGiven, ShardGiven
 from jaxdw.plan.problems import (
     bool_problem,
     grid_problem,
@@ -33,10 +34,6 @@ from jaxdw.plan.problems import (
     ints_problem,
     is_int,
 )
-
-PerAxis = int | tuple[int, int] | list[int]  # (height, width); an integer for both
-# four: top, bottom, left, right; SAME is as in XLA, half of the rest before
-Padding = PerAxis | tuple[int, int, int, int] | Literal["same", "valid"]
 
 MAX_ELEMENTS = 2**31 - 2  # int32 index maps, less the two sentinels
 
@@ -79,23 +76,7 @@ class ConvConfig:
 
     if TYPE_CHECKING:  # what the constructor takes, of which the fields hold tuples
 
-        def __init__(
-            self,
-            *,
-            channels: int,
-            height: int,
-            width: int,
-            batch: int = 1,
-            kernel: PerAxis = (3, 3),
-            stride: PerAxis = (1, 1),
-            padding: Padding = (0, 0, 0, 0),
-            dilation: PerAxis = (1, 1),
-            dtype: ActivationDtype = "bfloat16",
-            weights_dtype: WeightsDtype = "bfloat16",
-            output_dtype: OutputDtype = "bfloat16",
-            bias: bool = False,
-            activation: Activation | None = None,
-        ) -> None: ...
+        def __init__(self, **given: Unpack[ConvGiven]) -> None: ...
 
     def __post_init__(self):
         for name in ("kernel", "stride", "dilation"):
@@ -253,6 +234,10 @@ class ShardConfig:
     force_split_reader: bool = False
     enable_activation_reuse: bool = False
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[ShardGiven]) -> None: ...
+
     def __post_init__(self):
         for name in ("grid", "cores", "input_shard"):
             if isinstance(getattr(self, name), list):
@@ -350,6 +335,10 @@ class ComputeConfig:
     math_fidelity: Fidelity = "LoFi"
     fp32_dest_acc: bool = False
     packer_l1_acc: bool = False
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **given: Unpack[ComputeGiven]) -> None: ...
 
     def __post_init__(self):
         take_words(self)

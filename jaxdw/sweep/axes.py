@@ -7,14 +7,15 @@ axis is one entry here and one field of `Space`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from jaxdw.arch import arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.inputs.names import is_function_name
 from jaxdw.models import zoo
-from jaxdw.plan.config import Arithmetic, ConvConfig, Fidelity, Scheme, WeightsDtype
+from jaxdw.plan.choices import Arithmetic, Fidelity, Memory, Scheme, WeightsDtype
+from jaxdw.plan.config import ConvConfig
 from jaxdw.plan.program import TTNN, ProgramName
 from jaxdw.words import WORDS, meant, nearest
 
@@ -159,13 +160,26 @@ class Axis(Setting):
         refuse(problems)
         return tuple(values)
 
+    def taken(self, given: Any) -> Any:
+        """Returns the values that words stand for; what is no word, as it is."""
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            return given
+        if tuple(given) == ("all",) and self.every:
+            return self.every
+        values = []
+        for word in given:
+            try:
+                values.append(self._read_one(word))
+            except ValueError:
+                values.append(word)
+        return tuple(values)
+
     def _read_one(self, given: Any) -> Any:
+        if isinstance(given, str) and given.lower() in self.words:
+            return self.words[given.lower()]
+        if self.name in WORDS:
+            given = meant(self.name, given, self.legal)
         if isinstance(given, str):
-            word = given.lower()
-            if word in self.words:
-                return self.words[word]
-            if self.name in WORDS:
-                given = meant(self.name, given, self.legal)
             return self.parse(given)
         value = tuple(given) if isinstance(given, list) else given
         refuse(self.problems(value))
@@ -337,6 +351,16 @@ SETTINGS: tuple[Setting, ...] = (
         rule="XxY",
         words={"chip": None},
         parse=parted,
+    ),
+    Axis(
+        column="memory",
+        kind=str,
+        meaning="l1, or dram: in slices until a launch fits",
+        part="shard",
+        plural="memories",
+        default=("l1",),
+        legal=get_args(Memory),
+        apart=True,
     ),
     Axis(
         column="scheme",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 5
 # What rows of an older schema do not say, None where nobody knows. Tensors of schema 2
 # were drawn otherwise.
-_SINCE_5: dict[str, str | None] = {"not_read": None}
+_SINCE_5: dict[str, str | None] = {"not_read": None, "memory": "l1"}
 _SINCE_4 = {"left_out": None, "gain": None, "snr_db": None} | _SINCE_5
 OLDER: dict[int, dict[str, str | None]] = {
     2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}

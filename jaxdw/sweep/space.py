@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
@@ -23,6 +23,7 @@ MAX_POINTS = 1_000_000  # that a space may have, or a filter look at
 _AXES = {axis.plural: axis for axis in AXES}
 
 
+@no_type_check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Space:
     """The product of its axes, less what the filter drops, sampled.
@@ -32,7 +33,8 @@ class Space:
         run with their own weights, and JAX functions, `module:function`.
       inputs: shapes for the inputs of ONNX files or of functions, (name, sizes); a
         name `FILE:NAME` is of that file alone.
-      schemes to batches: the values of each axis, as `jaxdw.sweep.axes` lists them.
+      schemes to batches: the values of each axis, as `jaxdw.sweep.axes` lists them;
+        the words of the command line, `bf16` for one, and `("all",)` stand for values.
       grids: largest core grids allowed, (x, y); None for the chip's.
       activations: keep each layer's own (True), drop it (False).
       filter: an expression over `Point.facts`, `channels >= 256 and kernel == 5`.
@@ -44,6 +46,7 @@ class Space:
     models: tuple[str, ...] = _AXES["models"].default
     inputs: Inputs = ()
     schemes: tuple[str, ...] = _AXES["schemes"].default
+    memories: tuple[str, ...] = _AXES["memories"].default
     grids: tuple[Grid | None, ...] = _AXES["grids"].default
     arches: tuple[str, ...] = _AXES["arches"].default
     programs: tuple[str, ...] = _AXES["programs"].default
@@ -57,15 +60,50 @@ class Space:
     sample: int | None = None
     seed: int = 0
 
+    if TYPE_CHECKING:  # what the constructor takes, of which the fields hold tuples
+
+        def __init__(
+            self,
+            *,
+            models: Sequence[str] = ...,
+            inputs: Inputs = (),
+            schemes: Sequence[str] = ...,
+            memories: Sequence[str] = ...,
+            grids: Sequence[Grid | str | None] = ...,
+            arches: Sequence[str] = ...,
+            programs: Sequence[str] = ...,
+            weights_dtypes: Sequence[str | type] = ...,
+            fidelities: Sequence[str] = ...,
+            arithmetics: Sequence[str] = ...,
+            fp32_dest_accs: Sequence[bool | str] = ...,
+            activations: Sequence[bool | str] = ...,
+            batches: Sequence[int | str | None] = ...,
+            filter: str | None = None,
+            sample: int | None = None,
+            seed: int = 0,
+        ) -> None: ...
+
+    def __post_init__(self):
+        for axis in AXES:
+            object.__setattr__(
+                self, axis.plural, axis.taken(getattr(self, axis.plural))
+            )
+
     def problems(self) -> list[str]:
         """Returns one sentence for each rule that the space breaks."""
         found = []
         for axis in AXES:
             values = getattr(self, axis.plural)
-            if not values:
-                found.append(f"`{axis.plural}` (=()) must name at least one")
+            if not isinstance(values, tuple) or not values:
+                found.append(
+                    f"`{axis.plural}` (={values!r}) must name at least one, as in "
+                    f"({axis.word(axis.default[0])!r},)"
+                )
+                continue
             for value in values:
                 found += axis.problems(value)
+        if not all(isinstance(getattr(self, axis.plural), tuple) for axis in AXES):
+            return found
         for name, _ in self.inputs:
             file, _, _ = name.rpartition(":")
             if is_onnx(file) and file not in self.models:

@@ -24,7 +24,7 @@ from jaxdw.sweep.space import Space
 
 def row(scheme: str, status: str, cycles: int | None, **more) -> dict:
     layer = {"model": "m", "layer": "l", "batch": 1, "channels": 32}
-    layer |= {"program": "depthwise", "arch": "wormhole_b0"}
+    layer |= {"program": "depthwise", "arch": "wormhole_b0", "memory": "l1"}
     size = {"height": 8, "width": 8, "kernel": "3x3", "stride": "1x1"}
     return {
         **layer,
@@ -74,12 +74,12 @@ def test_layers_are_told_apart_by_batch_program_and_chip():
     assert [list(found) for found in grouped(rows).values()] == [["height"]] * 4
     assert [layer_label(r) for r in rows] == ["l", "l", "l batch 2", "l"]
     assert by_column(rows) == {
-        ("m", "l", 1): {
+        ("m", "l", 1, "l1"): {
             ("height", "depthwise", "wormhole_b0"): [rows[0]],
             ("height", "other", "wormhole_b0"): [rows[1]],
             ("height", "depthwise", "blackhole"): [rows[3]],
         },
-        ("m", "l", 2): {("height", "depthwise", "wormhole_b0"): [rows[2]]},
+        ("m", "l", 2, "l1"): {("height", "depthwise", "wormhole_b0"): [rows[2]]},
     }
     size = "1x32x8x8 k3 s1"
     assert lines_of(rows, 110) == [
@@ -106,7 +106,7 @@ def test_what_all_figures_are_of_is_said_and_what_is_compared():
         row("height", "pass", 5, fidelity="LoFi", layer="k", activation=None),
     ]
     assert alike(rows) == (
-        "batch 1, fidelity LoFi, program depthwise, arch wormhole_b0"
+        "batch 1, fidelity LoFi, program depthwise, arch wormhole_b0, memory l1"
     )
     # layers have an activation of their own, which nobody compares
     assert varied(rows) == ["activation", "scheme"]

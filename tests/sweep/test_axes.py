@@ -1,6 +1,7 @@
 import dataclasses
 import re
 
+import jax.numpy as jnp
 import pytest
 
 import jaxdw as jd
@@ -23,6 +24,7 @@ TWO = {
     "programs": ("ttnn,conv1d", ("ttnn", "conv1d")),
     "arches": ("n150,blackhole", ("n150", "blackhole")),
     "grids": ("chip,4x3", (None, (4, 3))),
+    "memories": ("L1_FULL,dram", ("l1", "dram")),
     "schemes": ("height,auto", ("height", "auto")),
 }
 SWEPT = [axis for axis in AXES if len(TWO[axis.plural][1]) == 2][1:]
@@ -60,6 +62,26 @@ def test_a_toml_file_takes_the_words_of_the_command_line(tmp_path):
     assert load_space(path) == Space(
         batches=(2,), fp32_dest_accs=(True,), grids=((4, 3),)
     )
+
+
+def test_a_space_takes_the_words_of_the_command_line():
+    for axis in AXES:
+        words, values = TWO[axis.plural]
+        assert Space(**{axis.plural: words.split(",")}) == Space(
+            **{axis.plural: values}
+        )
+    assert Space(weights_dtypes=[jnp.bfloat16]) == Space()
+    assert Space(models=("all",), schemes=("all",)) == Space()
+
+
+@pytest.mark.parametrize("given", ["height", None, ()])
+def test_an_axis_that_is_no_list_is_named_with_the_way_out(given):
+    with pytest.raises(jd.ConfigError) as caught:
+        Space(schemes=given, grids=given).points()
+    assert str(caught.value).splitlines() == [
+        f"`grids` (={given!r}) must name at least one, as in ('chip',)",
+        f"`schemes` (={given!r}) must name at least one, as in ('height',)",
+    ]
 
 
 def test_all_stands_for_every_model_and_every_scheme_but_auto():

@@ -211,7 +211,7 @@ def test_a_name_says_every_axis_that_says_something():
         compute=jd.ComputeConfig(fp32_dest_acc=True), arch="n150",
     )  # fmt: skip
     assert name_of_row(config_row(point)) == (
-        "net a batch 3 relu bfloat16 LoFi fpu fp32_dest_acc depthwise n150 4x2 auto"
+        "net a batch 3 relu bfloat16 LoFi fpu fp32_dest_acc depthwise n150 4x2 l1 auto"
     )
 
 
