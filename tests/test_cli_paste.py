@@ -115,3 +115,14 @@ def test_a_layout_that_fails_is_printed_shrunk_as_ttnn_takes_it(capsys):
     assert "in_channels=33,\n" in out  # one channel past a tile
     assert "kernel_size=(1, 1),\n" in out
     assert "weights prepared by the revision concatenated" in out
+
+
+def test_notes_are_of_options_that_were_typed(capsys):
+    line = ["explain", "--from", NODE_ID, "--weight", "0,0,0"]
+    assert main(line) == 0
+    assert "note:" not in capsys.readouterr().err
+    assert main([*line, "--math-fidelity=hifi2"]) == 0
+    notes = [s for s in capsys.readouterr().err.splitlines() if s.startswith("note:")]
+    assert notes == [
+        "note: --math-fidelity does not change what `jaxdw explain` answers"
+    ]

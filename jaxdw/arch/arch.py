@@ -26,6 +26,7 @@ _PAIRS = "a list of [x, y], integers >= 0"
 _BOOL = "true or false"
 _RATE = "three integers: bytes above 16, MB/s, MB/s"
 _CYCLES = "a list of [format, format, cycles, cycles]"
+_COORDINATES = ("worker_x", "worker_y", "physical_x", "physical_y")
 _TABLES = {
     "grid": {"x": _POSITIVE, "y": _POSITIVE},
     "noc": {
@@ -324,8 +325,7 @@ def _address_problems(noc: dict, dram: dict, place: _Place) -> list[str]:
         )
     pairs = [value for pair in dram["bank_noc_xy"] for value in pair]
     for table, key, values, bits in (
-        ("noc", "worker_x", noc["worker_x"], noc["id_bits"]),
-        ("noc", "worker_y", noc["worker_y"], noc["id_bits"]),
+        *(("noc", key, noc[key], noc["id_bits"]) for key in _COORDINATES),
         ("dram", "bank_noc_xy", pairs, noc["id_bits"]),
         ("dram", "bank_offset_bytes", dram["bank_offset_bytes"],
          noc["local_address_bits"]),
@@ -350,11 +350,11 @@ def _sizes_problems(tables: dict, place: _Place) -> list[str]:
             f"`bank_noc_xy` (={num_xy} banks) and `bank_offset_bytes` "
             f"(={num_offsets}) of {arch!r} must name the same banks, at least one"
         )
-    for kind, axis in itertools.product(("worker", "physical"), ("x", "y")):
-        covered = len(noc[f"{kind}_{axis}"])
+    for key in _COORDINATES:
+        axis, covered = key[-1], len(noc[key])
         if covered < grid[axis]:
             problems.append(
-                f"`{kind}_{axis}` (={covered} coordinates) of {arch!r} must cover the "
+                f"`{key}` (={covered} coordinates) of {arch!r} must cover the "
                 f"grid (={grid[axis]} along {axis})"
             )
     formats = ("bfloat16", "float32")

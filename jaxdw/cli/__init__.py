@@ -118,8 +118,9 @@ def _main(words: Sequence[str]) -> int:
     given: Sequence[str] = ()
     try:
         args = parser.parse_args(paste.expanded(of_model.expanded(words)))
-        options, given = _options(verbs(parser)[args.verb]), getattr(args, "given", ())
-        for note in notes(args):
+        verb = verbs(parser)[args.verb]
+        options, given = _options(verb), getattr(args, "given", ())
+        for note in notes(args, _typed(verb, words)):
             print(f"note: {note}", file=sys.stderr)
         return args.command(args)
     except (ConfigError, UnsupportedError) as error:
@@ -134,6 +135,13 @@ def _refuse_verb(parser: Parser, words: Sequence[str]) -> None:
         parser.error(f"`{words[0]}` is no option of jaxdw alone; try --help")
     if verb is not None and verb not in known:
         parser.error(f"`{verb}` is no command; try {nearest(verb, known)}")
+
+
+def _typed(parser: Parser, words: Sequence[str]) -> list[str]:
+    """Returns the options among words by their first names: not what a paste says."""
+    actions = parser._option_string_actions
+    typed = (word.partition("=")[0] for word in words)
+    return [actions[name].option_strings[0] for name in typed if name in actions]
 
 
 def _options(parser: Parser) -> dict[str, str]:

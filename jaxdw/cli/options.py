@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from jaxdw.cli.parser import take_layer
@@ -56,9 +56,8 @@ def configs(
     )
 
 
-def notes(args: argparse.Namespace) -> list[str]:
+def notes(args: argparse.Namespace, given: Sequence[str]) -> list[str]:
     """Returns a sentence for each option given that changes nothing of the answer."""
-    given = getattr(args, "given", ())
     found = [
         f"{option} does not change what `jaxdw {args.verb}` answers"
         for option in dict.fromkeys(given)

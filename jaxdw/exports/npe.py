@@ -54,14 +54,13 @@ def phases(plan: Plan) -> dict[str, list[Transfer]]:
     """Returns the transfers of one launch, phase by phase in the order they run.
 
     Raises:
-      UnsupportedError: a program whose transfers are not known here, several launches.
+      UnsupportedError: a program whose transfers are not known here.
     """
     if plan.program != "depthwise":
         raise UnsupportedError(
             f"transfers of the program {plan.program!r} are not modelled; use "
             "program='depthwise'"
         )
-    plan.refuse_slices("npe")
     found = {
         "halo": list(_halo(plan)) if plan.has_halo else [],
         "dram": list(_dram(plan)),

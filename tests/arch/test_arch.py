@@ -16,6 +16,11 @@ def test_wormhole_has_12_banks_on_the_endpoints_of_its_soc_descriptor():
     assert arch.bank_offset_bytes[:2] == (0, 1 << 30)
 
 
+def test_physical_coordinates_skip_dram_and_what_is_harvested():
+    arch = jd.load_arch("wormhole_b0")
+    assert arch.physical_noc_xy((4, 5)) == (6, 7)
+
+
 def test_blackhole_has_8_banks_without_offsets():
     arch = jd.load_arch("blackhole")
     assert (arch.grid, arch.num_banks) == ((13, 10), 8)
@@ -56,7 +61,12 @@ def test_an_unknown_name_or_file_is_refused():
         (
             "worker_x = [18, ",
             "worker_x = [",
-            r"\(=7 coordinates\).*cover the grid \(=8",
+            r"`worker_x` \(=7 coordinates\).*cover the grid \(=8",
+        ),
+        (
+            "physical_x = [1, ",
+            "physical_x = [",
+            r"`physical_x` \(=7 coordinates\).*cover the grid \(=8",
         ),
         ("size_bytes = 1_499_136", "size_bytes = 9", r"\(=9\).*reserved \(=138592\)"),
         ("size_bytes = 1_499_136", "size_bytes = 138_592", r"must exceed.*\(=138592\)"),
@@ -206,6 +216,8 @@ def test_a_core_aligns_l1_to_16_bytes_and_reduces_one_face_in_a_cycle(name):
         ("[[0, 11]", "[[0, 64]", r"`dram.bank_noc_xy` \(=64\).*its 6 bits.*most 63"),
         ("worker_x = [18", "worker_x = [99", r"`noc.worker_x` \(=99\).*its 6 bits"),
         ("worker_y = [18", "worker_y = [-1", r"`noc.worker_y`.*>= 0"),
+        ("physical_y = [1", "physical_y = [64", r"`noc.physical_y` \(=64\).*6 bits"),
+        ("id_bits = 6", "id_bits = 15", r"`noc.local_address_bits`.*\(=66\); use 34"),
         ("id_bits = 6", "id_bits = 20", r"`noc.local_address_bits`.*\(=76\); use 24"),
         ("id_bits = 6", "id_bits = 10000000000", r"`noc.id_bits`.*1 to 60"),
         ("small_bytes = 32_768", "small_bytes = -1", r"`l1.small_bytes`.*>= 0"),

@@ -5,7 +5,7 @@ import csv
 from examples import uneven_plan
 
 from jaxdw.cli import main
-from jaxdw.exports.csv_files import csv_text, plan_tables
+from jaxdw.exports.csv_files import csv_text, plan_tables, write_csv
 from jaxdw.maps.banks import bank_table
 
 
@@ -38,11 +38,21 @@ def test_tables_hold_every_core_and_buffer():
 
 def test_cells_with_commas_lists_and_missing_columns_read_back():
     text = csv_text([{"a": "x, y", "b": ["1", 2]}, {"a": 'q"', "c": 3}])
+    assert text.count("\n") == 3
+    assert "\r" not in text
     assert list(csv.reader(text.splitlines())) == [
         ["a", "b", "c"],
         ["x, y", '["1", 2]', ""],
         ['q"', "", "3"],
     ]
+
+
+def test_a_folder_is_used_again_and_its_other_files_stay(tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    for value in (1, 2):
+        write_csv({"Two words": [{"a": value}]}, tmp_path)
+    assert (tmp_path / "two-words.csv").read_text() == "a\n2\n"
+    assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
 def test_a_file_is_no_folder(tmp_path, capsys):

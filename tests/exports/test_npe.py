@@ -1,7 +1,9 @@
 """Transfers for tt-npe: every byte of the plan's traffic, on the chip's coordinates."""
 
+import dataclasses
 import itertools
 import json
+from collections import Counter
 
 import jsonschema
 import pytest
@@ -77,7 +79,7 @@ EVENT = {
 SCHEMES = ("height", "width", "block")
 
 
-def plan_of(scheme: str, arch: str = "wormhole_b0", **more) -> jd.Plan:
+def plan_of(scheme: str, arch: str | jd.Arch = "wormhole_b0", **more) -> jd.Plan:
     conv = {"channels": 144, "height": 56, "width": 56, "padding": 1, "bias": True}
     shard = jd.ShardConfig(scheme=scheme)
     return jd.make_plan(jd.ConvConfig(**(conv | more)), shard, arch=arch)
@@ -139,6 +141,56 @@ def test_a_block_sender_goes_down_its_own_column():
     plan = uneven_plan(scheme="block", grid=(3, 3))
     targets = {t.source: t.target for t in phases(plan)["multicast"]}
     assert targets == {(x, 1): ((x, 1), (x, 3)) for x in (1, 2, 3)}
+
+
+def test_the_halo_goes_from_who_has_sticks_to_who_needs_them():
+    plan = uneven_plan(scheme="block", grid=(3, 3))
+    pads, copies = plan.halo_transfers()
+    stick = plan.halo_shard.channels * 2
+    xs, ys = (1, 2, 3), (1, 2, 3)  # of the first columns and rows of Wormhole's workers
+    want: Counter[tuple] = Counter()
+    for x in xs:  # a channel shard for each column
+        for row, _, length in pads.tolist():
+            want[(x, ys[row]), (x, ys[row])] += length * stick
+        for source, _, target, _, length in copies.tolist():
+            want[(x, ys[source]), (x, ys[target])] += length * stick
+    found: Counter[tuple] = Counter()
+    nocs: dict[tuple, list[str]] = {}
+    for transfer in phases(plan)["halo"]:
+        found[transfer.source, transfer.target] += transfer.num_bytes
+        nocs.setdefault(transfer.issuer, []).append(transfer.noc)
+        assert transfer.issuer == transfer.source
+    assert found == want
+    for own in nocs.values():  # of one core's runs, each of one packet
+        assert own == ["NOC_0", "NOC_1"] * (len(own) // 2) + ["NOC_0"] * (len(own) % 2)
+
+
+def test_a_trace_names_the_rectangle_and_the_processor_of_each_noc():
+    events = [e for e in trace(uneven_plan(scheme="block", grid=(3, 3))) if "type" in e]
+    sent = {
+        (e["sx"], e["sy"]): tuple(e[name] for name in _RECTANGLE)
+        for e in events
+        if e["type"] == "WRITE_MULTICAST"
+    }
+    assert sent == {(x, 1): (x, 1, x, 3) for x in (1, 2, 3)}
+    processors = {(e["noc"], e["proc"]) for e in events}
+    assert processors == {("NOC_0", "BRISC"), ("NOC_1", "NCRISC")}
+
+
+def test_a_packet_takes_whole_cycles_of_its_link():
+    link = 48
+    arch = jd.load_arch("wormhole_b0")
+    arch = dataclasses.replace(arch, noc_link_bytes_per_cycle=link)
+    plan = plan_of("height", arch, channels=8, height=20, width=21)
+    own: dict[tuple, list[tuple[int, int]]] = {}
+    for event in trace(plan):
+        if event.get("type") == "WRITE_":
+            key = (event["sx"], event["sy"], event["noc"])
+            own.setdefault(key, []).append((event["timestamp"], event["num_bytes"]))
+    runs = [run for runs in own.values() for run in itertools.pairwise(runs)]
+    assert any(size % link for (_, size), _ in runs)
+    for (start, size), (following, _) in runs:
+        assert (following - start - 1) * link < size <= (following - start) * link
 
 
 def test_a_trace_runs_phase_after_phase_and_ends_late():

@@ -79,13 +79,12 @@ def the(rows, kind, fidelity, weights_dtype):
     ]
 
 
-def test_every_layer_shrinks_by_four_hundredths_at_lofi(asked):
+def test_every_layer_shrinks_at_lofi_and_passes(asked):
     _, _, rows = asked
     layers = the(rows, "layer", "LoFi", "bfloat16")
     assert len(layers) in (13, 14)
-    for row in layers:
-        assert row["random_gain"] == pytest.approx(0.96, abs=0.004)
-        assert row["gain"] == pytest.approx(0.96, abs=0.025)
+    for row in layers:  # a bias is not shrunk: with a large one the gain is nearer 1
+        assert 0.95 < row["gain"] < 0.99
         assert row["passed"]
     for row in the(rows, "layer", "HiFi4", "bfloat16"):
         assert row["gain"] == pytest.approx(1, abs=0.006)
@@ -105,7 +104,9 @@ def test_random_normals_mislead_for_bfp4_alone(asked):
     assert misled["bfloat4_b"] > (10 if name in ("finds", "reads") else 0)
 
 
-def test_compensated_lofi_comes_near_hifi4(asked, tmp_path):
+def test_sums_shrink_by_four_hundredths_and_compensated_come_near_hifi4(
+    asked, tmp_path
+):
     name, question, rows = asked
     lofi = [s for s in question.settings if s.values["fidelity"] == "LoFi"][:1]
     one = dataclasses.replace(question, settings=tuple(lofi))
@@ -113,6 +114,10 @@ def test_compensated_lofi_comes_near_hifi4(asked, tmp_path):
         one, tmp_path, folds=False, compensates=True, calibration=question.samples
     )
     (pcc,) = (row["pcc"] for row in found if row["kind"] == "remedy")
+    gains = [row["conv_gain"] for row in found if row["kind"] == "gain"]
+    assert len(gains) == len(the(rows, "layer", "LoFi", "bfloat16"))
+    assert gains == pytest.approx([0.96] * len(gains), abs=0.008)
+    assert np.median(gains) == pytest.approx(0.96, abs=0.001)
     before = the(rows, "output", "LoFi", "bfloat16")[0]["pcc"]
     best = the(rows, "output", "HiFi4", "bfloat16")[0]["pcc"]
     if name == "finds":

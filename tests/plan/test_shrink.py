@@ -34,6 +34,27 @@ def test_what_fails_at_its_size_alone_stays():
     assert shrunk(whole, lambda p: p.conv == whole.conv) == whole
 
 
+def test_program_and_chip_stay():
+    conv = jd.ConvConfig(channels=64, height=9, width=9, kernel=3, padding=1)
+    whole = jd.make_plan(conv, arch="blackhole", program="regular")
+    small = shrunk(whole, lambda p: p.conv.channels > 40)
+    assert (small.program, small.arch.name) == ("regular", "blackhole")
+    assert small.conv.channels == 41
+
+
+def test_it_gives_up_where_every_step_is_small():
+    sizes = [3000]
+
+    def fails(p: jd.Plan) -> bool:
+        one_less = p.conv.channels == sizes[-1] - 1
+        sizes.extend([p.conv.channels] * one_less)
+        return one_less
+
+    conv = jd.ConvConfig(channels=3000, height=1, width=1, kernel=1)
+    whole = jd.make_plan(conv, must_fit=False)
+    assert shrunk(whole, fails).conv.channels == sizes[-1] > 2900
+
+
 def test_it_ends():
     tried = []
 

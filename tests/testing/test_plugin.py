@@ -27,6 +27,13 @@ def test_plans(jaxdw_plan):
     assert plan == want
 
 
+def test_fits_or_not(jaxdw_plan):
+    layer = {"channels": 4096, "height": 64, "width": 64}
+    with pytest.raises(jd.L1OutOfMemory):
+        jaxdw_plan(**layer)
+    assert not jaxdw_plan(**layer, must_fit=False).l1.fits
+
+
 def test_refuses(jaxdw_plan):
     with pytest.raises(jd.ConfigError, match="takes no chanels, sise"):
         jaxdw_plan(chanels=64, sise=8)
@@ -47,7 +54,7 @@ def test_the_fixture_plans_and_shows_its_plan_where_a_test_fails(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
     shown = done.stdout.partition("jaxdw plan")[2]
     assert "output = ttnn.conv2d(" in shown
     assert "in_channels=77," in shown
