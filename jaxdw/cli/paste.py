@@ -7,9 +7,12 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxdw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jaxdw.sweep.rows import Point
 
 OPTION, PICK = "--from", "--pick"
 MESSAGE = "--l1-message"  # of `plan`
@@ -38,7 +41,7 @@ def expanded(argv: Sequence[str]) -> list[str]:
         return words
     from jaxdw.inputs.paste import read_paste
 
-    paste = read_paste(_text(source))
+    paste = read_paste(text_of(source))
     made: list[str] = []
     if paste.layers:
         made = _layer_words(_picked(paste.layers, pick), verb, rest)
@@ -59,7 +62,12 @@ def taken(words: list[str], option: str) -> tuple[str | None, list[str]]:
     return None, words
 
 
-def _text(source: str) -> str:
+def text_of(source: str) -> str:
+    """Returns what `--from` names: a text, that of a file, or of standard input.
+
+    Raises:
+      ConfigError: a file that cannot be read, or does not exist.
+    """
     if source == "-":
         return sys.stdin.read()
     named = "\n" not in source and len(source) < 4096
@@ -130,6 +138,14 @@ def without_ttnn_options(shard: Any, compute: Any) -> tuple[Any, Any]:
     plain = type(shard)()
     shard = dataclasses.replace(shard, **{name: getattr(plain, name) for name in names})
     return shard, dataclasses.replace(compute, packer_l1_acc=False)
+
+
+def without_unknown_options(point: "Point") -> "Point":
+    """Returns a point of a sweep, one by program depthwise without ttnn's options."""
+    if point.program != "depthwise":
+        return point
+    shard, compute = without_ttnn_options(point.shard, point.compute)
+    return dataclasses.replace(point, shard=shard, compute=compute)
 
 
 def _names_of_changes(*configs: Any) -> list[str]:

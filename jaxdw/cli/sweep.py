@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxdw.cli import exports
+from jaxdw.cli import exports, paste
 from jaxdw.cli.of_model import skipped_layers
 from jaxdw.cli.options import interruptible, refuse_pallas
 from jaxdw.cli.parser import take
@@ -20,7 +20,7 @@ from jaxdw.escapes import json_text, visible
 from jaxdw.files import refuse_to_replace, whole_file
 from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
-from jaxdw.sweep.axes import is_onnx
+from jaxdw.sweep.axes import AXES, is_onnx
 from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 from jaxdw.sweep.workers import Terminated
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 
+_NOT_PASTED = ("--models", "--space", "--jax", "--input", "--annotate")
 _ANSWERS_S = 10  # that a scheduler may take to answer
 
 
@@ -61,6 +62,8 @@ def add(commands) -> None:
         "space, each a list joined by commas",
         "a TOML file has the same names, in the plural",
     )
+    pasted = "pasted layers in place of networks, each as it is but for the axes given"
+    take(axes, "--from", text=pasted)
     take(axes, "--space", "--input", "--jax", *AXIS_OPTIONS)
     take(axes, "--filter", "--sample", "--seed")
     parser.set_defaults(command=_sweep)
@@ -79,6 +82,29 @@ def _space(args: argparse.Namespace) -> "Space":
     if args.jax:
         given["models"] = (*given.get("models", ()), *args.jax)
     return dataclasses.replace(space, **given | read_axes(given))
+
+
+def _points(args: argparse.Namespace, space: "Space") -> "tuple[Point, ...]":
+    """Returns the points of networks, or of what is pasted."""
+    source = getattr(args, "from")
+    if source is None:
+        with skipped_layers():  # the rows say it, and so does what is shown of them
+            return space.points()
+    from jaxdw.inputs.paste import read_paste
+
+    layers = read_paste(paste.text_of(source)).layers
+    if not layers:
+        raise ConfigError(
+            f"`{paste.OPTION}` holds an L1 message and no layer; `jaxdw plan` compares "
+            "it"
+        )
+    varied = [axis.plural for axis in AXES if vars(args)[axis.plural] is not None]
+    model = source if "\n" not in source and Path(source).is_file() else "paste"
+    points = space.points_of_pasted(layers, model, varied)
+    plain = tuple(map(paste.without_unknown_options, points))
+    if plain != points:
+        paste.say(paste.OPTION, "options of ttnn are left out of program depthwise")
+    return plain
 
 
 def _check_report(args: argparse.Namespace, space: "Space") -> None:
@@ -102,10 +128,18 @@ def _sweep(args: argparse.Namespace) -> int:
     if not args.plan_only:
         refuse_pallas("sweep")
         check_platform()
-    if args.models is None and args.space is None and not args.jax:
+    networks = [args.models, args.space, args.jax or None]
+    if getattr(args, "from") is not None:
+        others = [name for name in args.given if name in _NOT_PASTED]
+        if others:
+            raise ConfigError(
+                f"{', '.join(f'`{name}`' for name in others)} must be left out with "
+                f"`{paste.OPTION}`, which has the layers; sweep one after the other"
+            )
+    elif networks == [None] * 3:
         raise ConfigError(
-            f"`--models` must be given, or a --space; try --models {zoo.MODELS[1]}, or "
-            f"all for {len(zoo.MODELS)} networks"
+            "`--models` must be given, a --space or --from; try --models "
+            f"{zoo.MODELS[1]}, or all for {len(zoo.MODELS)} networks"
         )
     space = _space(args)
     if args.html is not None:
@@ -117,8 +151,7 @@ def _sweep(args: argparse.Namespace) -> int:
         raise ConfigError(
             "`--input` must come with an .onnx file in --models, or --jax; add it"
         )
-    with skipped_layers():  # the rows say it, and so does what is shown of them
-        points = space.points()
+    points = _points(args, space)
     if args.annotate is not None:
         exports.check_annotate(args.annotate, space.models)
     console = make_console(stderr=True)

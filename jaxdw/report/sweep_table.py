@@ -14,6 +14,7 @@ from jaxdw.sweep.rows import Row, plan_of_row
 _APART = tuple(axis for axis in AXES if axis.apart)
 _OWN_COLUMNS = ("program", "arch")  # of what is told apart, not named by a layer
 _OWN_ROWS = tuple(axis for axis in _APART if axis.column not in _OWN_COLUMNS)
+_OF_NUMBERS = {a.column for a in AXES if a.part == "compute"} | {"weights_dtype"}
 _IN_A_LINE = ("scheme",)  # what a line holds every value of
 _CAPTION = "* the best scheme, - refused, a bound in cycles: a chip takes longer"
 ELSEWHERE = "! the tree itself runs the layer otherwise"
@@ -36,11 +37,15 @@ def varied(rows: Sequence[Row]) -> list[str]:
 
 
 def compared(rows: Sequence[Row]) -> list[str]:
-    """Returns the columns of the axes that have several values on one layer."""
+    """Returns the columns of the axes that have several values on one layer.
+
+    Formats and fidelities too that only differ between layers: no figure goes without.
+    """
     layers: dict[tuple, list[Row]] = {}
     for row in rows:
         layers.setdefault((row["model"], row["layer"]), []).append(row)
     found = {name for of_layer in layers.values() for name in varied(of_layer)}
+    found |= {*varied(rows)} & _OF_NUMBERS
     return [axis.column for axis in AXES if axis.column in found]
 
 

@@ -13,7 +13,7 @@ from jaxdw.errors import ConfigError, refuse
 from jaxdw.escapes import visible
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.units import TILE_BYTES
-from jaxdw.sweep.axes import AXES, SETTINGS, Setting, joined
+from jaxdw.sweep.axes import AXES, SETTINGS, Axis, Setting, joined
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 5
 # What rows of an older schema do not say, None where nobody knows. Tensors of schema 2
 # were drawn otherwise.
-_SINCE_5: dict[str, str | None] = {"not_read": None, "memory": "l1"}
+_SINCE_5: dict[str, str | None] = {"not_read": None, "memory": "l1", "more": None}
 _SINCE_4 = {"left_out": None, "gain": None, "snr_db": None} | _SINCE_5
 OLDER: dict[int, dict[str, str | None]] = {
     2: {"program": "depthwise", "planned_program": "depthwise", "repeat": None}
@@ -72,6 +72,7 @@ COLUMNS: tuple[Column, ...] = (  # their order in every format
         Column(s.column, str if s.kind is tuple else s.kind, s.meaning)
         for s in SETTINGS
     ),
+    Column("more", str, "fields of the configs that no column holds, as JSON"),
     Column("planned_program", str, "the one planned, of ttnn too"),
     Column("planned_scheme", str, "the one planned, of auto too"),
     Column("grid", str, "cores, x by y"),
@@ -140,6 +141,10 @@ class Point:
     inputs: Inputs = ()
 
     @property
+    def configs(self) -> dict[str, ConvConfig | ShardConfig | ComputeConfig]:
+        return {"conv": self.conv, "shard": self.shard, "compute": self.compute}
+
+    @property
     def key(self) -> str:
         """A name of the configuration that is the same on every machine."""
         facts = [
@@ -192,28 +197,56 @@ def _by_part(values: Iterable[tuple[Setting, Any]]) -> dict[str, dict[str, Any]]
     return parts
 
 
-def entered(layer: Point, values: Iterable[Any]) -> Point:
-    """Returns a layer's point at the values of all axes but that of its model."""
-    axes = zip(AXES[1:], values, strict=True)
-    parts = _by_part((axis, axis.enters(layer.conv, value)) for axis, value in axes)
+def entered(layer: Point, axes: Iterable[Axis], values: Iterable[Any]) -> Point:
+    """Returns a layer's point at the values of axes."""
+    pairs = zip(axes, values, strict=True)
+    parts = _by_part((axis, axis.enters(layer.conv, value)) for axis, value in pairs)
     return dataclasses.replace(
         layer,
         conv=dataclasses.replace(layer.conv, **parts["conv"]),
-        shard=ShardConfig(**parts["shard"]),
-        compute=ComputeConfig(**parts["compute"]),
+        shard=dataclasses.replace(layer.shard, **parts["shard"]),
+        compute=dataclasses.replace(layer.compute, **parts["compute"]),
         **parts["point"],
     )
+
+
+def _more(point: Point) -> str | None:
+    """Returns the fields of configs that no setting holds, where they are set."""
+    held = {(setting.part, setting.name) for setting in SETTINGS}
+    found = {
+        part: {
+            field.name: value
+            for field in dataclasses.fields(config)
+            if (part, field.name) not in held
+            and (value := getattr(config, field.name)) != field.default
+        }
+        for part, config in point.configs.items()
+    }
+    found = {part: fields for part, fields in found.items() if fields}
+    return json.dumps(found) if found else None
 
 
 def point_of_row(row: Row) -> Point:
-    """Returns the point that a row was made of; a row holds no `inputs`."""
+    """Returns the point that a row was made of; a row holds no `inputs`.
+
+    Raises:
+      ConfigError: a row whose `more` says nothing of configs.
+    """
     parts = _by_part((s, s.from_cell(row[s.column])) for s in SETTINGS)
-    return Point(
-        conv=ConvConfig(**parts["conv"]),
-        shard=ShardConfig(**parts["shard"]),
-        compute=ComputeConfig(**parts["compute"]),
-        **parts["point"],
-    )
+    try:
+        for part, fields in json.loads(row["more"] or "{}").items():
+            parts[part] |= fields
+        return Point(
+            conv=ConvConfig(**parts["conv"]),
+            shard=ShardConfig(**parts["shard"]),
+            compute=ComputeConfig(**parts["compute"]),
+            **parts["point"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"`more` (={reprlib.repr(row['more'])}) must be fields of conv, shard and "
+            "compute, as JSON; remove the line"
+        ) from error
 
 
 def plan_of_row(row: Row) -> "Plan":
@@ -224,7 +257,8 @@ def plan_of_row(row: Row) -> "Plan":
 def config_row(point: Point) -> Row:
     """Returns what a row says of its configuration."""
     settings = {setting.column: setting.cell(point) for setting in SETTINGS}
-    return {"schema": SCHEMA, "key": point.key} | settings | _versions()
+    own = {"schema": SCHEMA, "key": point.key, "more": _more(point)}
+    return own | settings | _versions()
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import math
 import random
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, no_type_check
 
@@ -13,10 +13,14 @@ from jaxdw.arch.arch import load_arch
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.models.zoo import Layer
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
+from jaxdw.plan.program import TTNN
 from jaxdw.sweep.axes import AXES, is_onnx
 from jaxdw.sweep.filters import point_filter
 from jaxdw.sweep.layers import distinct_layers, inputs_of
 from jaxdw.sweep.rows import Inputs, Point, entered
+
+if TYPE_CHECKING:
+    from jaxdw.inputs.layer import Pasted
 
 Grid = tuple[int, int]
 MAX_POINTS = 1_000_000  # that a space may have, or a filter look at
@@ -153,14 +157,41 @@ class Space:
         )
         return self._points(tuple(self._of_model(model, found)))
 
-    def _points(self, layers: tuple[Point, ...]) -> tuple[Point, ...]:
-        swept = tuple(getattr(self, axis.plural) for axis in AXES[1:])
+    def points_of_pasted(
+        self, layers: "Iterable[Pasted]", model: str, varied: Collection[str]
+    ) -> tuple[Point, ...]:
+        """Returns the points of layers that are sharded and computed in ways of theirs.
+
+        Args:
+          layers: those of `jaxdw.inputs.paste.read_paste`; the program is `ttnn`.
+          model: what rows call the model.
+          varied: the axes that do not stay as each layer has them, by their fields;
+            its chip is always the space's.
+
+        Raises:
+          ConfigError: as `points`.
+        """
+        refuse(self.problems())
+        found = (
+            Point(
+                model=model, layer=str(number), times=1, conv=layer.conv,
+                shard=layer.shard, compute=layer.compute, arch="", program=TTNN,
+            )
+            for number, layer in enumerate(layers, 1)
+        )  # fmt: skip
+        return self._points(tuple(found), {"arches", *varied})
+
+    def _points(
+        self, layers: tuple[Point, ...], varied: Collection[str] = tuple(_AXES)
+    ) -> tuple[Point, ...]:
+        axes = [axis for axis in AXES[1:] if axis.plural in varied]
+        swept = tuple(getattr(self, axis.plural) for axis in axes)
         of_layer = math.prod(map(len, swept))
         size = len(layers) * of_layer
 
         def point(index: int) -> Point:
             layer, place = divmod(index, of_layer)
-            return entered(layers[layer], _at(swept, place))
+            return entered(layers[layer], axes, _at(swept, place))
 
         if size > sys.maxsize or min(size, self.sample or size) > MAX_POINTS:
             raise ConfigError(

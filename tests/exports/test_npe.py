@@ -173,6 +173,12 @@ def test_a_trace_names_the_rectangle_and_the_processor_of_each_noc():
         if e["type"] == "WRITE_MULTICAST"
     }
     assert sent == {(x, 1): (x, 1, x, 3) for x in (1, 2, 3)}
+    (whole,) = {
+        tuple(e[name] for name in _RECTANGLE)
+        for e in trace(plan_of("height"))
+        if e.get("type") == "WRITE_MULTICAST"
+    }
+    assert whole == (1, 1, 9, 8)
     processors = {(e["noc"], e["proc"]) for e in events}
     assert processors == {("NOC_0", "BRISC"), ("NOC_1", "NCRISC")}
 
