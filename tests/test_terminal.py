@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx_files import one, written
 
 from jaxdw import cli
 from jaxdw.escapes import escaped_output, visible, visible_lines
@@ -151,6 +153,12 @@ def test_a_name_that_the_terminal_cannot_write_is_escaped():
     assert b"Traceback" not in done.stderr
 
 
+PASTE = (
+    "ttnn.conv2d(in_channels=32, out_channels=32, groups=32, kernel_size=(3, 3), "
+    "stride=(1, 1), padding=(1, 1), batch_size=1, input_height=8, input_width=8)"
+)
+OF_MODEL = ["--models", "{tmp}/m.onnx"]
+NETWORK = ["accuracy", "{tmp}/m.onnx", "--input", "x={tmp}/w.npy", "--out", "{out}"]
 CHIP = [*LAYER, "--arch", "{tmp}/c.toml"]
 REPLACED = {
     "rows": ["sweep", "--models", "xception", "--report", "{out}/rows.jsonl"],
@@ -167,6 +175,25 @@ REPLACED = {
     "a chip's page": ["explain", *CHIP, "--html", "{tmp}/c.toml"],
     "a chip's lock": ["certify", *CHIP, "--lock", "{tmp}/c.toml"],
     "its lock": ["certify", *LAYER, "--check", "{tmp}/lock", "--lock", "{tmp}/lock"],
+    "a space's model": ["sweep", "--space", "{tmp}/f.toml", "--annotate", "{tmp}/m.onnx"],
+    "rows by notes": [
+        "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{out}/rows.jsonl",
+    ],
+    "a page twice": [
+        "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{tmp}/p", "--html={tmp}/p",
+    ],
+    "a layer's model": ["explain", *OF_MODEL, "--html", "{tmp}/m.onnx"],
+    "a trace's model": ["plan", *OF_MODEL, "--npe", "{tmp}/../{tmp.name}/m.onnx"],
+    "a trace's chip": ["plan", *CHIP, "--npe={tmp}/c.toml"],
+    "a paste": ["plan", "--from", "{tmp}/t.halo.json", "--npe", "{tmp}/t.json"],
+    "a paste by a report": [
+        "plan", "--from={tmp}/config.json", "--visualizer", "{tmp}",
+    ],
+    "a tensor": ["run", *LAYER, "--w", "{tmp}/w.npy", "--save", "{tmp}/w.npy"],
+    "a network": [*NETWORK, "--html", "{tmp}/m.onnx"],
+    "its input": [*NETWORK, "--html", "{tmp}/w.npy"],
+    "its sample": [*NETWORK, "--samples", "{tmp}", "--html", "{tmp}/w.npy"],
+    "its rows": [*NETWORK, "--html", "{out}/accuracy.jsonl"],
 }  # fmt: skip
 
 
@@ -180,8 +207,12 @@ def test_no_command_writes_over_what_it_reads_or_keeps(tmp_path, command, capsys
     (tmp_path / "hard").hardlink_to(out / "rows.jsonl")
     (tmp_path / "s.toml").write_text('models = ["xception"]\n')
     (tmp_path / "c.toml").write_text('base = "blackhole"\nname = "c"\n')
-    (tmp_path / "m.onnx").write_text("m")
+    (tmp_path / "f.toml").write_text(f'models = ["{tmp_path}/m.onnx"]\n')
+    written(one(), tmp_path).rename(tmp_path / "m.onnx")
+    np.save(tmp_path / "w.npy", np.zeros((32, 1, 3, 3)))
     (tmp_path / "lock").write_text("{}")
+    for name in ("t.halo.json", "config.json"):
+        (tmp_path / name).write_text(PASTE)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     words = [word.format(out=out, tmp=tmp_path) for word in command]
     if words[0] == "sweep":

@@ -22,6 +22,7 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.cli.options import notes
+from jaxdw.cli.overwriting import refuse_named_twice
 from jaxdw.cli.parser import REFUSED, Parser, verbs
 from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
@@ -118,7 +119,9 @@ def _main(words: Sequence[str]) -> int:
     given: Sequence[str] = ()
     try:
         args = parser.parse_args(paste.expanded(of_model.expanded(words)))
-        options, given = _options(verbs(parser)[args.verb]), getattr(args, "given", ())
+        own = verbs(parser)[args.verb]
+        options, given = _options(own), getattr(args, "given", ())
+        refuse_named_twice(own, args, words[words.index(args.verb) + 1 :])
         for note in notes(args):
             print(f"note: {note}", file=sys.stderr)
         return args.command(args)

@@ -21,7 +21,6 @@ from jaxdw.files import refuse_to_replace, whole_file
 from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
 from jaxdw.sweep.axes import is_onnx
-from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 from jaxdw.sweep.workers import Terminated
 
@@ -81,19 +80,17 @@ def _space(args: argparse.Namespace) -> "Space":
     return dataclasses.replace(space, **given | read_axes(given))
 
 
-def _check_report(args: argparse.Namespace, space: "Space") -> None:
-    """Refuses a page in no folder, or in place of a file that is read or kept."""
+def _check_page(args: argparse.Namespace) -> None:
+    """Refuses, before the work, a page that could not be made or written."""
     folder, out = Path(args.html).absolute().parent, Path(args.out).absolute()
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
             f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
-    kept = {f"the sweep's {name}": out / name for name in FILES}
-    kept |= {f"the file {name}": name for name in (*space.models, *space.arches)}
-    if args.space is not None:
-        kept["the space"] = args.space
-    refuse_to_replace("--html", args.html, kept)
+    with needing("html", "matplotlib", "jinja2"):
+        importlib.import_module("matplotlib")
+        importlib.import_module("jinja2")
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -109,10 +106,12 @@ def _sweep(args: argparse.Namespace) -> int:
         )
     space = _space(args)
     if args.html is not None:
-        _check_report(args, space)
-        with needing("html", "matplotlib", "jinja2"):  # before the work, not after it
-            importlib.import_module("matplotlib")
-            importlib.import_module("jinja2")
+        _check_page(args)
+    read = {f"the file {name}": name for name in (*space.models, *space.arches)}
+    for option in ("--html", "--annotate"):  # a space may name files, too
+        path = getattr(args, OPTIONS[option].dest)
+        if path is not None:
+            refuse_to_replace(option, path, read)
     if args.input and not (args.jax or any(map(is_onnx, space.models))):
         raise ConfigError(
             "`--input` must come with an .onnx file in --models, or --jax; add it"
