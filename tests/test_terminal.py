@@ -175,7 +175,9 @@ REPLACED = {
     "a chip's page": ["explain", *CHIP, "--html", "{tmp}/c.toml"],
     "a chip's lock": ["certify", *CHIP, "--lock", "{tmp}/c.toml"],
     "its lock": ["certify", *LAYER, "--check", "{tmp}/lock", "--lock", "{tmp}/lock"],
-    "a space's model": ["sweep", "--space", "{tmp}/f.toml", "--annotate", "{tmp}/m.onnx"],
+    "a space's model": [
+        "sweep", "--space", "{tmp}/f.toml", "--annotate", "{tmp}/m.onnx",
+    ],
     "rows by notes": [
         "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{out}/rows.jsonl",
     ],

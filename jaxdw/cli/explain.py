@@ -61,7 +61,7 @@ def _explain(args: argparse.Namespace) -> int:
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
     plan = planned(args)
-    base = base_address(args, plan.arch.dram_align_bytes)
+    base = base_address(args, plan.arch)
     if args.core is not None:
         args.core = core_xy(args, plan)
     answers = _answers(args, plan, base)

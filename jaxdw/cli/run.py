@@ -83,9 +83,7 @@ def _run(args: argparse.Namespace) -> int:
 
     rows, columns = plan.weight_tile_grid
     page_bytes = TILE_BYTES[conv.weights_dtype]
-    table = bank_table(
-        rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
-    )
+    table = bank_table(rows * columns, page_bytes, base_address(args, arch), arch)
     if own.operands is None:
         operands = draw(conv, args.draw, args.seed, layer)
     else:

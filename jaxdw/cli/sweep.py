@@ -127,7 +127,7 @@ def _sweep(args: argparse.Namespace) -> int:
     done = Counter()
     with (
         interruptible(),
-        _executor(args.dask) as executor,
+        _executor(args) as executor,
         _progress(console, len(points)) as advance,
     ):
 
@@ -205,12 +205,17 @@ def _write_page(path: str, rows: list[Row]) -> None:
         draft.write_text(page, "utf-8")
 
 
-def _executor(address: str | None):
+def _executor(args: argparse.Namespace):
     import contextlib
 
-    if address is None:
+    if args.dask is None:
         return contextlib.nullcontext()
-    return _dask(address)
+    if "--processes" in args.given:
+        raise ConfigError(
+            f"`--processes` (={args.processes}) must be left out with `--dask`, whose "
+            "workers do the work"
+        )
+    return _dask(args.dask)
 
 
 def _dask(address: str):
