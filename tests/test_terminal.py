@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +137,17 @@ def test_a_reader_that_has_enough_is_no_failure(command):
     assert err == b""
     # argparse itself says nothing of a reader of its help that is gone
     assert process.returncode == (0 if "--help" in command else cli.BROKEN_PIPE)
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", ">&- 2>&-"])
+def test_an_output_that_is_closed_is_no_failure(tmp_path, closed):
+    """And no file that is written takes its place."""
+    words = f"--models xception --plan-only --sample 1 --json --out {tmp_path}/out"
+    line = f"exec {sys.executable} -m jaxdw sweep {words} {closed}"
+    env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    assert subprocess.run(["sh", "-c", line], env=env).returncode == 0
+    rows = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(row)["model"] for row in rows] == ["xception"]
 
 
 def test_a_name_that_the_terminal_cannot_write_is_escaped():

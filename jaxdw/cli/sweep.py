@@ -18,6 +18,7 @@ from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
 from jaxdw.escapes import json_text, visible
 from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.inputs.names import is_function_name
 from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
 from jaxdw.sweep.axes import is_onnx
@@ -88,6 +89,8 @@ def _check_page(args: argparse.Namespace) -> None:
             f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
+    if Path(args.html).is_dir():
+        raise ConfigError(f"`--html` (={args.html!r}) must be a file, not a folder")
     with needing("html", "matplotlib", "jinja2"):
         importlib.import_module("matplotlib")
         importlib.import_module("jinja2")
@@ -112,9 +115,10 @@ def _sweep(args: argparse.Namespace) -> int:
         path = getattr(args, OPTIONS[option].dest)
         if path is not None:
             refuse_to_replace(option, path, read)
-    if args.input and not (args.jax or any(map(is_onnx, space.models))):
+    if args.input and not any(is_onnx(m) or is_function_name(m) for m in space.models):
         raise ConfigError(
-            "`--input` must come with an .onnx file in --models, or --jax; add it"
+            "`--input` must come with an .onnx file or module:function in --models, or "
+            "--jax; add it"
         )
     with skipped_layers():  # the rows say it, and so does what is shown of them
         points = space.points()

@@ -153,9 +153,11 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def folder(path: str) -> str:
-    """Returns a path that is not empty."""
+    """Returns a path that is not empty, nor that of a file."""
     if not path:
         raise refused(path, "a folder; try . for this one")
+    if Path(path).exists() and not Path(path).is_dir():
+        raise refused(path, "a folder, not a file; name another")
     return path
 
 

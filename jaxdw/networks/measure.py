@@ -52,11 +52,9 @@ class Sample(NamedTuple):
 
 def _array(path: str, inside: str | None) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            return found[inside]
+        with open(path, "rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else found[inside]
     except Exception as error:  # of NumPy, zip and zlib, or no memory
         raise ConfigError(
             f"`--input` (={path!r}) must be a .npy file of numbers, or an .npz that "

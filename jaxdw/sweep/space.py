@@ -76,6 +76,8 @@ class Space:
         for name, number, least in (("sample", self.sample, 1), ("seed", self.seed, 0)):
             if number is not None and (type(number) is not int or number < least):
                 found.append(f"`{name}` (={number!r}) must be an integer >= {least}")
+        if type(self.seed) is int and self.seed >= 2**63:
+            found.append(f"`seed` (={self.seed}) must be below 2^63; try 0")
         for arch in self.arches:
             try:
                 chip = load_arch(arch)
