@@ -207,7 +207,7 @@ REPLACED = {
     "a tensor": ["run", *LAYER, "--w", "{tmp}/w.npy", "--save", "{tmp}/w.npy"],
     "a network": [*NETWORK, "--html", "{tmp}/m.onnx"],
     "its input": [*NETWORK, "--html", "{tmp}/w.npy"],
-    "its sample": [*NETWORK, "--samples", "{tmp}", "--html", "{tmp}/w.npy"],
+    "its sample": [*NETWORK, "--samples", "{tmp}", "--html", "{tmp}/s.npy"],
     "its rows": [*NETWORK, "--html", "{out}/accuracy.jsonl"],
 }  # fmt: skip
 
@@ -224,7 +224,8 @@ def test_no_command_writes_over_what_it_reads_or_keeps(tmp_path, command, capsys
     (tmp_path / "c.toml").write_text('base = "blackhole"\nname = "c"\n')
     (tmp_path / "f.toml").write_text(f'models = ["{tmp_path}/m.onnx"]\n')
     written(one(), tmp_path).rename(tmp_path / "m.onnx")
-    np.save(tmp_path / "w.npy", np.zeros((32, 1, 3, 3)))
+    for name in ("w.npy", "s.npy"):
+        np.save(tmp_path / name, np.zeros((32, 1, 3, 3)))
     (tmp_path / "lock").write_text("{}")
     for name in ("t.halo.json", "config.json"):
         (tmp_path / name).write_text(PASTE)

@@ -2,10 +2,12 @@
 
 import csv
 
+import pytest
 from examples import uneven_plan
 
+import jaxdw as jd
 from jaxdw.cli import main
-from jaxdw.exports.csv_files import csv_text, plan_tables
+from jaxdw.exports.csv_files import csv_text, plan_tables, write_csv
 from jaxdw.maps.banks import bank_table
 
 
@@ -45,8 +47,9 @@ def test_cells_with_commas_lists_and_missing_columns_read_back():
     ]
 
 
-def test_a_file_is_no_folder(tmp_path, capsys):
+def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    layer = ["--channels", "32", "--size", "8", "--padding", "1"]
-    assert main(["explain", *layer, "--csv", str(tmp_path / "file")]) == 2
-    assert "must be a folder that can be made" in capsys.readouterr().err
+    with pytest.raises(
+        jd.ConfigError, match=r"file.*must be a folder that can be made"
+    ):
+        write_csv({"t": [{"a": 1}]}, tmp_path / "file")
