@@ -17,6 +17,9 @@ def main() -> int:
     from C++, would come out as an abort or as pages of traceback. A command with
     something to save takes the exception (`jaxdw.cli.options.interruptible`).
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: nobody will read it
+            setattr(sys, name, open(os.devnull, "w"))
     for number in LAST_WORDS:
         signal.signal(number, _end)
     from jaxdw.cli import command

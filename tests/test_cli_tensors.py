@@ -175,7 +175,7 @@ def test_nothing_is_written_over_what_is_read(capsys, tmp_path, files, option):
     status, _, err = run(capsys, "run", *words(files), "--save", path)
     assert status == 2
     first = "--w" if option == "--bias-values" else option  # both lie in one file
-    assert f"must not be the file of `{first}`, which is read" in err
+    assert f"must not be the file of `{first}` (=" in err
     assert Path(path).read_bytes() == before
 
 

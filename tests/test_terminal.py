@@ -2,11 +2,15 @@
 
 import contextlib
 import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx_files import one, written
 
 from jaxdw import cli
 from jaxdw.escapes import escaped_output, visible, visible_lines
@@ -135,6 +139,17 @@ def test_a_reader_that_has_enough_is_no_failure(command):
     assert process.returncode == (0 if "--help" in command else cli.BROKEN_PIPE)
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", ">&- 2>&-"])
+def test_an_output_that_is_closed_is_no_failure(tmp_path, closed):
+    """And no file that is written takes its place."""
+    words = f"--models xception --plan-only --sample 1 --json --out {tmp_path}/out"
+    line = f"exec {sys.executable} -m jaxdw sweep {words} {closed}"
+    env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    assert subprocess.run(["sh", "-c", line], env=env).returncode == 0
+    rows = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(row)["model"] for row in rows] == ["xception"]
+
+
 def test_a_name_that_the_terminal_cannot_write_is_escaped():
     program = "import sys; from jaxdw.cli import command; sys.exit(command())"
     done = subprocess.run(
@@ -151,6 +166,12 @@ def test_a_name_that_the_terminal_cannot_write_is_escaped():
     assert b"Traceback" not in done.stderr
 
 
+PASTE = (
+    "ttnn.conv2d(in_channels=32, out_channels=32, groups=32, kernel_size=(3, 3), "
+    "stride=(1, 1), padding=(1, 1), batch_size=1, input_height=8, input_width=8)"
+)
+OF_MODEL = ["--models", "{tmp}/m.onnx"]
+NETWORK = ["accuracy", "{tmp}/m.onnx", "--input", "x={tmp}/w.npy", "--out", "{out}"]
 CHIP = [*LAYER, "--arch", "{tmp}/c.toml"]
 REPLACED = {
     "rows": ["sweep", "--models", "xception", "--report", "{out}/rows.jsonl"],
@@ -167,6 +188,27 @@ REPLACED = {
     "a chip's page": ["explain", *CHIP, "--html", "{tmp}/c.toml"],
     "a chip's lock": ["certify", *CHIP, "--lock", "{tmp}/c.toml"],
     "its lock": ["certify", *LAYER, "--check", "{tmp}/lock", "--lock", "{tmp}/lock"],
+    "a space's model": [
+        "sweep", "--space", "{tmp}/f.toml", "--annotate", "{tmp}/m.onnx",
+    ],
+    "rows by notes": [
+        "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{out}/rows.jsonl",
+    ],
+    "a page twice": [
+        "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{tmp}/p", "--html={tmp}/p",
+    ],
+    "a layer's model": ["explain", *OF_MODEL, "--html", "{tmp}/m.onnx"],
+    "a trace's model": ["plan", *OF_MODEL, "--npe", "{tmp}/../{tmp.name}/m.onnx"],
+    "a trace's chip": ["plan", *CHIP, "--npe={tmp}/c.toml"],
+    "a paste": ["plan", "--from", "{tmp}/t.halo.json", "--npe", "{tmp}/t.json"],
+    "a paste by a report": [
+        "plan", "--from={tmp}/config.json", "--visualizer", "{tmp}",
+    ],
+    "a tensor": ["run", *LAYER, "--w", "{tmp}/w.npy", "--save", "{tmp}/w.npy"],
+    "a network": [*NETWORK, "--html", "{tmp}/m.onnx"],
+    "its input": [*NETWORK, "--html", "{tmp}/w.npy"],
+    "its sample": [*NETWORK, "--samples", "{tmp}", "--html", "{tmp}/s.npy"],
+    "its rows": [*NETWORK, "--html", "{out}/accuracy.jsonl"],
 }  # fmt: skip
 
 
@@ -180,8 +222,13 @@ def test_no_command_writes_over_what_it_reads_or_keeps(tmp_path, command, capsys
     (tmp_path / "hard").hardlink_to(out / "rows.jsonl")
     (tmp_path / "s.toml").write_text('models = ["xception"]\n')
     (tmp_path / "c.toml").write_text('base = "blackhole"\nname = "c"\n')
-    (tmp_path / "m.onnx").write_text("m")
+    (tmp_path / "f.toml").write_text(f'models = ["{tmp_path}/m.onnx"]\n')
+    written(one(), tmp_path).rename(tmp_path / "m.onnx")
+    for name in ("w.npy", "s.npy"):
+        np.save(tmp_path / name, np.zeros((32, 1, 3, 3)))
     (tmp_path / "lock").write_text("{}")
+    for name in ("t.halo.json", "config.json"):
+        (tmp_path / name).write_text(PASTE)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     words = [word.format(out=out, tmp=tmp_path) for word in command]
     if words[0] == "sweep":

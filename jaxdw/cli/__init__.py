@@ -22,6 +22,7 @@ from jaxdw.cli import (
     sweep,
 )
 from jaxdw.cli.options import notes
+from jaxdw.cli.overwriting import refuse_named_twice
 from jaxdw.cli.parser import REFUSED, Parser, verbs
 from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
@@ -118,9 +119,10 @@ def _main(words: Sequence[str]) -> int:
     given: Sequence[str] = ()
     try:
         args = parser.parse_args(paste.expanded(of_model.expanded(words)))
-        verb = verbs(parser)[args.verb]
-        options, given = _options(verb), getattr(args, "given", ())
-        for note in notes(args, _typed(verb, words)):
+        own = verbs(parser)[args.verb]
+        options, given = _options(own), getattr(args, "given", ())
+        refuse_named_twice(own, args, words[words.index(args.verb) + 1 :])
+        for note in notes(args, _typed(own, words)):
             print(f"note: {note}", file=sys.stderr)
         return args.command(args)
     except (ConfigError, UnsupportedError) as error:

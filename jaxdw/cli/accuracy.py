@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +88,13 @@ def _accuracy(args: argparse.Namespace) -> int:
     target = None if args.target is None else Target.read(args.target)
     if target is not None and target.figure == "metric" and not args.metric:
         raise ConfigError("`--target` (=metric) must come with `--metric`; add it")
-    if args.metric:
+    if args.metric is not None:
         sys.path.insert(0, "")
         load_metric(args.metric)
     names = input_names(args.model)
-    samples = measure.samples_of(args.input, args.samples, names)
+    samples = calibration = measure.samples_of(args.input, args.samples, names)
+    if args.calibration is not None:
+        calibration = measure.samples_of((), args.calibration, names, "--calibration")
     axes = {
         axis.plural: getattr(args, axis.plural)
         for axis in AXES
@@ -106,7 +109,7 @@ def _accuracy(args: argparse.Namespace) -> int:
     try:
         with (
             interruptible(),
-            _executor(args.dask) as executor,
+            _executor(args) as executor,
             Progress(console=console) as bar,
         ):
             shown = bar.add_task("tasks", total=None)
@@ -124,7 +127,7 @@ def _accuracy(args: argparse.Namespace) -> int:
             kept = f"rows are safe in {args.out}; the same command goes on"
         console.print(f"interrupted: {kept}")
         return status_of(why)
-    rows += _remedies(args, question)
+    rows += _remedies(args, question, calibration)
     found = None if target is None else recommend(question, target, rows)
     if found is not None and args.out is not None:
         _write_advice(args.out, found)
@@ -141,7 +144,7 @@ def _check(args: argparse.Namespace) -> None:
                 f"`--{option}` must come with `--out`, where its file is written; add "
                 "--out DIR"
             )
-    if args.calibration and not args.compensate:
+    if args.calibration is not None and not args.compensate:
         raise ConfigError("`--calibration` must come with `--compensate gain`; add it")
     if args.html is not None and not Path(args.html).absolute().parent.is_dir():
         raise ConfigError(
@@ -157,16 +160,13 @@ def input_names(path: str) -> list[str]:
     return [value.name for value in graph_inputs(loaded(path).graph)]
 
 
-def _remedies(args: argparse.Namespace, question: "Question") -> "list[Row]":
+def _remedies(
+    args: argparse.Namespace, question: "Question", calibration: "Sequence[Sample]"
+) -> "list[Row]":
     if not args.fold and not args.compensate:
         return []
-    from jaxdw.networks import measure
     from jaxdw.networks.verify import remedies
 
-    calibration: tuple[Sample, ...] = question.samples
-    if args.calibration:
-        names = [name for name, _ in question.inputs]
-        calibration = measure.samples_of((), args.calibration, names)
     return remedies(
         question,
         Path(args.out),

@@ -1,7 +1,6 @@
 """The options by which commands take one's own tensors, and what they read."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdw.errors import ConfigError
@@ -90,26 +89,3 @@ def rounding_notes(own: "Operands", sent: "Operands") -> tuple[str, ...]:
                 "the host sends them"
             )
     return tuple(notes)
-
-
-def refuse_overwriting(args: argparse.Namespace, path: str, *inputs: str) -> None:
-    """Refuses to write over a file that is read.
-
-    Args:
-      inputs: fields of `args` that hold files, those of this page apart.
-    """
-    from jaxdw.arrays.read import parted
-
-    for field in ("x", "w", "bias_values", *inputs):
-        given = vars(args)[field]
-        if given is not None and _are_one(parted(given)[0], Path(path)):
-            raise ConfigError(
-                f"`--save` (={path!r}) must not be the file of "
-                f"`--{field.replace('_', '-')}`, which is read; name another"
-            )
-
-
-def _are_one(first: Path, second: Path) -> bool:
-    if first.exists() and second.exists():
-        return first.samefile(second)
-    return first.resolve() == second.resolve()

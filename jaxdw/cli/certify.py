@@ -11,7 +11,6 @@ from jaxdw.cli.paste import say
 from jaxdw.cli.vocabulary import LAYER, MODELS
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.escapes import beneath, json_text
-from jaxdw.files import refuse_to_replace
 from jaxdw.plan.config import Scheme
 from jaxdw.plan.problems import choice_problem
 
@@ -45,10 +44,6 @@ def _certify(args: argparse.Namespace) -> int:
     from jaxdw.report.facts import program_facts
     from jaxdw.schedule.verdict import judge_schedule
 
-    if args.lock is not None:
-        kept = {"the lockfile of `--check`": args.check}
-        kept |= {f"the chip {name}": name for name in args.arch.split(",")}
-        refuse_to_replace("--lock", args.lock, {w: f for w, f in kept.items() if f})
     plans = _plans(args)
     if args.check is not None:
         _read_lock(args.check)

@@ -107,14 +107,20 @@ def _misread(plan: "Plan", args: argparse.Namespace) -> int:
     shard = dataclasses.replace(
         plan.shard, scheme=args.read_scheme, grid=args.read_grid, cores=None
     )
-    reader = make_plan(
-        plan.conv,
-        shard,
-        plan.compute,
-        plan.arch,
-        program=plan.program,
-        must_fit=False,
-    )
+    try:
+        reader = make_plan(
+            plan.conv,
+            shard,
+            plan.compute,
+            plan.arch,
+            program=plan.program,
+            must_fit=False,
+        )
+    except ConfigError as error:
+        told = str(error)
+        for field in ("scheme", "grid"):
+            told = told.replace(f"`{field}`", f"`--read-{field}`")
+        raise ConfigError(told) from error
     found = misread(plan, reader)
     if args.json:
         told = {"verdict": found.verdict, "matches": found.reads_right}

@@ -16,7 +16,7 @@ from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError, needing, refuse
 from jaxdw.escapes import json_text
-from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.files import whole_file
 
 if TYPE_CHECKING:
     from jaxdw.plan.plan import Plan
@@ -60,10 +60,8 @@ def _explain(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"`--{option}` must come with the {needed} it is about; add --{needed}"
             )
-    if args.html is not None:
-        refuse_to_replace("--html", args.html, {"the chip": args.arch})
     plan = planned(args)
-    base = base_address(args, plan.arch.dram_align_bytes)
+    base = base_address(args, plan.arch)
     if args.core is not None:
         args.core = core_xy(args, plan)
     answers = _answers(args, plan, base)

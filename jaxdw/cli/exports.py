@@ -51,10 +51,8 @@ def write_visualizer(
 
     found = list(plans)
     given = argparse.Namespace(base_address=getattr(args, "base_address", None))
-    align = max((plan.arch.dram_align_bytes for _, plan in found), default=32)
-    write_report(
-        found, args.visualizer, name=name, weight_address=base_address(given, align)
-    )
+    address = base_address(given, *(plan.arch for _, plan in found)) if found else 0
+    write_report(found, args.visualizer, name=name, weight_address=address)
 
 
 def labelled(points: Iterable[Any]) -> "list[tuple[str, Plan]]":

@@ -3,6 +3,7 @@
 They stand before the words of the command, whose own options win.
 """
 
+import argparse
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,10 @@ def _layer_words(models: str, name: str | None, inputs: Sequence[str]) -> list[s
     from jaxdw.sweep.repeat import conv_words
 
     model = one_model(listed(models))
-    sizes = tuple(map(named_sizes, inputs))
+    try:
+        sizes = tuple(map(named_sizes, inputs))
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"`{INPUT}`: {error}") from None
     own = of_one_model(model, sizes)
     with skipped_layers() as skipped:
         layer = layer_named(model, name, own)

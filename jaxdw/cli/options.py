@@ -20,6 +20,7 @@ from jaxdw.sweep.axes import joined
 from jaxdw.sweep.workers import ends_by_sigterm
 
 if TYPE_CHECKING:
+    from jaxdw.arch.arch import Arch
     from jaxdw.plan.plan import Plan
 
 
@@ -119,9 +120,16 @@ def announce(plan: "Plan") -> None:
         print(notice)
 
 
-def base_address(args: argparse.Namespace, align_bytes: int) -> int:
+def base_address(args: argparse.Namespace, *chips: "Arch") -> int:
     """Returns the weights' address: the one given, or that of the plans, aligned."""
+    align_bytes = max(chip.dram_align_bytes for chip in chips)
+    reach = 1 << min(chip.noc_local_address_bits for chip in chips)
     if args.base_address is not None:
+        if args.base_address >= reach:
+            raise ConfigError(
+                f"`--base-address` (={args.base_address:#x}) must lie below {reach:#x},"
+                " the reach of a NoC address; use a lower one"
+            )
         if args.base_address < 0 or args.base_address % align_bytes:
             near = max(0, args.base_address) // align_bytes * align_bytes
             raise ConfigError(

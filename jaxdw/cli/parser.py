@@ -93,14 +93,21 @@ def _reworded(message: str) -> str:
     if lacking:
         names = [name.partition("/")[0] for name in lacking[1].split(", ")]
         said = " ".join(
-            f"{name} {OPTIONS[name].sample}".strip() if name in OPTIONS else name
+            f"{name} {OPTIONS[name].sample or OPTIONS[name].form}".strip()
+            if name in OPTIONS
+            else name
             for name in names
         )
         return f"{', '.join(f'`{n}`' for n in names)} must be given; try {said}"
+    beyond = re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL)
+    if beyond:
+        return f"`{beyond[1]}` stands behind all that is taken; leave it out"
     about = re.fullmatch(r"argument ([^:]+): (.*)", message, re.DOTALL)
     if not about:
         return message
     name, sentence = about[1].partition("/")[0], about[2]
+    if sentence == "expected one argument":
+        sentence = f"nothing stands behind it; of a word with a dash try {name}=-WORD"
     value = re.fullmatch(r"('.*?'|\".*?\") must (.*)", sentence, re.DOTALL)
     if value:
         return f"`{name}` (={value[1][1:-1]}) must {value[2]}"

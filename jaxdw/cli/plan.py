@@ -81,7 +81,7 @@ def _plan(args: argparse.Namespace) -> int:
 
         print(ttnn_text(plan))
     elif args.args:
-        _print_args(plan, base_address(args, plan.arch.dram_align_bytes))
+        _print_args(plan, base_address(args, plan.arch))
     else:
         _print_tables(plans)
     if args.fail_on is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from jaxdw.cli.arrays import (
     TENSORS,
     read_own,
-    refuse_overwriting,
     rounding_notes,
 )
 from jaxdw.cli.of_model import of_one_model, one_model, skipped_layers
@@ -23,7 +22,7 @@ from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.errors import ConfigError
 from jaxdw.escapes import json_text
-from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.files import whole_file
 from jaxdw.launch.cache import check_platform
 from jaxdw.plan.units import TILE_BYTES
 
@@ -60,8 +59,8 @@ def _run(args: argparse.Namespace) -> int:
     conv, compute, arch = plan.conv, plan.compute, plan.arch
     if not args.json:
         announce(plan)
-    if args.save is not None:
-        _check_save(args)
+    if args.save is not None and not args.save.endswith(".npy"):
+        raise ConfigError(f"`--save` (={args.save!r}) must end in .npy; name it so")
     layer = _layer_weights(args)
     own = read_own(args, plan, "--against", layer)
     notes = own.notes
@@ -84,9 +83,7 @@ def _run(args: argparse.Namespace) -> int:
 
     rows, columns = plan.weight_tile_grid
     page_bytes = TILE_BYTES[conv.weights_dtype]
-    table = bank_table(
-        rows * columns, page_bytes, base_address(args, arch.dram_align_bytes), arch
-    )
+    table = bank_table(rows * columns, page_bytes, base_address(args, arch), arch)
     if own.operands is None:
         operands = draw(conv, args.draw, args.seed, layer)
     else:
@@ -124,14 +121,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _passed(verdict: "Verdict", against: "Comparison | None") -> bool:
     return verdict.passed and (against is None or against.kind == "identical")
-
-
-def _check_save(args: argparse.Namespace) -> None:
-    if not args.save.endswith(".npy"):
-        raise ConfigError(f"`--save` (={args.save!r}) must end in .npy; name it so")
-    refuse_overwriting(args, args.save, "against")
-    kept = {f"the file {name}": name for name in args.models or ()}
-    refuse_to_replace("--save", args.save, kept)
 
 
 def _layer_weights(args: argparse.Namespace):

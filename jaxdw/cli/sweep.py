@@ -18,10 +18,10 @@ from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
 from jaxdw.errors import ConfigError, needing
 from jaxdw.escapes import json_text, visible
 from jaxdw.files import refuse_to_replace, whole_file
+from jaxdw.inputs.names import is_function_name
 from jaxdw.launch.cache import check_platform
 from jaxdw.models import zoo
 from jaxdw.sweep.axes import AXES, is_onnx
-from jaxdw.sweep.results import FILES
 from jaxdw.sweep.rows import Row, name_of_row, why_of_row
 from jaxdw.sweep.workers import Terminated
 
@@ -107,19 +107,19 @@ def _points(args: argparse.Namespace, space: "Space") -> "tuple[Point, ...]":
     return plain
 
 
-def _check_report(args: argparse.Namespace, space: "Space") -> None:
-    """Refuses a page in no folder, or in place of a file that is read or kept."""
+def _check_page(args: argparse.Namespace) -> None:
+    """Refuses, before the work, a page that could not be made or written."""
     folder, out = Path(args.html).absolute().parent, Path(args.out).absolute()
     if not folder.is_dir() and not out.is_relative_to(folder):
         raise ConfigError(
             f"`--html` (in {str(folder)!r}) must lie in a folder that exists or in "
             "that of `--out`; make it or name another"
         )
-    kept = {f"the sweep's {name}": out / name for name in FILES}
-    kept |= {f"the file {name}": name for name in (*space.models, *space.arches)}
-    if args.space is not None:
-        kept["the space"] = args.space
-    refuse_to_replace("--html", args.html, kept)
+    if Path(args.html).is_dir():
+        raise ConfigError(f"`--html` (={args.html!r}) must be a file, not a folder")
+    with needing("html", "matplotlib", "jinja2"):
+        importlib.import_module("matplotlib")
+        importlib.import_module("jinja2")
 
 
 def _sweep(args: argparse.Namespace) -> int:
@@ -143,13 +143,16 @@ def _sweep(args: argparse.Namespace) -> int:
         )
     space = _space(args)
     if args.html is not None:
-        _check_report(args, space)
-        with needing("html", "matplotlib", "jinja2"):  # before the work, not after it
-            importlib.import_module("matplotlib")
-            importlib.import_module("jinja2")
-    if args.input and not (args.jax or any(map(is_onnx, space.models))):
+        _check_page(args)
+    read = {f"the file {name}": name for name in (*space.models, *space.arches)}
+    for option in ("--html", "--annotate"):  # a space may name files, too
+        path = getattr(args, OPTIONS[option].dest)
+        if path is not None:
+            refuse_to_replace(option, path, read)
+    if args.input and not any(is_onnx(m) or is_function_name(m) for m in space.models):
         raise ConfigError(
-            "`--input` must come with an .onnx file in --models, or --jax; add it"
+            "`--input` must come with an .onnx file or module:function in --models, or "
+            "--jax; add it"
         )
     points = _points(args, space)
     if args.annotate is not None:
@@ -161,7 +164,7 @@ def _sweep(args: argparse.Namespace) -> int:
     done = Counter()
     with (
         interruptible(),
-        _executor(args.dask) as executor,
+        _executor(args) as executor,
         _progress(console, len(points)) as advance,
     ):
 
@@ -239,12 +242,17 @@ def _write_page(path: str, rows: list[Row]) -> None:
         draft.write_text(page, "utf-8")
 
 
-def _executor(address: str | None):
+def _executor(args: argparse.Namespace):
     import contextlib
 
-    if address is None:
+    if args.dask is None:
         return contextlib.nullcontext()
-    return _dask(address)
+    if "--processes" in args.given:
+        raise ConfigError(
+            f"`--processes` (={args.processes}) must be left out with `--dask`, whose "
+            "workers do the work"
+        )
+    return _dask(args.dask)
 
 
 def _dask(address: str):

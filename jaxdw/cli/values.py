@@ -113,7 +113,10 @@ def named_sizes(text: str) -> tuple[str, tuple[int, ...]]:
     name, equals, shape = text.rpartition("=")
     if not equals or not name:
         raise refused(text, "NAME=1x3x224x224")
-    return name, sizes(shape)
+    found = sizes(shape)
+    if min(found) < 1:
+        raise refused(text, "a name and sizes >= 1; try NAME=1x3x224x224")
+    return name, found
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -147,6 +150,15 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return word
 
     return read
+
+
+def folder(path: str) -> str:
+    """Returns a path that is not empty, nor that of a file."""
+    if not path:
+        raise refused(path, "a folder; try . for this one")
+    if Path(path).exists() and not Path(path).is_dir():
+        raise refused(path, "a folder, not a file; name another")
+    return path
 
 
 def file_to_write(path: str) -> str:

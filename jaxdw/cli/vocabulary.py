@@ -260,7 +260,7 @@ OWN = (
         "say; --from takes it out of a log", None, "no-message", repeat=True,
     ),
     Option(
-        "--visualizer", "FOLDER", str,
+        "--visualizer", "FOLDER", v.folder,
         "write a memory report, for ttnn-visualizer --profiler-path FOLDER", None,
         "report",
     ),
@@ -270,7 +270,7 @@ OWN = (
         "workload beside it", None, "npe.json",
     ),
     Option(
-        "--csv", "FOLDER", str,
+        "--csv", "FOLDER", v.folder,
         "also write tiles.csv, cores.csv, l1.csv, and a file for each answer", None,
         "tables",
     ),
@@ -296,8 +296,8 @@ OWN = (
            None, "auto"),
     Option("--read-grid", "XxY", v.sizes, "of the plan that reads", None, "1x1"),
     # accuracy
-    Option("--samples", "FOLDER", str, "more samples: .npy files, or .npz by input",
-           None, "samples"),
+    Option("--samples", "FOLDER", v.folder,
+           "more samples: .npy files, or .npz by input", None, "samples"),
     Option("--metric", "MODULE:FUNCTION", str,
            "called with the outputs and those in float32, arrays by name", None,
            "no_module:function"),
@@ -307,13 +307,13 @@ OWN = (
     Option("--compensate", "HOW", v.one_of("gain"),
            "gain: write files with weights times 1/gain, one for each setting", None,
            "gain"),
-    Option("--calibration", "FOLDER", str,
+    Option("--calibration", "FOLDER", v.folder,
            "samples to measure the gain on; default: those given", None, "samples"),
     _switch("--blame", "each layer alone, and all but it, on the first sample"),
     _switch(
         "--fold", "write a file whose layers hold the batch normalisation behind"),
     # sweep
-    Option("--out", "FOLDER", str, "folder for the rows", None, "rows"),
+    Option("--out", "FOLDER", v.folder, "folder for the rows", None, "rows"),
     Option("--space", "FILE", v.file_to_read, "TOML of axes; options given here win"),
     Option("--filter", "EXPR", str, "such as 'channels >= 256 and kernel == 5'", None,
            "channels==32"),

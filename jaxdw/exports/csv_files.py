@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import formula_free
 from jaxdw.files import whole_file
 from jaxdw.plan.plan import Plan
 from jaxdw.report.facts import l1_rows
@@ -75,4 +76,6 @@ def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value)
+    return formula_free(value) if isinstance(value, str) else value

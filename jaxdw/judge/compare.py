@@ -245,6 +245,7 @@ def pcc_threshold(conv: ConvConfig, compute: ComputeConfig) -> float:
     return 0.996 if lofi_bfp8 else 0.997
 
 
+@np.errstate(over="ignore", invalid="ignore")  # infinities are judged, too
 def judge(
     output: ArrayLike,
     want: Float64[np.ndarray, "..."],

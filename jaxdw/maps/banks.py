@@ -56,19 +56,23 @@ def bank_table(
         problems.append(f"`num_pages` (={num_pages}) must be at least 1; try 1")
     if page_bytes < 1:
         problems.append(f"`page_bytes` (={page_bytes}) must be at least 1; try 2048")
-    align = arch.dram_align_bytes
+    align, reach = arch.dram_align_bytes, 1 << arch.noc_local_address_bits
     if base_address < 0 or base_address % align:
         near = max(0, base_address // align * align)
         problems.append(
             f"`base_address` (={base_address:#x}) must be a multiple of {align} from "
             f"0 up; try {near:#x}"
         )
+    if base_address >= reach:
+        problems.append(
+            f"`base_address` (={base_address:#x}) must lie below {reach:#x}, the reach "
+            "of a NoC address; use a lower one"
+        )
     refuse(problems)
     page = np.arange(num_pages, dtype=np.int64)
     bank, slot = page % arch.num_banks, page // arch.num_banks
     offsets = np.array(arch.bank_offset_bytes, np.int64)
     local = base_address + slot * round_up(page_bytes, align) + offsets[bank]
-    reach = 1 << arch.noc_local_address_bits
     end = int(local.max()) + page_bytes
     if end > reach:
         raise ConfigError(

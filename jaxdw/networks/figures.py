@@ -1,5 +1,6 @@
 """How near an output comes: of a layer, and of a network."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxdw.errors import ConfigError
 from jaxdw.judge.compare import gain, judge, pcc, snr_db
 from jaxdw.networks.cut import Tensors
+from jaxdw.networks.rows import digest
 from jaxdw.plan.config import ComputeConfig, ConvConfig
 
 Metric = Callable[[Tensors, Tensors], float]
@@ -93,3 +95,28 @@ def load_metric(name: str) -> Metric:
     if not callable(found):
         raise ConfigError(f"`--metric` (={name!r}) must be a function; name another")
     return cast(Metric, found)
+
+
+def metric_facts(name: str) -> list[str]:
+    """Returns what tells a metric from others: its name, and its file's contents."""
+    if not name:
+        return [name]
+    load_metric(name)
+    source = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+    return [name, digest(source)] if source else [name]
+
+
+def measured(name: str, got: Tensors, want: Tensors) -> float:
+    """Returns what the function of `load_metric` gives.
+
+    Raises:
+      ConfigError: it raises, or gives no number.
+    """
+    metric = load_metric(name)
+    try:
+        return float(metric(got, want))
+    except Exception as error:
+        raise ConfigError(
+            f"`--metric` (={name!r}) must give a number for the outputs and those in "
+            f"float32 ({type(error).__name__}: {error}); mend the function"
+        ) from error

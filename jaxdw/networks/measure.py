@@ -13,7 +13,12 @@ import numpy as np
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.judge.reference import reference
 from jaxdw.networks.cut import Tensors
-from jaxdw.networks.figures import layer_figures, load_metric, output_figures
+from jaxdw.networks.figures import (
+    layer_figures,
+    measured,
+    metric_facts,
+    output_figures,
+)
 from jaxdw.networks.network import Compute, Network, Trace
 from jaxdw.networks.rows import Row, digest, key_of
 from jaxdw.networks.settings import Setting, channels_zeroed, emulated, planned
@@ -33,19 +38,24 @@ class Sample(NamedTuple):
         """Returns the arrays by input.
 
         Raises:
-          ConfigError: a file that is no array.
+          ConfigError: a file that is no array, or holds NaN or infinity.
         """
-        return {name: _array(path, inside) for name, path, inside in self.files}
+        found = {name: _array(path, inside) for name, path, inside in self.files}
+        for (_, path, _), values in zip(self.files, found.values(), strict=True):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ConfigError(
+                    f"`--input` (={path!r}) must be finite: of NaN and infinities no "
+                    "figure would mean anything; give another sample"
+                )
+        return found
 
 
 def _array(path: str, inside: str | None) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            return found[inside]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        with open(path, "rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else found[inside]
+    except Exception as error:  # of NumPy, zip and zlib, or no memory
         raise ConfigError(
             f"`--input` (={path!r}) must be a .npy file of numbers, or an .npz that "
             f"names the network's inputs: {error}; write one with numpy.save"
@@ -87,7 +97,8 @@ class Task(NamedTuple):
         elif self.kind in ("output", "blame"):
             setting = question.settings[self.number]
             facts += [[point.key for point in setting.points]]
-        return key_of(*facts, question.metric if self.kind != "layer" else "")
+        asked = question.metric if self.kind != "layer" else ""
+        return key_of(*facts, *metric_facts(asked))
 
 
 def tasks_of(question: Question, num_layers: int, blame: bool) -> list[Task]:
@@ -169,7 +180,7 @@ def output_rows(
     want: Tensors, got: Tensors, metric: str, common: Row | None = None
 ) -> list[Row]:
     """Returns a row for each output of a network."""
-    value = float(load_metric(metric)(got, want)) if metric else None
+    value = measured(metric, got, want) if metric else None
     return [
         {"output": name, **output_figures(values, got[name]), "metric": value}
         | (common or {})
@@ -272,7 +283,10 @@ def _blame(question: Question, task: Task) -> list[Row]:
 
 
 def samples_of(
-    inputs: Iterable[tuple[str, str]], folder: str | None, names: list[str]
+    inputs: Iterable[tuple[str, str]],
+    folder: str | None,
+    names: list[str],
+    option: str = "--samples",
 ) -> tuple[Sample, ...]:
     """Returns the samples of `--input NAME=FILE` and of a folder.
 
@@ -281,6 +295,7 @@ def samples_of(
 
     Args:
       names: of the network's inputs.
+      option: that names the folder.
 
     Raises:
       ConfigError: no sample, an input that is missing or unknown.
@@ -291,7 +306,7 @@ def samples_of(
     if folder is not None:
         if not Path(folder).is_dir():
             raise ConfigError(
-                f"`--samples` (={folder!r}) must be a folder of .npy or .npz files; "
+                f"`{option}` (={folder!r}) must be a folder of .npy or .npz files; "
                 "make it"
             )
         kinds = (".npy", ".npz")
@@ -310,6 +325,10 @@ def samples_of(
                 f"give each input of the network once: {', '.join(names)}; several "
                 "stand in one .npz file"
             )
+    if not found and folder is not None:
+        raise ConfigError(
+            f"`{option}` (={folder!r}) must hold a .npy or .npz file; save one in it"
+        )
     if not found:
         raise ConfigError(
             "`--input` must be given, or `--samples`; random numbers would say nothing "

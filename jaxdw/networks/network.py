@@ -126,10 +126,17 @@ class Network:
         """Returns what the cuts change in float32, as a share of the largest output.
 
         Raises:
-          ConfigError: more than `CONTROL`.
+          ConfigError: more than `CONTROL`; an output that is not finite.
         """
         cut_outputs = self.run(sample, self.in_float32).outputs
-        share = largest_change(self.uncut(sample), cut_outputs)
+        whole = self.uncut(sample)
+        for name, values in whole.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ConfigError(
+                    f"the network's output {name!r} must be finite in float32: of NaN "
+                    "and infinities no figure would mean anything; give another sample"
+                )
+        share = largest_change(whole, cut_outputs)
         if not share <= CONTROL:
             raise ConfigError(
                 f"the network cut at its {len(self.layers)} depthwise layers gives "
@@ -179,6 +186,8 @@ def loaded(path: str | os.PathLike[str]):
         from onnx import inliner
     try:
         model = onnx.load(path)
+        if not model.graph.node:
+            raise ValueError("it has no nodes")
         return inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # of protobuf, of files beside, of C++
         raise ConfigError(

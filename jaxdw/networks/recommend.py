@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxdw.errors import ConfigError, UnsupportedError
-from jaxdw.networks.figures import load_metric, output_figures
+from jaxdw.networks.figures import measured, output_figures
 from jaxdw.networks.measure import Question, baseline, chip, network
 from jaxdw.networks.network import Trace
 from jaxdw.networks.rows import Row
@@ -133,7 +133,7 @@ class _Search:
         found = []
         for want, trace in zip(self.wants, traces, strict=True):
             got = trace.outputs
-            own = float(load_metric(metric)(got, want)) if metric else None
+            own = measured(metric, got, want) if metric else None
             rows = [output_figures(want[n], got[n]) | {"metric": own} for n in want]
             found.append(rows)
         return self.target.of(found)

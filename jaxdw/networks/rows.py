@@ -128,10 +128,22 @@ class RowStore:
         return self._held.get(key)
 
     def append(self, key: str, rows: Iterable[Row]) -> list[Row]:
-        """Keeps the rows of one key, written at once."""
+        """Keeps the rows of one key, written at once.
+
+        Raises:
+          ConfigError: a file that cannot be written, no room.
+        """
         found = [whole({**row, "key": key}) for row in rows]
-        self._held[key] = found
         if self._path is not None and found:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(found, allow_nan=False) + "\n")
+            line = json.dumps(found, allow_nan=False).encode() + b"\n"
+            try:
+                with open(self._path, "ab") as file:
+                    file.write(line)
+            except OSError as error:
+                raise ConfigError(
+                    f"`--out` (={str(self._path.parent)!r}) cannot be written: "
+                    f"{error}; the rows before are safe: make room and run the same "
+                    "command again"
+                ) from error
+        self._held[key] = found
         return found

@@ -116,7 +116,7 @@ def _answers(
         for task in sorted(others, key=lambda task: task.sample):
             yield task, work(question, task, cache)
         return
-    with _pool(executor, processes) as pool:
+    with _pool(executor, min(processes, max(1, len(others)))) as pool:
         futures = {pool.submit(work, question, t, cache): t for t in others}
         try:
             for future in concurrent.futures.as_completed(futures):

@@ -143,7 +143,7 @@ class Axis(Setting):
         return ", ".join([*map(self.word, self.legal), *rule, *every])
 
     def read(self, given: Iterable[Any]) -> tuple[Any, ...]:
-        """Returns the values of words, or of a TOML file's list.
+        """Returns the values of words, or of a TOML file's list, each once.
 
         Raises:
           ConfigError: what is no value of the axis, one to a line.
@@ -158,7 +158,7 @@ class Axis(Setting):
             except ValueError:
                 problems.append(self._problem(word))
         refuse(problems)
-        return tuple(values)
+        return tuple(dict.fromkeys(values))
 
     def taken(self, given: Any) -> Any:
         """Returns the values that words stand for; what is no word, as it is."""
@@ -243,8 +243,8 @@ SETTINGS: tuple[Setting, ...] = (
         plural="batches",
         default=(None,),
         legal=(None,),
-        accepts=lambda value: type(value) is int and value >= 1,
-        rule="an integer >= 1",
+        accepts=lambda value: type(value) is int and 1 <= value < 2**31,
+        rule="an integer >= 1 below 2^31",
         words={"own": None},  # 1 of a model by name, that of the input's shape else
         parse=int,
         enters=lambda conv, images: conv.batch if images is None else images,

@@ -137,7 +137,7 @@ def _results(
     cache: str,
 ) -> Iterator[list[Row]]:
     tasks = tasks_of(todo, plan_only)
-    count = processes or len(os.sched_getaffinity(0))
+    count = min(processes or len(os.sched_getaffinity(0)), max(1, len(tasks)))
     if executor is None and (count == 1 or len(tasks) <= 1):
         for task in tasks:
             for point in task:

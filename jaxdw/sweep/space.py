@@ -118,6 +118,8 @@ class Space:
         for name, number, least in (("sample", self.sample, 1), ("seed", self.seed, 0)):
             if number is not None and (type(number) is not int or number < least):
                 found.append(f"`{name}` (={number!r}) must be an integer >= {least}")
+        if type(self.seed) is int and self.seed >= 2**63:
+            found.append(f"`seed` (={self.seed}) must be below 2^63; try 0")
         for arch in self.arches:
             try:
                 chip = load_arch(arch)
@@ -275,6 +277,23 @@ def read_axes(given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 _KINDS = {"filter": str, "sample": int, "seed": int}
 
 
+def _broken_rule(key: str, value: Any) -> str | None:
+    """Returns what a value of a TOML file must be, None of one that is so."""
+    kind = _KINDS.get(key)
+    if kind is not None and type(value) is not kind:
+        return "a string" if kind is str else "an integer"
+    if key == "inputs" and not all(map(_is_input, value)):
+        return 'lists of a name and its sizes; try [["x", [1, 3, 224, 224]]]'
+    return None
+
+
+def _is_input(value: Any) -> bool:
+    match value:
+        case [str(), [*sizes]]:
+            return all(type(size) is int for size in sizes)
+    return False
+
+
 def load_space(path: str | Path) -> Space:
     """Returns the space of a TOML file whose keys are the fields of `Space`.
 
@@ -306,9 +325,8 @@ def load_space(path: str | Path) -> Space:
             rule = "a list" if is_axis else "one value"
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
-        kind = _KINDS.get(key)
-        if kind is not None and type(value) is not kind:
-            rule = "a string" if kind is str else "an integer"
+        rule = _broken_rule(key, value)
+        if rule is not None:
             problems.append(f"`{key}` (={value!r}) of {str(path)!r} must be {rule}")
             continue
         values[key] = _frozen(value) if key == "inputs" else value

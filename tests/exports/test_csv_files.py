@@ -2,8 +2,10 @@
 
 import csv
 
+import pytest
 from examples import uneven_plan
 
+import jaxdw as jd
 from jaxdw.cli import main
 from jaxdw.exports.csv_files import csv_text, plan_tables, write_csv
 from jaxdw.maps.banks import bank_table
@@ -55,8 +57,9 @@ def test_a_folder_is_used_again_and_its_other_files_stay(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
-def test_a_file_is_no_folder(tmp_path, capsys):
+def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    layer = ["--channels", "32", "--size", "8", "--padding", "1"]
-    assert main(["explain", *layer, "--csv", str(tmp_path / "file")]) == 2
-    assert "must be a folder that can be made" in capsys.readouterr().err
+    with pytest.raises(
+        jd.ConfigError, match=r"file.*must be a folder that can be made"
+    ):
+        write_csv({"t": [{"a": 1}]}, tmp_path / "file")

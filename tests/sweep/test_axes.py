@@ -151,8 +151,8 @@ def test_words_that_cannot_be_read_arrive_together(tmp_path):
     options = ["--batches", "two,1,0x2", "--grids", "4y4", "--activations", "maybe"]
     options += ["--fp32-dest-accs", "1"]
     sentences = (
-        "`batches` (='two') must be one of: own, an integer >= 1; try own",
-        "`batches` (='0x2') must be one of: own, an integer >= 1; try own",
+        "`batches` (='two') must be one of: own, an integer >= 1 below 2^31; try own",
+        "`batches` (='0x2') must be one of: own, an integer >= 1 below 2^31; try own",
         "`grids` (='4y4') must be one of: chip, XxY; try chip",
         "`activations` (='maybe') must be one of: on, off; try on",
         "`fp32_dest_accs` (='1') must be one of: false, true; try true",
@@ -211,5 +211,5 @@ def test_help_lists_the_words_of_every_axis(capsys):
     assert choices["activations"] == "on, off"
     assert choices["grids"] == "chip, XxY"
     assert choices["schemes"] == "height, width, block, auto, all"
-    assert choices["batches"] == "own, an integer >= 1"
+    assert choices["batches"] == "own, an integer >= 1 below 2^31"
     assert choices["arches"].endswith("blackhole_11x10, a .toml file")

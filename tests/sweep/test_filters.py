@@ -65,6 +65,19 @@ def test_work_without_bound_is_refused_at_once(expression):
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.parametrize(("expression", "part"), [
+    ("model.startswith('m')", "Call"), ("'a'.upper() == model", "Call"),
+    ("model.title == 3", "Attribute"), ("2 ** 3 == kernel", "Pow"),
+    ("[k for k in kernel] == kernel", "ListComp"), ("f'{bias}' == model", "JoinedStr"),
+    ("(lambda: 1) == 1", "Lambda"), ("{1: 2} == kernel", "Dict"),
+    ("kernel[0:1] == 3", "Slice"), ("[*kernel] == 3", "Starred"),
+    ("(k := 3) == kernel", "NamedExpr"), ("channels | 1 == 3", "BitOr"),
+])  # fmt: skip
+def test_each_part_that_could_do_work_is_named_and_refused(expression, part):
+    with pytest.raises(jd.ConfigError, match=rf"no part of it is a {part}"):
+        point_filter(expression)
+
+
 def test_equal_sizes_are_their_size_and_text_may_be_looked_into():
     (first, *_) = SMALL.points()
     kept = {

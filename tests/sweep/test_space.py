@@ -131,6 +131,11 @@ def test_a_space_comes_from_toml(tmp_path):
         ("models = 'x'", "`models`.*a list"),
         ("seed = [1]", "`seed`.*one value"),
         ("models = [", "not TOML"),
+        ("filter = 1", "`filter` .*a string"),
+        ("seed = true", "`seed` .*an integer"),
+        ('inputs = [["x", [1, ""]]]', "`inputs` .*a name and its sizes; try"),
+        ("inputs = [['x', [1.0]]]", "`inputs` .*a name and its sizes; try"),
+        ("inputs = [['x']]", "`inputs` .*a name and its sizes; try"),
     ],
 )
 def test_a_broken_toml_is_refused(tmp_path, text, sentence):

@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 import jaxdw as jd
 from jaxdw.cli import main
+from jaxdw.sweep import sql
 from jaxdw.sweep.results import ResultStore, compare_rows, query, read_rows
 from jaxdw.sweep.rows import NAMES, SCHEMA
 
@@ -154,6 +156,28 @@ def test_files_are_read_and_written_where_that_is_allowed(tmp_path, capsys):
     copied = tmp_path / "copy.csv"
     query(folder, f"COPY rows TO '{copied}'", allow_files=True)
     assert copied.read_text().startswith("schema,key,model")
+
+
+def test_each_wall_round_a_query_stands_by_itself(tmp_path, monkeypatch):
+    rows = [row("1")]
+    (tmp_path / "secret").write_text("xyzzy")
+    with pytest.raises(jd.ConfigError, match="disabled by configuration"):
+        sql.answer(rows, f"SELECT * FROM read_text('{tmp_path}/secret')")
+    with pytest.raises(jd.ConfigError, match="must ask for rows"):
+        sql.answer(rows, f"COPY rows TO '{tmp_path}/new.csv'")
+    # what Python holds is no table, and extensions come from nowhere
+    monkeypatch.setattr(sql, "secret", np.arange(3), raising=False)
+    with pytest.raises(jd.ConfigError, match="secret does not exist"):
+        sql.answer(rows, "SELECT * FROM secret", allow_files=True)
+    asked = "current_setting('auto{}_known_extensions')"
+    asked = f"SELECT {asked.format('load')}, {asked.format('install')}"
+    assert sql.answer(rows, asked, allow_files=True)[1] == [(False, False)]
+    monkeypatch.setattr(sql, "_check", lambda *_: None)
+    for setting in ("threads = 1", "enable_external_access = true"):
+        with pytest.raises(jd.ConfigError, match=r"locked|database is running"):
+            sql.answer(rows, f"SET {setting}")
+    with pytest.raises(jd.ConfigError, match="locked"):
+        sql.answer(rows, "SET threads = 1", allow_files=True)
 
 
 def test_a_query_may_pivot_describe_and_explain(tmp_path):

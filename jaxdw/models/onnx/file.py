@@ -164,7 +164,7 @@ def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
         "OPENBLAS_NUM_THREADS": "1",  # each would reserve some of the address space
     }
     process = subprocess.run(
-        [sys.executable, "-P", "-m", "jaxdw.models.onnx.file"],
+        [sys.executable, "-P", "-c", _SERVER],
         input=json.dumps({"path": path, "given": given}).encode(),
         capture_output=True,
         env=env,
@@ -188,6 +188,16 @@ def _read_apart(path: str, given: Mapping[str, Sequence[int]]) -> _Found:
         arrays = weights, bias if conv.bias else None
         layers.append(_layer(conv, *arrays, **fields))
     return tuple(layers), answer["skipped"]
+
+
+# Ends with the process that asked, however that ends: PR_SET_PDEATHSIG of Linux.
+_SERVER = """
+import ctypes
+prctl = getattr(ctypes.CDLL(None), "prctl", None)
+prctl and prctl(1, 9)
+from jaxdw.models.onnx.file import _serve
+_serve()
+"""
 
 
 def _serve() -> None:
@@ -332,7 +342,3 @@ def _parse(path: str) -> "ModelProto":
 def _listed(lines: list[str]) -> list[str]:
     more = len(lines) - MAX_LISTED
     return lines if more <= 0 else [*lines[:MAX_LISTED], f"and {more} more"]
-
-
-if __name__ == "__main__":
-    _serve()

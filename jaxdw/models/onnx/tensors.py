@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxdw.errors import ConfigError
+from jaxdw.escapes import visible
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, NodeProto, TensorProto
@@ -52,9 +53,10 @@ def quoted(name: str | bytes) -> str:
 
 
 def label_of(node: "NodeProto") -> str:
-    """Returns the name of a node, or of its output if it has none."""
+    """Returns the name of a node, or of its output if it has none, on one line."""
     label = node.name or next(filter(None, node.output), node.op_type)
-    return label if isinstance(label, str) else repr(label)  # bytes: not UTF-8
+    # bytes: not UTF-8
+    return visible(label) if isinstance(label, str) else repr(label)
 
 
 def shown(node: "NodeProto") -> str:
