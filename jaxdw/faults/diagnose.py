@@ -76,7 +76,8 @@ def diagnose(
     causes = _causes(search)
     possible = () if causes else _possible(search)
     if not causes and not possible:
-        causes = _other_weights(search)
+        search.make_nearest()
+        causes = _causes(search) or _other_weights(search)
     return Diagnosis(
         comparison=_as_caused(comparison, causes),
         causes=causes,

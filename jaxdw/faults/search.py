@@ -12,7 +12,7 @@ from jaxtyping import Int
 from jaxdw.faults import moves
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.fault import Fault
-from jaxdw.faults.fit import Reading, fit, read_fit, snapped, take_sample
+from jaxdw.faults.fit import ROUGHLY, Reading, fit, read_fit, snapped, take_sample
 from jaxdw.faults.foretold import Excluded, make_probe
 from jaxdw.faults.on_file import to_bf16
 from jaxdw.faults.on_host import (
@@ -36,6 +36,7 @@ LEAST_EVIDENCE = 16  # outputs that a mistake has to explain
 FAR = 0.1  # from 1, of a factor: LoFi alone shrinks by 4 %
 _MADE = (-1, 2, 0.5)  # factors that have faults of their own
 CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
+_BELOW = 0.1  # the least of an activation, that arithmetic may leave
 _PAIRED = 6  # nearest faults that are made together with every other
 _ALIKE_OUTPUTS = 2**16  # that two of a kind may have alike, at most
 _PAIR_OUTPUTS = 2**18  # above, the nearest are paired among themselves only
@@ -104,7 +105,10 @@ class Search:
         rounding = [f for f in fixed if f.rounds]
         others = [f for f in fixed if not f.rounds]
         if near:
-            self._make_all(rounding)
+            self._make_all(sorted(rounding, key=self._is_unlikely))
+        computing = [f for f in others if f.computes]
+        if not self._explained() and self._is_below_activation():
+            self._make_all(computing)
         if not self._explained():
             self.progress("moves")
             self._moves_of("", "", self.right)
@@ -113,13 +117,27 @@ class Search:
             self._of_fit()
             self._two_channels()
             self._scaled_output()
-            self._make_all([f for f in others if f.computes])
-        if not self._explained():
-            self._make_nearest()
-            if self.intact.residue > NEAR:
-                self._pairs(fixed)
+            self._make_all([f for f in computing if f.id not in self.made])
+        if not self._explained() and self.intact.residue > NEAR:
+            self._pairs(fixed)
         if not any(t.fault not in VAGUE for t in self._complete()):
             self._gaps()
+
+    def _is_unlikely(self, fault: Fault) -> bool:
+        """Whether a fault makes sums otherwise, as the file does not show, or not.
+
+        A file that is nearer to float32 than the emulation shows other sums.
+        """
+        launch = self._launch_with(fault)
+        assert launch is not None
+        same = launch.plan.compute == self.plan.compute
+        return same if self.probe.exacter else not same
+
+    def _is_below_activation(self) -> bool:
+        """Whether the file holds less than the planned activation ever gives."""
+        activation = self.plan.conv.activation
+        least = ROUGHLY[activation](np.linspace(-8, 0, 1000)).min()
+        return activation is not None and bool((self.found < least - _BELOW).any())
 
     def _explained(self) -> bool:
         return bool(self._complete())
@@ -167,9 +185,13 @@ class Search:
             launch = fault.inject(launch)
         return launch
 
-    def _make_nearest(self) -> None:
+    def make_nearest(self) -> None:
         """Makes what was told to be off, but less than anything."""
-        off = [e for e in self.excluded if e[0].distance < 1 and e[0].known == 1]
+        off = [
+            (told, faults)
+            for told, faults in self.excluded
+            if told.distance < 1 and told.known == 1 and len(faults) == 1
+        ]
         for _, faults in sorted(off, key=lambda e: e[0])[:_PAIRED]:
             self._make(*faults, anyhow=True)
 
