@@ -72,12 +72,11 @@ def diagnose(
         return Diagnosis(
             comparison=comparison, causes=(), possible=(), nearest=None, tried=0
         )
-    search.search()
+    search.search(lambda search: bool(_possible(search)))
     causes = _causes(search)
     possible = () if causes else _possible(search)
     if not causes and not possible:
-        search.make_nearest()
-        causes = _causes(search) or _other_weights(search)
+        causes = _other_weights(search)
     return Diagnosis(
         comparison=_as_caused(comparison, causes),
         causes=causes,

@@ -93,8 +93,12 @@ class Search:
             return launch.save(launch.plan, self._unsaved) + np.float32(0)
         return run_launch(launch, self.operands) + np.float32(0)
 
-    def search(self) -> None:
-        """Makes mistake after mistake until one gives the file, bit for bit."""
+    def search(self, is_possible: Callable[["Search"], bool]) -> None:
+        """Makes mistake after mistake until one gives the file, bit for bit.
+
+        Args:
+          is_possible: whether what was tried may have been, for all that is known.
+        """
         self.intact = self._compare("", "", self.right)
         if alike(self.found, np.full_like(self.found, self.found.flat[0])).all():
             self._gaps()  # one value says nothing of what gave it
@@ -118,8 +122,11 @@ class Search:
             self._two_channels()
             self._scaled_output()
             self._make_all([f for f in computing if f.id not in self.made])
-        if not self._explained() and self.intact.residue > NEAR:
-            self._pairs(fixed)
+        if not self._explained():
+            if not is_possible(self):
+                self._make_nearest()  # before pairs, which may say the same
+            if self.intact.residue > NEAR:
+                self._pairs(fixed)
         if not any(t.fault not in VAGUE for t in self._complete()):
             self._gaps()
 
@@ -135,9 +142,8 @@ class Search:
 
     def _is_below_activation(self) -> bool:
         """Whether the file holds less than the planned activation ever gives."""
-        activation = self.plan.conv.activation
-        least = ROUGHLY[activation](np.linspace(-8, 0, 1000)).min()
-        return activation is not None and bool((self.found < least - _BELOW).any())
+        least = ROUGHLY[self.plan.conv.activation](np.linspace(-8, 0, 1000)).min()
+        return bool((self.found < least - _BELOW).any())
 
     def _explained(self) -> bool:
         return bool(self._complete())
@@ -185,13 +191,9 @@ class Search:
             launch = fault.inject(launch)
         return launch
 
-    def make_nearest(self) -> None:
+    def _make_nearest(self) -> None:
         """Makes what was told to be off, but less than anything."""
-        off = [
-            (told, faults)
-            for told, faults in self.excluded
-            if told.distance < 1 and told.known == 1 and len(faults) == 1
-        ]
+        off = [e for e in self.excluded if e[0].distance < 1 and e[0].known == 1]
         for _, faults in sorted(off, key=lambda e: e[0])[:_PAIRED]:
             self._make(*faults, anyhow=True)
 
