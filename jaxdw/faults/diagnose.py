@@ -72,7 +72,7 @@ def diagnose(
         return Diagnosis(
             comparison=comparison, causes=(), possible=(), nearest=None, tried=0
         )
-    search.search()
+    search.search(lambda search: bool(_possible(search)))
     causes = _causes(search)
     possible = () if causes else _possible(search)
     if not causes and not possible:

@@ -59,6 +59,7 @@ class Probe:
     Attributes:
       differs: where they do.
       off: how far a foretold output may be off, as a share of its magnitude.
+      exacter: whether the file is nearer to float32 than the emulation is.
     """
 
     plan: Plan
@@ -67,6 +68,7 @@ class Probe:
     found: Float32[np.ndarray, "sticks c"]
     differs: Bool[np.ndarray, "sticks c"]
     off: float
+    exacter: bool
 
     def exclude(self, launch: Launch) -> Excluded | None:
         """Returns how far a launch is from the file; None if it may give the file."""
@@ -117,16 +119,18 @@ def make_probe(
         [rng.choice(of, min(count // 2, len(of)), replace=False) for of in halves]
     )
     sticks = np.unique(sticks)
-    off = OFF
+    off, exacter = OFF, False
     foretold = foretell(launch, operands, sticks)
     if foretold is not None:
         outputs, magnitudes = foretold
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             share = np.abs(outputs - own[sticks]) / magnitudes
+            of_file = np.abs(outputs - file[sticks]) / magnitudes
+        exacter = bool(np.nansum(np.minimum(of_file, 1)) < np.nansum(share))
         share = share[np.isfinite(share)]
         if share.size:
             off = max(off, _WIDER * float(np.quantile(share, 1 - _FEW)))
-    return Probe(plan, operands, sticks, file[sticks], wrong[sticks], off)
+    return Probe(plan, operands, sticks, file[sticks], wrong[sticks], off, exacter)
 
 
 def foretell(

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from jaxdw.faults import moves
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.fault import Fault
-from jaxdw.faults.fit import Reading, fit, read_fit, snapped, take_sample
+from jaxdw.faults.fit import ROUGHLY, Reading, fit, read_fit, snapped, take_sample
 from jaxdw.faults.foretold import Excluded, make_probe
 from jaxdw.faults.on_file import to_bf16
 from jaxdw.faults.on_host import (
@@ -36,6 +36,7 @@ LEAST_EVIDENCE = 16  # outputs that a mistake has to explain
 FAR = 0.1  # from 1, of a factor: LoFi alone shrinks by 4 %
 _MADE = (-1, 2, 0.5)  # factors that have faults of their own
 CLOSE = 0.25  # root mean square, as a share of the size: other arithmetic may explain
+_BELOW = 0.1  # the least of an activation, that arithmetic may leave
 _PAIRED = 6  # nearest faults that are made together with every other
 _ALIKE_OUTPUTS = 2**16  # that two of a kind may have alike, at most
 _PAIR_OUTPUTS = 2**18  # above, the nearest are paired among themselves only
@@ -92,8 +93,12 @@ class Search:
             return launch.save(launch.plan, self._unsaved) + np.float32(0)
         return run_launch(launch, self.operands) + np.float32(0)
 
-    def search(self) -> None:
-        """Makes mistake after mistake until one gives the file, bit for bit."""
+    def search(self, is_possible: Callable[["Search"], bool]) -> None:
+        """Makes mistake after mistake until one gives the file, bit for bit.
+
+        Args:
+          is_possible: whether what was tried may have been, for all that is known.
+        """
         self.intact = self._compare("", "", self.right)
         if alike(self.found, np.full_like(self.found, self.found.flat[0])).all():
             self._gaps()  # one value says nothing of what gave it
@@ -104,7 +109,10 @@ class Search:
         rounding = [f for f in fixed if f.rounds]
         others = [f for f in fixed if not f.rounds]
         if near:
-            self._make_all(rounding)
+            self._make_all(sorted(rounding, key=self._is_unlikely))
+        computing = [f for f in others if f.computes]
+        if not self._explained() and self._is_below_activation():
+            self._make_all(computing)
         if not self._explained():
             self.progress("moves")
             self._moves_of("", "", self.right)
@@ -113,13 +121,29 @@ class Search:
             self._of_fit()
             self._two_channels()
             self._scaled_output()
-            self._make_all([f for f in others if f.computes])
+            self._make_all([f for f in computing if f.id not in self.made])
         if not self._explained():
-            self._make_nearest()
+            if not is_possible(self):
+                self._make_nearest()  # before pairs, which may say the same
             if self.intact.residue > NEAR:
                 self._pairs(fixed)
         if not any(t.fault not in VAGUE for t in self._complete()):
             self._gaps()
+
+    def _is_unlikely(self, fault: Fault) -> bool:
+        """Whether a fault makes sums otherwise, as the file does not show, or not.
+
+        A file that is nearer to float32 than the emulation shows other sums.
+        """
+        launch = self._launch_with(fault)
+        assert launch is not None
+        same = launch.plan.compute == self.plan.compute
+        return same if self.probe.exacter else not same
+
+    def _is_below_activation(self) -> bool:
+        """Whether the file holds less than the planned activation ever gives."""
+        least = ROUGHLY[self.plan.conv.activation](np.linspace(-8, 0, 1000)).min()
+        return bool((self.found < least - _BELOW).any())
 
     def _explained(self) -> bool:
         return bool(self._complete())

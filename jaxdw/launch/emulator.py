@@ -105,8 +105,9 @@ def run(
       ConfigError: an array of another shape than planned or not of real numbers, a
         bias missing or not planned, in `keep` a name that is unknown or of a bias that
         is not planned, `keep` with a mesh, a mesh of more axes, an unknown backend,
-        maps of another plan, an index that its map does not have (of maps traced by an
-        outer jit nobody can tell: such an index is memory that nobody wrote).
+        maps of another plan, an index that its map does not have (maps traced by an
+        outer jit cannot be checked: there such an index is poison, and outputs that
+        depend on it are NaN).
       UnsupportedError: a derivative with `keep` or with traced maps, anything traced
         with a mesh, a launch too large for the Pallas kernel, weights that a dense
         program multiplies with other channels than their own.
