@@ -128,3 +128,26 @@ def test_minus_zero_is_zero():
     output = broken("width")
     assert (output == 0).any()
     assert diagnosed("width", np.where(output == 0, -0.0, output)).is_right
+
+
+def test_nothing_is_possible_or_nearest_beside_a_cause():
+    found = diagnosed("blackhole", broken("blackhole", "start-tile-zero"))
+    assert "start-tile-zero" in found.named
+    assert (found.possible, found.nearest) == ((), None)
+    found = diagnosed("blackhole", broken("blackhole", "byte-offset"))
+    assert len(found.possible) == 1
+    assert (found.causes, found.nearest) == ((), None)
+
+
+def test_a_cause_that_is_no_rounding_makes_it_some_places():
+    plan = layer("blackhole")
+    x, w, bias = tensors("blackhole")
+    assert bias is not None
+    little = bias * np.float32(0.0004)
+    output = run_launch(
+        FAULTS["bias-missing"].inject(lay_out(plan)), Operands(x, w, little)
+    )
+    found = jd.diagnose(plan, x, w, little, output)
+    assert "bias-missing" in found.named
+    assert found.comparison.equal > found.comparison.outputs / 2
+    assert found.comparison.kind == "some places"
