@@ -34,10 +34,17 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome):
         self.driver = driver
 
-    def open(self, page: Path, *, scheme: str = "light", width: int = 1280) -> None:
-        """Opens a file in a colour scheme and a window of that many pixels."""
+    def open(
+        self, page: Path, *, scheme: str = "light", width: int = 1280, media: str = ""
+    ) -> None:
+        """Opens a file in a colour scheme and a window of that many pixels.
+
+        Args:
+          media: `print` for how it is printed; "" for the screen.
+        """
         self._cdp(
             "Emulation.setEmulatedMedia",
+            media=media,
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
         self._cdp(

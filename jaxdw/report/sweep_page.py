@@ -72,8 +72,8 @@ def sweep_page(rows: Sequence[Row]) -> str:
         script="sweep.js",
         title="Depthwise layers of "
         + ", ".join(dict.fromkeys(r["model"] for r in rows)),
-        lead=f"{len(rows)} configurations of {len(layers)} layers, planned and "
-        f"emulated by jaxdw sweep {rows[0]['jaxdw']}.",
+        lead=f"{len(rows)} configurations of {len(layers)} layers, {_done(rows)} by "
+        f"jaxdw sweep {rows[0]['jaxdw']}.",
         sections=[
             {"name": name, "title": title}
             for name, title in _SECTIONS.items()
@@ -91,6 +91,12 @@ def sweep_page(rows: Sequence[Row]) -> str:
         summary=html.markup(_summary(rows)),
         **shown,
     )
+
+
+def _done(rows: Sequence[Row]) -> str:
+    ran = sum(row["pcc"] is not None for row in rows)
+    done = {0: "planned", len(rows): "planned and emulated"}
+    return done.get(ran, f"planned, {ran} of them emulated,")
 
 
 def _values(rows: Sequence[Row], name: str) -> list[str]:

@@ -372,6 +372,34 @@ def test_the_page_is_as_wide_as_its_window(mixed, browser: Browser, tmp_path, wi
     assert abs(browser.evaluate(place) - left) < 10
 
 
+def test_print_shows_every_column_and_every_card(mixed, browser: Browser, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(sweep_page(mixed), "utf-8")
+    a4 = 1046  # pixels of 277 mm: the long side less its margins
+    browser.open(path, width=a4, media="print")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= a4
+    cut = "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > 1046)"
+    assert browser.evaluate(f"{cut}.length") == 0
+    hidden = "[...document.querySelectorAll('details table')].filter("
+    hidden += "t => !t.checkVisibility() || !t.offsetHeight).length"
+    assert browser.evaluate(hidden) == 0
+    shown = "getComputedStyle(document.querySelector('form.filters')).display"
+    assert browser.evaluate(shown) == "none"
+    browser.open(path)
+    assert browser.evaluate(hidden) > 0
+
+
+def test_the_page_says_what_was_run(rows):
+    assert "3 configurations of 1 layers, planned by jaxdw" in sweep_page(rows[:3])
+    assert (
+        "2 configurations of 2 layers, planned, 1 of them emulated, by"
+        in sweep_page(rows[2:4])
+    )
+    assert "1 configurations of 1 layers, planned and emulated by" in sweep_page(
+        rows[3:4]
+    )
+
+
 def test_names_of_a_file_are_text_everywhere(rows):
     name = "a[/bold]$_{<b>&"
     odd = [row | {"model": name, "layer": name + "$"} for row in rows[:3]]
