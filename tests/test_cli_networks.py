@@ -78,6 +78,20 @@ def test_run_takes_weights_and_bias_of_the_file(capsys, two, tmp_path, monkeypat
     assert len(np.unique(np.load("own.npy"))) > 50
 
 
+@pytest.mark.parametrize("x", ["", "--x x.npy"])
+def test_diagnose_takes_them_too(capsys, two, tmp_path, monkeypatch, x):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((1, 9, 8, 4)))
+    layer = f"--models {two} --layer first {x}"
+    assert main(shlex.split(f"run {layer} --save right.npy")) == 0
+    capsys.readouterr()
+    assert main(shlex.split(f"diagnose {layer} --output right.npy")) == 0
+    assert "identical" in capsys.readouterr().out
+    np.save("w.npy", W)
+    assert main(shlex.split(f"diagnose {layer} --w w.npy --output right.npy")) == 2
+    assert "`--w` (=w.npy) must be left out with" in capsys.readouterr().err
+
+
 def test_a_file_of_one_layer_needs_no_name(capsys, one):
     assert planned(capsys, f"plan --models {one}")["input"] == [1, 9, 8, 4]
     assert main(["run", "--models", str(one), "--json"]) == 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from jaxdw.cli.arrays import TENSORS, read_own
+from jaxdw.cli.of_model import WITH_WEIGHTS, layer_weights
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -48,11 +49,13 @@ def add(commands) -> None:
         description="Says where and how an output [N, Ho, Wo, C] differs from the "
         "emulation, then makes every mistake of the catalogue on the same tensors and "
         "names the one that gives the output, if any does. Without files for them, "
-        "tensors are drawn as `jaxdw run --seed` does. Exit status 0 if the output is "
-        "right bit for bit, 1 otherwise, 2 refused.",
+        "and but for the weights of an .onnx file, tensors are drawn as `jaxdw run "
+        "--seed` does. Exit status 0 if the output is right bit for bit, 1 otherwise, "
+        "2 refused.",
     )
     take(diagnose, "--output", required=True)
     take(diagnose, *TENSORS, "--json")
+    take(diagnose, "--models", text=WITH_WEIGHTS)
     add_layer_options(diagnose)
     diagnose.set_defaults(command=_diagnose)
 
@@ -99,8 +102,9 @@ def _diagnose(args: argparse.Namespace) -> int:
     plan = planned(args)
     if not args.json:
         announce(plan)
-    own = read_own(args, plan, "--output")
-    x, w, bias = own.operands or draw(plan.conv, "random", args.seed)
+    layer = layer_weights(args)
+    own = read_own(args, plan, "--output", layer)
+    x, w, bias = own.operands or draw(plan.conv, "random", args.seed, layer)
     assert own.output is not None
     with shown_late("trying") as show:
         found = diagnose(plan, x, w, bias, own.output, progress=show)

@@ -7,12 +7,17 @@ import argparse
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from jaxdw.cli.paste import OPTION, TAKES_A_LAYER, say, taken
 from jaxdw.cli.values import named_sizes
 from jaxdw.cli.values import words as listed
 from jaxdw.errors import ConfigError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+WITH_WEIGHTS = "take the layer from a network, its weights and bias from an .onnx file"
 MODELS, LAYER, INPUT = "--models", "--layer", "--input"
 _OLD = "--onnx"  # of `run`, which describes the layer beside it
 
@@ -104,6 +109,30 @@ def of_one_model(
             f"`{MODELS}` (={model}) names; leave it out"
         )
     return own
+
+
+def layer_weights(
+    args: argparse.Namespace,
+) -> "tuple[np.ndarray, np.ndarray | None] | None":
+    """Returns weights and bias of the layer of an .onnx file, None without one.
+
+    Raises:
+      ConfigError: numbers that are to be drawn instead.
+    """
+    from jaxdw.sweep.axes import is_onnx
+    from jaxdw.sweep.layers import layer_named
+
+    model = None if args.models is None else one_model(args.models)
+    if model is None or not is_onnx(model):
+        return None
+    if "--draw" in args.given:
+        raise ConfigError(
+            f"`--draw` (={args.draw!r}) must be left out with an .onnx file in "
+            f"`{MODELS}`, whose layer has its own weights"
+        )
+    with skipped_layers():  # told when the layer was looked up
+        layer = layer_named(model, args.layer, of_one_model(model, tuple(args.input)))
+    return layer.weights, layer.bias  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager

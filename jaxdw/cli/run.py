@@ -10,7 +10,7 @@ from jaxdw.cli.arrays import (
     read_own,
     rounding_notes,
 )
-from jaxdw.cli.of_model import of_one_model, one_model, skipped_layers
+from jaxdw.cli.of_model import WITH_WEIGHTS, layer_weights
 from jaxdw.cli.options import (
     add_layer_options,
     announce,
@@ -47,8 +47,7 @@ def add(commands) -> None:
     )
     take(parser, *TENSORS, "--against", "--save")
     take(parser, "--draw", was="--weights")
-    network = "take the layer from a network, its weights and bias from an .onnx file"
-    take(parser, "--models", was="--onnx", text=network)
+    take(parser, "--models", was="--onnx", text=WITH_WEIGHTS)
     take(parser, "--dump", "--base-address", "--json")
     add_layer_options(parser)
     parser.set_defaults(command=_run)
@@ -61,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         announce(plan)
     if args.save is not None and not args.save.endswith(".npy"):
         raise ConfigError(f"`--save` (={args.save!r}) must end in .npy; name it so")
-    layer = _layer_weights(args)
+    layer = layer_weights(args)
     own = read_own(args, plan, "--against", layer)
     notes = own.notes
     if own.operands is not None and "--draw" in args.given:
@@ -121,26 +120,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _passed(verdict: "Verdict", against: "Comparison | None") -> bool:
     return verdict.passed and (against is None or against.kind == "identical")
-
-
-def _layer_weights(args: argparse.Namespace):
-    """Returns weights and bias of the layer of a file, None without one."""
-    if args.models is None:
-        return None
-    from jaxdw.sweep.axes import is_onnx
-    from jaxdw.sweep.layers import layer_named
-
-    model = one_model(args.models)
-    if not is_onnx(model):
-        return None
-    if "--draw" in args.given:
-        raise ConfigError(
-            f"`--draw` (={args.draw!r}) must be left out with an .onnx file in "
-            "`--models`, whose layer has its own weights"
-        )
-    with skipped_layers():  # told when the layer was looked up
-        layer = layer_named(model, args.layer, of_one_model(model, tuple(args.input)))
-    return layer.weights, layer.bias  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _print_json(
