@@ -7,6 +7,7 @@ import pytest
 from diagnosed_layers import layer
 from fault_examples import FAULTS, example, whole_numbers
 
+import jaxdw as jd
 from jaxdw.faults.catalogue import CATALOGUE
 from jaxdw.faults.foretold import foretell, make_probe
 from jaxdw.faults.used_chip import lay_out, run_launch
@@ -108,3 +109,32 @@ def test_half_of_the_sticks_are_those_that_differ():
     assert np.argwhere(probe.differs).tolist() == [[len(probe.sticks) - 1, 5]]
     assert probe.exclude(launch) is None  # one of thousands
     assert not probe.is_near(launch)
+
+
+def test_a_bias_after_the_activation_is_foretold():
+    plan = example("block")
+    plan = jd.make_plan(
+        dataclasses.replace(plan.conv, activation="relu"), plan.shard, plan.compute
+    )
+    operands = whole_numbers(plan.conv, 3)
+    sticks = np.arange(plan.window.num_outputs)
+    launch = FAULTS["bias-after-activation"].inject(lay_out(plan, known=False))
+    run = run_launch(launch, operands).reshape(-1, plan.conv.channels)
+    foretold = foretell(launch, operands, sticks)
+    assert foretold is not None
+    np.testing.assert_array_equal(foretold.outputs, run)
+    right = foretell(lay_out(plan, known=False), operands, sticks)
+    assert right is not None
+    assert (right.outputs != run).any()
+
+
+def test_the_few_sticks_that_differ_are_among_those_looked_at():
+    conv = jd.ConvConfig(channels=96, height=56, width=56, padding=1)
+    plan = jd.make_plan(conv)
+    right = np.zeros(plan.output_shape, np.float32)
+    found = right.copy()
+    found.reshape(-1, 96)[[5, 1000, 3135], 7] = 1
+    operands = draw(conv, "random", 7)
+    probe = make_probe(lay_out(plan, known=False), operands, right, found)
+    assert {5, 1000, 3135} <= {*probe.sticks.tolist()}
+    assert len(probe.sticks) < 130
