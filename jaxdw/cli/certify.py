@@ -5,7 +5,12 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from jaxdw.cli.of_model import skipped_layers
-from jaxdw.cli.options import add_layer_options, announce, planned
+from jaxdw.cli.options import (
+    add_layer_options,
+    announce,
+    planned,
+    refuse_beside,
+)
 from jaxdw.cli.parser import take
 from jaxdw.cli.paste import say
 from jaxdw.cli.vocabulary import LAYER, MODELS
@@ -132,15 +137,11 @@ def _plans(args: argparse.Namespace) -> "list[Plan]":
         return [planned(args)]
     given = getattr(args, "given", ())
     own = {option.name for group in LAYER.values() for option in group}
-    void = [
-        name for name in dict.fromkeys(given) if name in own.difference(_WITH_MODELS)
-    ]
-    if void:
-        raise ConfigError(
-            f"{', '.join(f'`{name}`' for name in void)} must be left out with "
-            "--models, whose layers are certified as they are; name one layer by "
-            "--channels and --size"
-        )
+    what = (
+        "--models, whose layers are certified as they are; name one layer by "
+        "--channels and --size"
+    )
+    refuse_beside(args, own.difference(_WITH_MODELS), what)
     from jaxdw.inputs.names import is_function_name
     from jaxdw.layouts.certificate import layout_plans
     from jaxdw.sweep.axes import AXES, is_onnx

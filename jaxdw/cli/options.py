@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from jaxdw.cli.parser import take_layer
@@ -81,6 +81,23 @@ def refuse_void(args: argparse.Namespace, options: tuple[str, ...], needs: str) 
     """
     given = [name for name in options if name in getattr(args, "given", ())]
     refuse([f"`{name}` must come with {needs}; add it" for name in given])
+
+
+def refuse_beside(
+    args: argparse.Namespace, options: Collection[str], what: str
+) -> None:
+    """Refuses options beside another that leaves them without meaning.
+
+    Args:
+      what: the other, why, and the way out.
+
+    Raises:
+      ConfigError: any of them was given.
+    """
+    given = [name for name in dict.fromkeys(args.given) if name in options]
+    if given:
+        names = ", ".join(f"`{name}`" for name in given)
+        raise ConfigError(f"{names} must be left out with {what}")
 
 
 def core_xy(args: argparse.Namespace, plan: "Plan") -> tuple[int, ...]:

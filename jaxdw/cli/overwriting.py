@@ -9,7 +9,7 @@ from jaxdw.files import refuse_to_replace
 from jaxdw.sweep.results import FILES
 
 _OF_ACCURACY = ("accuracy.jsonl", "recommended.toml", "recommended_ttnn.py")
-_OF_NPE = (".json", ".halo.json", ".dram.json", ".multicast.json")
+_OF_NPE = (".halo.json", ".dram.json", ".multicast.json")
 _OF_VISUALIZER = ("db.sqlite", "config.json")
 # what else is written with one option, and read or kept with another
 _WRITTEN: dict[str, Callable[[Path], list[Path]]] = {
@@ -17,7 +17,7 @@ _WRITTEN: dict[str, Callable[[Path], list[Path]]] = {
     "--save": lambda path: [path],
     "--lock": lambda path: [path],
     "--annotate": lambda path: [path],
-    "--npe": lambda path: [path, *map(path.with_suffix, _OF_NPE[1:])],
+    "--npe": lambda path: [path, *map(path.with_suffix, _OF_NPE)],
     "--visualizer": lambda path: [path / name for name in _OF_VISUALIZER],
 }
 _HELD: dict[str, Callable[[Path], list[Path]]] = {

@@ -5,7 +5,7 @@ They stand before the words of the command, whose own options win.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,14 @@ def taken(words: list[str], option: str) -> tuple[str | None, list[str]]:
     return None, words
 
 
+def file_of(source: str) -> Path | None:
+    """Returns the file that `--from` names; None of a text or of standard input."""
+    try:
+        return Path(source) if Path(source).is_file() else None
+    except (OSError, ValueError):  # a text: too long for a path, or with a zero in it
+        return None
+
+
 def text_of(source: str) -> str:
     """Returns what `--from` names: a text, that of a file, or of standard input.
 
@@ -70,16 +78,13 @@ def text_of(source: str) -> str:
     """
     if source == "-":
         return sys.stdin.read()
-    named = "\n" not in source and len(source) < 4096
+    file = file_of(source)
     try:
-        if named and Path(source).is_file():
-            return Path(source).read_text("utf-8")
-    except (OSError, ValueError) as error:  # a text, not a path; or one of no text
-        if isinstance(error, UnicodeDecodeError):
-            raise ConfigError(
-                f"`--from` (={source!r}) must be text: {error}"
-            ) from error
-    if named and source.endswith(_SUFFIXES):
+        if file is not None:
+            return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`--from` (={source!r}) must be text: {error}") from error
+    if "\n" not in source and source.endswith(_SUFFIXES):
         raise ConfigError(
             f"`--from` (={source!r}) must be a file that exists, the text itself, or -"
         )
@@ -140,11 +145,17 @@ def without_ttnn_options(shard: Any, compute: Any) -> tuple[Any, Any]:
     return shard, dataclasses.replace(compute, packer_l1_acc=False)
 
 
-def without_unknown_options(point: "Point") -> "Point":
-    """Returns a point of a sweep, one by program depthwise without ttnn's options."""
+def without_unknown_options(point: "Point", asked: Collection[str]) -> "Point":
+    """Returns a point of a sweep, one by program depthwise without ttnn's options.
+
+    Args:
+      asked: the axes of the sweep: what one of them asks for is refused, not dropped.
+    """
     if point.program != "depthwise":
         return point
     shard, compute = without_ttnn_options(point.shard, point.compute)
+    if "memories" in asked:
+        shard = dataclasses.replace(shard, memory=point.shard.memory)
     return dataclasses.replace(point, shard=shard, compute=compute)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdw.cli import exports, paste
 from jaxdw.cli.of_model import skipped_layers
-from jaxdw.cli.options import interruptible, refuse_pallas
+from jaxdw.cli.options import interruptible, refuse_beside, refuse_pallas
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
@@ -99,9 +99,9 @@ def _points(args: argparse.Namespace, space: "Space") -> "tuple[Point, ...]":
             "it"
         )
     varied = [axis.plural for axis in AXES if vars(args)[axis.plural] is not None]
-    model = source if "\n" not in source and Path(source).is_file() else "paste"
+    model = source if paste.file_of(source) else "paste"
     points = space.points_of_pasted(layers, model, varied)
-    plain = tuple(map(paste.without_unknown_options, points))
+    plain = tuple(paste.without_unknown_options(point, varied) for point in points)
     if plain != points:
         paste.say(paste.OPTION, "options of ttnn are left out of program depthwise")
     return plain
@@ -128,15 +128,10 @@ def _sweep(args: argparse.Namespace) -> int:
     if not args.plan_only:
         refuse_pallas("sweep")
         check_platform()
-    networks = [args.models, args.space, args.jax or None]
     if getattr(args, "from") is not None:
-        others = [name for name in args.given if name in _NOT_PASTED]
-        if others:
-            raise ConfigError(
-                f"{', '.join(f'`{name}`' for name in others)} must be left out with "
-                f"`{paste.OPTION}`, which has the layers; sweep one after the other"
-            )
-    elif networks == [None] * 3:
+        what = f"`{paste.OPTION}`, which has the layers; sweep one after the other"
+        refuse_beside(args, _NOT_PASTED, what)
+    elif args.models is None and args.space is None and not args.jax:
         raise ConfigError(
             "`--models` must be given, a --space or --from; try --models "
             f"{zoo.MODELS[1]}, or all for {len(zoo.MODELS)} networks"

@@ -5,7 +5,7 @@ import json
 import shlex
 
 import pytest
-from artefacts import ARTEFACTS, NODE_ID, ROW, SCRIPT
+from artefacts import ARTEFACTS, EMITPY, NODE_ID, ROW, SCRIPT
 
 import jaxdw as jd
 from jaxdw.cli import main
@@ -91,6 +91,26 @@ def test_options_that_depthwise_does_not_know_are_left_out_and_said(tmp_path, ca
     }
     assert json.loads(rows["ttnn"]["more"])["compute"] == {"packer_l1_acc": True}
     assert rows["ttnn"]["memory"] == "dram"
+
+
+def test_a_call_on_one_long_line_is_no_path(tmp_path):
+    text = " ".join(EMITPY.split())
+    assert len(text) > 255  # a name of a file has no more
+    line = ["sweep", "--from", text, "--plan-only", "--processes", "1"]
+    assert main([*line, "--out", str(tmp_path)]) == 0
+    (row,) = read_rows(tmp_path / "rows.jsonl")
+    assert (row["model"], row["channels"]) == ("paste", 384)
+
+
+def test_a_memory_that_is_asked_for_is_refused_not_dropped(tmp_path):
+    line = ["sweep", "--from", NODE_ID, "--plan-only", "--processes", "1"]
+    line += ["--programs", "depthwise", "--memories", "l1,dram"]
+    assert main([*line, "--out", str(tmp_path)]) == 0
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert [(r["model"], r["memory"], r["status"]) for r in rows] == [
+        ("paste", "l1", "planned"),
+        ("paste", "dram", "refused"),
+    ]
 
 
 @pytest.mark.parametrize(
