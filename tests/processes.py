@@ -1,10 +1,13 @@
 """Commands in processes of their own, told to end, and whoever they started."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -72,3 +75,24 @@ def ended(process: subprocess.Popen, mark: Path, sig: str) -> str:
     assert until(lambda: not processes_of(mark), GONE_S), processes_of(mark)
     assert time.monotonic() - told < GONE_S + 2  # of a busy machine
     return err
+
+
+@contextlib.contextmanager
+def cluster(**env: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Gives the address of a Dask scheduler with one worker, and the scheduler."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    dask = (sys.executable, "-m", "dask")
+    started = {"env": os.environ | {"PYTHONPATH": str(ROOT)} | env}
+    started |= dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    scheduler = subprocess.Popen([*dask, "scheduler", *words], **started)
+    address = f"tcp://127.0.0.1:{port}"
+    words = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    worker = subprocess.Popen([*dask, "worker", *words], **started)
+    try:
+        yield address, scheduler
+    finally:
+        for one in (worker, scheduler):
+            one.kill()
+            one.wait()

@@ -3,15 +3,22 @@
 import itertools
 import os
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx_files import RELU, W, make, node, written
-from processes import JAXDW, STATUS, ended, one_of, processes_of, started, until
+from processes import (
+    JAXDW,
+    STATUS,
+    cluster,
+    ended,
+    one_of,
+    processes_of,
+    started,
+    until,
+)
 
 from jaxdw.networks.rows import RowStore
 
@@ -169,26 +176,13 @@ def test_a_killed_worker_of_accuracy_loses_no_row(folder):
 
 def test_a_lost_scheduler_of_accuracy_loses_no_row(folder):
     pytest.importorskip("distributed")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    address, quiet = f"tcp://127.0.0.1:{port}", {"stderr": subprocess.DEVNULL}
-    dask = (sys.executable, "-m", "dask")
-    env = os.environ | {"JAXDW_CACHE": str(folder / "cache")}
-    words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-    scheduler = subprocess.Popen([*dask, "scheduler", *words], **quiet)
-    words = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-    worker = subprocess.Popen([*dask, "worker", *words], env=env, **quiet)
-    try:
+    with cluster(JAXDW_CACHE=str(folder / "cache")) as (address, scheduler):
         line = f"accuracy {RUNS} --out {{tmp}}/out --dask {address}"
         process = begun(folder, line)
         assert until(lambda: kept(folder) >= 2 or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         scheduler.kill()
         _, err = process.communicate(timeout=60)
-    finally:
-        for one in (worker, scheduler):
-            one.kill()
-            one.wait()
     assert process.returncode == 2, err
     (sentence,) = [line for line in err.splitlines() if line.startswith("jaxdw:")]
     assert "rows kept before are safe: start them anew" in sentence

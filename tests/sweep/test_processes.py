@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ROOT, STATUS, ended, one_of, processes_of, started, until
+from processes import ROOT, STATUS, cluster, ended, one_of, processes_of, started, until
 
 from jaxdw.sweep.results import ResultStore, read_rows
 
@@ -123,32 +123,16 @@ def test_a_scheduler_that_never_answers_is_one_sentence(tmp_path):
     assert "Traceback" not in err
 
 
-DASK = (sys.executable, "-m", "dask")
-
-
 def test_a_scheduler_lost_while_rows_arrive_is_one_sentence(tmp_path):
     pytest.importorskip("distributed")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    env = os.environ | {"PYTHONPATH": str(ROOT), "JAXDW_CACHE": str(tmp_path / "cache")}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env}
-    port = address.rpartition(":")[2]
-    words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
-    scheduler = subprocess.Popen([*DASK, "scheduler", *words], **quiet)
-    words = (address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-    worker = subprocess.Popen([*DASK, "worker", *words], **quiet)
     folder = tmp_path / "out"
     space = ("--models", "mobilenet_v2", "--schemes", "height,block", *SLOW[2:])
-    try:
+    with cluster(JAXDW_CACHE=str(tmp_path / "cache")) as (address, scheduler):
         process = start(folder, *space, "--dask", address)
         assert until(lambda: lines(folder) >= 2 or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         scheduler.kill()
         out, err = process.communicate(timeout=60)
-    finally:
-        for one in (worker, scheduler):
-            one.kill()
-            one.wait()
     assert process.returncode == 2, (out, err)
     (sentence,) = [line for line in err.splitlines() if line.startswith("jaxdw:")]
     assert "rows kept before are safe: start them anew" in sentence
