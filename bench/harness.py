@@ -20,7 +20,7 @@ import jax
 from rich.console import Console
 
 from jaxdw.files import whole_file
-from jaxdw.machine.xla import compiler_options
+from jaxdw.xla import compiler_options
 
 T = TypeVar("T")
 Record = dict[str, Any]  # one JSON line

@@ -9,7 +9,7 @@ import jaxdw
 PACKAGE = Path(jaxdw.__file__).parent
 FLOORS = [  # from the ground up; rooms of one tuple may not import each other
     ("errors",),
-    ("escapes", "files", "words", "shown"),
+    ("escapes", "files", "words", "shown", "xla"),
     ("arch",),
     ("plan",),
     ("arrays",),

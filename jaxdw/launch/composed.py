@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, Float, Float32, Shaped
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from jaxdw.launch.host import (
     bias_in_lanes,
@@ -20,18 +21,19 @@ from jaxdw.machine.cores import (
     AskedForm,
     Static,
     are_ordinary,
+    fits_one_thread,
     float_first,
     run_cores,
 )
-from jaxdw.machine.xla import (
+from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
+from jaxdw.numerics.fpu import Form
+from jaxdw.plan.config import ComputeConfig
+from jaxdw.xla import (
     compiler_options,
     computed_once,
     in_callers_thread,
     may_run_in_caller,
 )
-from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
-from jaxdw.numerics.fpu import Form
-from jaxdw.plan.config import ComputeConfig
 
 _MOST_SMALL_OUTPUTS = 2**21  # that a caller waits for, where it need not
 
@@ -52,7 +54,9 @@ def load_weights(
 ) -> Lanes:
     """Packs weights and bias, deals them and returns those that cores read."""
     dtype = static.weights_dtype
-    return Lanes(weights_in_lanes(maps, w, dtype), bias_in_lanes(maps, bias, dtype))
+    one_thread = isinstance(maps, StridedMaps) and fits_one_thread(maps.windows, static)
+    weights = weights_in_lanes(maps, w, dtype, one_thread=one_thread)
+    return Lanes(weights, bias_in_lanes(maps, bias, dtype))
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -92,7 +96,11 @@ def run_loaded(
         form=form,
         then=lambda rows: collected(rows, collect, static.output_shape),
     )
-    return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
+    one_thread = strided and fits_one_thread(maps.windows, static)
+    ordinary = are_ordinary(
+        sticks, lanes.weights, compute=static.compute, one_thread=one_thread
+    )
+    return output, ordinary
 
 
 def load_and_run(
@@ -112,12 +120,20 @@ def load_and_run(
 def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
     """Returns the whole chip as one compiled computation.
 
+    It tells by a number whether the operands are ordinary: JAX takes 7 us to read the
+    truth of an array, and 1 us to read an integer.
+
     Args:
       way: `load_and_run` or `run_loaded`.
       in_caller: whether it is to run in the thread that calls.
     """
+
+    def told(*operands, static: Static, form: Form):
+        output, ordinary = way(*operands, static, form)
+        return output, ordinary.astype(jnp.int32)
+
     return jax.jit(
-        in_callers_thread(way) if in_caller else way,
+        in_callers_thread(told) if in_caller else told,
         static_argnames=("static", "form"),
         compiler_options=compiler_options(backend),
     )
@@ -150,15 +166,16 @@ def _run(
 
 def _whole_chip(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static, form: Form
-) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+) -> tuple[Float32[Array, "n ho wo c"], Int32[Array, ""]]:
     backend = jax.default_backend()
     if form == "integer":
-        return compiled(way, backend)(maps.composed, *operands, static, form)
+        run = compiled(way, backend)
+        return run(maps.composed, *operands, static=static, form=form)
     is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
     waits = is_small or static.compute.arithmetic == "fpu"
     run = compiled(way, backend, waits and may_run_in_caller())
     quick = maps.strided if static.backend == "xla" else None
-    return run(quick or maps.composed, *operands, static, form)
+    return run(quick or maps.composed, *operands, static=static, form=form)
 
 
 @functools.partial(jax.jit, static_argnames="static")

@@ -23,11 +23,11 @@ from jaxdw.machine.cores import (
     float_first,
     run_cores,
 )
-from jaxdw.machine.xla import computed_once
 from jaxdw.maps.indexmap import IndexMap, gather
 from jaxdw.maps.maps import ComposedMaps, Maps
 from jaxdw.numerics.fpu import Form
 from jaxdw.plan.plan import Plan
+from jaxdw.xla import computed_once
 
 
 class MeshMaps(NamedTuple):

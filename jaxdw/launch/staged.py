@@ -17,13 +17,13 @@ from jaxdw.launch.host import (
 from jaxdw.machine import noc
 from jaxdw.machine.cores import AskedForm, Static, are_ordinary, run_cores
 from jaxdw.machine.memory import Memory
-from jaxdw.machine.xla import computed_once
 from jaxdw.maps.bias import bias_lanes
 from jaxdw.maps.dense import columns_written
 from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
 from jaxdw.maps.maps import Maps, fitted, window_map
 from jaxdw.numerics import formats
 from jaxdw.plan.units import TILE_ELEMS
+from jaxdw.xla import computed_once
 
 MEMORIES = (
     "weights",

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, Shaped
 
 from jaxdw.arch.arch import Arch
@@ -17,12 +19,14 @@ from jaxdw.machine.grid import map_grid, map_image
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.strided import Strided
-from jaxdw.numerics.fpu import Form
+from jaxdw.numerics.fpu import PHASES, Form
 from jaxdw.numerics.fpu_float import is_ordinary
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
+from jaxdw.xla import ONE_THREAD_BYTES, computed_once
 
+FEW_STEPS = 2**20  # of the matrix unit: a phase of a product each
 AskedForm = Literal["integer", "float", "by operands"]
 Result = TypeVar("Result")
 Figures = tuple[tuple[str, Hashable], ...]  # by keyword
@@ -89,6 +93,16 @@ class Static:
     def channels(self) -> int:
         return self.output_shape[-1]
 
+    def __hash__(self) -> int:  # asked at each call of a jitted function
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, f.name) for f in dataclasses.fields(self)))
+
+    def __getstate__(self) -> dict[str, Any]:  # hashes of another process differ
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
 
 def channels_part(static: Static) -> bool:
     """Whether channel shards can be computed apart, and give the same bits."""
@@ -126,9 +140,11 @@ def _of_pallas(static: Static, block: int) -> Static:
 
 
 def static_of(plan: Plan, backend: Backend = "xla") -> Static:
-    """Returns the static part of a plan."""
+    """Returns the static part of a plan, the same object each time."""
+    if backend in plan.statics:
+        return plan.statics[backend]
     conv, program = plan.conv, plan.program
-    return Static(
+    static = plan.statics[backend] = Static(
         program=program,
         figures=tuple(PROGRAMS[program].figures(plan).items()),
         num_channel_shards=plan.num_channel_shards,
@@ -143,6 +159,7 @@ def static_of(plan: Plan, backend: Backend = "xla") -> Static:
         arch=plan.arch,
         backend=backend,
     )
+    return static
 
 
 def arithmetic_of(static: Static, form: Form) -> Arithmetic:
@@ -166,17 +183,37 @@ def arithmetic_of(static: Static, form: Form) -> Arithmetic:
     )
 
 
+def fits_one_thread(windows: Strided, static: Static) -> bool:
+    """Whether one thread computes a launch before another one has woken."""
+    outputs = math.prod(static.output_shape)
+    image = math.prod(windows.padded_image) * static.output_shape[-1]
+    image_bytes = image * (2 if static.dtype == "bfloat16" else 4)
+    if max(4 * outputs, image_bytes) > ONE_THREAD_BYTES:
+        return False
+    if static.compute.arithmetic == "float32":
+        return True
+    steps = outputs * math.prod(windows.kernel) * PHASES[static.compute.math_fidelity]
+    return static.program == "depthwise" and steps <= FEW_STEPS
+
+
 def are_ordinary(
-    *operands: Shaped[Array, "..."], compute: ComputeConfig
+    *operands: Shaped[Array, "..."], compute: ComputeConfig, one_thread: bool = False
 ) -> Bool[Array, ""]:
     """Whether the float form takes these operands; other arithmetic takes any."""
     if compute.arithmetic != "fpu":
         return jnp.ones((), bool)
-    return functools.reduce(jnp.logical_and, map(is_ordinary, operands))
+    ordinary = _all_ordinary(*operands, one_thread=one_thread)
+    return computed_once(ordinary) if one_thread else ordinary
+
+
+@functools.partial(jax.jit, static_argnames="one_thread")
+def _all_ordinary(*operands: Shaped[Array, "..."], one_thread: bool) -> Bool[Array, ""]:
+    each = (is_ordinary(values, one_thread=one_thread) for values in operands)
+    return functools.reduce(jnp.logical_and, each)
 
 
 def float_first(
-    way: Callable[[Form], tuple[Result, Bool[Array, ""]]], compute: ComputeConfig
+    way: Callable[[Form], tuple[Result, Shaped[Array, ""]]], compute: ComputeConfig
 ) -> Result:
     """Computes in the float form, which tells on the way whether it may.
 
@@ -187,7 +224,7 @@ def float_first(
       way: returns its result, and whether its operands are such as `are_ordinary` says.
     """
     result, ordinary = way("float")
-    if compute.arithmetic != "fpu" or ordinary:
+    if compute.arithmetic != "fpu" or np.asarray(ordinary):
         return result
     return way("integer")[0]
 
@@ -244,7 +281,14 @@ def run_cores(
     def way(form: Form) -> Float32[Array, "..."]:
         if isinstance(sticks, Strided):
             assert form == "float"
-            rows = map_image(l1, sticks, weights, bias, arithmetic_of(static, form))
+            rows = map_image(
+                l1,
+                sticks,
+                weights,
+                bias,
+                arithmetic_of(static, form),
+                one_thread=fits_one_thread(sticks, static),
+            )
             return then(poisoned(rows, channels_written, windows_written))
         arguments = l1, sticks, weights, bias
         if static.backend == "pallas" and form == "float":

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float32
 
 from jaxdw.arch.arch import Arch
 from jaxdw.machine.core import Windows, finish
-from jaxdw.machine.xla import computed_once
 from jaxdw.numerics import fpu, fpu_float
 from jaxdw.plan.config import ComputeConfig
+from jaxdw.xla import computed_once
 
 _split_weights = jax.jit(fpu_float.split_weights)
 

@@ -4,12 +4,14 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from jaxdw.machine.core import Arithmetic, as_float32, run_core
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Form, Tap
+from jaxdw.xla import in_parts
 
 # Outputs that the matrix unit's integer form computes together, over all cores: it
 # holds some 25 int32 for each. The float form holds none: XLA fuses all its steps.
@@ -63,6 +65,8 @@ def map_image(
     weights: Float32[Array, "taps channels"],
     bias: Float32[Array, " channels"] | None,
     arithmetic: Arithmetic,
+    *,
+    one_thread: bool,
 ) -> Float32[Array, "1 outputs channels"]:
     """Runs every core, all NHW shards together, on windows that are slices.
 
@@ -70,20 +74,43 @@ def map_image(
 
     Args:
       image: rows of the padded image, in NHW order; bits of bf16 as uint16.
+      one_thread: as `in_parts` takes it.
     """
-    channels = image.shape[-1]
+    images, channels = windows.padded_image[0], image.shape[-1]
     image = image.reshape(*windows.padded_image, channels)
-    heights, widths = (
-        (outputs - 1) * stride + 1
-        for outputs, stride in zip(windows.outputs, windows.stride, strict=True)
+    axis = 0 if windows.outputs[0] > 1 else 1  # of the image; parts are cut along it
+
+    def part(first: Tap, num_outputs: int) -> Float32[Array, "n h w channels"]:
+        firsts: list[Tap] = [0, 0]
+        outputs = list(windows.outputs)
+        firsts[axis], outputs[axis] = first, num_outputs
+        spans = [
+            (outputs - 1) * stride + 1
+            for outputs, stride in zip(outputs, windows.stride, strict=True)
+        ]
+
+        def tap(k: Tap) -> Float32[Array, "outputs channels"]:
+            position = k // windows.kernel[1], k % windows.kernel[1]
+            row, column = (
+                first * stride + at * dilation
+                for first, stride, at, dilation in zip(
+                    firsts, windows.stride, position, windows.dilation, strict=True
+                )
+            )
+            size = (images, *spans, channels)
+            found = jax.lax.dynamic_slice(image, (0, row, column, 0), size)
+            found = found[:, :: windows.stride[0], :: windows.stride[1]]
+            return as_float32(found.reshape(-1, channels))
+
+        done = arithmetic(tap, weights[:, None], bias)
+        return done.reshape(images, *outputs, channels)
+
+    done = in_parts(
+        part,
+        windows.outputs[axis],
+        into=jnp.zeros((images, *windows.outputs, channels), jnp.float32),
+        at=(0, 0, 0, 0),
+        axis=1 + axis,
+        one_thread=one_thread,
     )
-
-    def tap(k: Tap) -> Float32[Array, "outputs channels"]:
-        row = k // windows.kernel[1] * windows.dilation[0]
-        column = k % windows.kernel[1] * windows.dilation[1]
-        size = (image.shape[0], heights, widths, channels)
-        found = jax.lax.dynamic_slice(image, (0, row, column, 0), size)
-        found = found[:, :: windows.stride[0], :: windows.stride[1]]
-        return as_float32(found.reshape(-1, channels))
-
-    return arithmetic(tap, weights[:, None], bias)[None]
+    return done.reshape(1, -1, channels)

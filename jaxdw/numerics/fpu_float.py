@@ -28,6 +28,7 @@ from jaxdw.numerics.fpu import (
     floats_of,
     over_blocks,
 )
+from jaxdw.xla import in_parts
 
 ORDINARY_LEAST, ORDINARY_BEYOND = 84, 164  # biased exponents of operands
 
@@ -37,7 +38,7 @@ MANTISSA_BITS = {"float32": 11, "bfloat16": 8, "bfloat8_b": 7, "bfloat4_b": 3}
 EXPONENT = 0x7F800000
 _SLICES = 16
 _ONE, _PLACE = 127 << 23, 1 << 23  # bits of 1.0, and of one step of the exponent
-_BF16 = -(1 << 16)  # of float32 bits
+BF16 = -(1 << 16)  # of float32 bits
 _INTEGERS = np.float32(1.5 * 2**23)  # added, it rounds to an integer
 _LEAST = np.int32(30 * _PLACE)  # below any exponent but that of zero
 
@@ -58,7 +59,9 @@ class _Group(NamedTuple):
     sums: list[Float32[Array, "..."]]
 
 
-def is_ordinary(values: Shaped[Array, "..."]) -> Bool[Array, ""]:
+def is_ordinary(
+    values: Shaped[Array, "..."], *, one_thread: bool = False
+) -> Bool[Array, ""]:
     """Whether every value is zero or lies in 2**-43 <= |value| < 2**37.
 
     The biased exponents of products of such operands lie in 41 to 200.
@@ -82,15 +85,28 @@ def is_ordinary(values: Shaped[Array, "..."]) -> Bool[Array, ""]:
         return jnp.where(size == 0, size, size - least)  # wraps
 
     # elementwise maxima of a few long slices first: XLA's own reduction is slower
-    greatest = functools.reduce(jnp.maximum, map(above_least, _slices(values)))
-    return functools.reduce(jnp.maximum, _slices(greatest)).max() < span
+    greatest = _greatest(above_least, values, one_thread)
+    return _greatest(lambda part: part, greatest, one_thread).max() < span
 
 
-def _slices(values: Shaped[Array, "..."]) -> list[Shaped[Array, " part"]]:
-    """Cuts values into slices of one length, which may overlap."""
-    part = -(-values.size // _SLICES)
-    firsts = (min(n * part, values.size - part) for n in range(_SLICES))
-    return [values.reshape(-1)[first : first + part] for first in firsts]
+def _greatest(
+    of: Callable[[Shaped[Array, " part"]], Shaped[Array, " part"]],
+    values: Shaped[Array, "..."],
+    one_thread: bool,
+) -> Shaped[Array, " part"]:
+    """Returns elementwise maxima of slices of one length, which may overlap."""
+    flat = values.reshape(-1)
+    length = -(-flat.size // _SLICES)
+    firsts = [min(n * length, flat.size - length) for n in range(_SLICES)]
+
+    def part(first: Tap, size: int) -> Shaped[Array, " part"]:
+        slices = (
+            jax.lax.dynamic_slice_in_dim(flat, start + first, size) for start in firsts
+        )
+        return functools.reduce(jnp.maximum, map(of, slices))
+
+    none = jnp.zeros(length, flat.dtype)
+    return in_parts(part, length, into=none, at=(0,), axis=0, one_thread=one_thread)
 
 
 def cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
@@ -100,7 +116,7 @@ def cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
 
 def round_half_away(values: Float32[Array, "..."]) -> Float32[Array, "..."]:
     """Rounds to 8 bits of mantissa."""
-    return floats_of((bits_of(values) + 0x8000) & _BF16)
+    return floats_of((bits_of(values) + 0x8000) & BF16)
 
 
 def _units(exponent: Int32[Array, "..."], over: int = 0) -> Float32[Array, "..."]:
@@ -176,7 +192,7 @@ def _product(a, b, *, phases: list[int], fp32_dest: bool) -> Int32[Array, "..."]
     ties = bits_of(products[0]) >> 31  # -1 where they go toward zero
     carried = bits_of(products[0]) + 0x8000
     for product in products[1:]:
-        dst = carried & _BF16
+        dst = carried & BF16
         total = bits_of(floats_of(dst) + product)
         has_grown = ((total ^ dst) & _PLACE) >> 12
         carried = total + (ties + 0x9000) - has_grown
@@ -195,7 +211,7 @@ def _group(lanes: Sequence[Int32[Array, "..."]], phases: int) -> _Group:
     highs = [floats_of(lane & -(1 << 19)) for lane in lanes]
     parts = [highs]
     if phases > 1:
-        wholes = (floats_of(lane & _BF16) for lane in lanes)
+        wholes = (floats_of(lane & BF16) for lane in lanes)
         lows = [whole - high for whole, high in zip(wholes, highs, strict=True)]
         parts.append(lows)
     exponents = [lane & EXPONENT for lane in lanes]

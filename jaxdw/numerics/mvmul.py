@@ -27,6 +27,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.numerics import fpu
 from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
 from jaxdw.numerics.fpu_float import (
+    BF16,
     EXPONENT,
     cut,
     effective_phases,
@@ -38,11 +39,11 @@ Step = tuple[int, tuple[int, ...]]  # phase, and the taps whose products it adds
 
 # Steps compiled as one piece, and those of a piece in a loop: on CPU more take longer
 # to compile, and to run as well.
-STEPS_AT_ONCE, STEPS_IN_LOOP = 12, 8
+STEPS_AT_ONCE, STEPS_IN_LOOP = 36, 8
 
-# The unit of a 16-bit Dst is 2**-10 of an exponent; 1.5 * 2**23 units, as steps of bits
-# from the exponent's power of two.
-_ROUNDER = (13 << 23) + (1 << 22)
+# The unit of a 16-bit Dst is 2**-10 of an exponent's power of two. 1.5 * 2**23 units,
+# added to a number, round it to the unit: that power 13 places up, and half of it.
+_PLACES, _HALF = 13, 1 << 22
 # Smaller than any place of a product or of Dst, 2**-13 of a power of two: it decides
 # where ties go.
 _TIE, _TIE_BIT = 2.0**-13, 1 << 10
@@ -59,7 +60,11 @@ class Unit(Protocol):
         ...
 
     def add(self, terms: Sequence[Any], dst: Dst) -> Dst:
-        """Adds terms to Dst; 0 is an empty one."""
+        """Adds terms to Dst, as the unit keeps it between steps; 0 is an empty one."""
+        ...
+
+    def finish(self, dst: Dst) -> Dst:
+        """Returns Dst as it is after the last step."""
         ...
 
     def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
@@ -88,6 +93,9 @@ class IntegerUnit:
         fixed = {"fp32_dest": self.fp32_dest, "arch": self.arch}
         return floats_of(fpu.add_to_dst(terms, bits_of(dst), **fixed))
 
+    def finish(self, dst: Dst) -> Dst:
+        return dst
+
     def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
         return fpu.elwadd(
             a,
@@ -103,15 +111,20 @@ class IntegerUnit:
 
 
 class _Addend(NamedTuple):
-    """A value that is rounded to a unit without ties, and its exponent's bits."""
+    """A value that is rounded to a unit without ties, and the bits of what rounds it to
+    the unit of its own exponent."""
 
     value: Float32[Array, "..."]
-    exponent: Int32[Array, "..."]
+    rounder: Int32[Array, "..."]
 
 
 @dataclasses.dataclass(frozen=True)
 class FloatUnit:
-    """Ordinary operands of at most 8 mantissa bits, 16-bit Dst."""
+    """Ordinary operands of at most 8 mantissa bits, 16-bit Dst.
+
+    Between steps Dst is kept as the sum before its last rounding, which the next step
+    does: so a step waits for one operation less.
+    """
 
     def products(
         self, a: Float32[Array, "..."], b: Float32[Array, "..."], phases: Sequence[int]
@@ -128,16 +141,20 @@ class FloatUnit:
         for phase in phases:
             of_a = a - a_high if phase % 2 else a_high
             of_b = b - b_high if phase >= 2 else b_high
-            own = size * 2.0 ** PHASE_STEP[phase]
-            terms[phase] = _Addend(of_a * of_b + own * _TIE, bits_of(own))
+            own = 2.0 ** PHASE_STEP[phase]
+            rounder = size * (1.5 * 2.0**_PLACES * own)
+            terms[phase] = _Addend(of_a * of_b + size * (own * _TIE), bits_of(rounder))
         return terms
 
     def add(self, terms: Sequence[_Addend], dst: Dst) -> Dst:
-        return _rounded_sum([_ties_away(dst), *terms])
+        return _sum_in_units([_ties_away(dst), *terms])
+
+    def finish(self, dst: Dst) -> Dst:
+        return round_half_away(dst)
 
     def elwadd(self, a: Float32[Array, "..."], b: Float32[Array, "..."]) -> Dst:
         """Adds as `Unit` says: the smaller is rounded, ties away from zero."""
-        return _rounded_sum([_ties_away(a), _ties_away(b)])
+        return self.finish(_sum_in_units([_ties_away(a), _ties_away(b)]))
 
     def phases(self, fidelity: str, mantissa_bits: tuple[int, int]) -> tuple[int, ...]:
         """Leaves out phases that read no bits of operands as short as these.
@@ -148,22 +165,22 @@ class FloatUnit:
 
 
 def _ties_away(values: Float32[Array, "..."]) -> _Addend:
-    """Returns bf16 values as addends whose ties go away from zero."""
-    bits = bits_of(values)
-    return _Addend(floats_of(bits | _TIE_BIT), bits & EXPONENT)
+    """Rounds to bf16, ties away from zero; returns addends whose ties go away too."""
+    rounded = bits_of(values) + 0x8000
+    power = (rounded + (_PLACES << 23)) & EXPONENT
+    return _Addend(floats_of(rounded & BF16 | _TIE_BIT), power | _HALF)
 
 
-def _rounded_sum(addends: Sequence[_Addend]) -> Dst:
-    """Rounds addends to the unit of the largest exponent, adds them, rounds to bf16.
+def _sum_in_units(addends: Sequence[_Addend]) -> Float32[Array, "..."]:
+    """Rounds addends to the unit of the largest exponent, and adds them.
 
-    A sum of zero is +0. The last rounding takes ties away from zero.
+    A sum of zero is +0.
     """
-    exponents = [addend.exponent for addend in addends]
-    rounder = floats_of(functools.reduce(jnp.maximum, exponents) + _ROUNDER)
+    rounders = [addend.rounder for addend in addends]
+    rounder = floats_of(functools.reduce(jnp.maximum, rounders))
     first, *rest = (addend.value for addend in addends)
     # two sums side by side, of which float32 rounds each to the unit
-    total = (first + rounder) + functools.reduce(jnp.add, rest, -rounder)
-    return round_half_away(total)
+    return (first + rounder) + functools.reduce(jnp.add, rest, -rounder)
 
 
 def unit_of(form: Form, *, fp32_dest: bool, arch: Arch) -> Unit:
@@ -202,7 +219,7 @@ def add_steps(
             assert choose is not None
             own = jax.tree.map(choose, *found)
         dst = unit.add(own, dst)
-    return dst
+    return unit.finish(dst)
 
 
 def empty_dst(tap: Callable[[Tap], Float32[Array, "..."]], weights: fpu.ByTap) -> Dst:

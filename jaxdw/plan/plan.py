@@ -191,6 +191,11 @@ class Plan(Placement, Shown, abc.ABC):
         return self.num_output_shards * self.output_shard.channels
 
     @functools.cached_property
+    def statics(self) -> dict[str, Any]:
+        """What `machine.cores` made of this plan, for each backend."""
+        return {}
+
+    @functools.cached_property
     def broadcasts(self) -> tuple[Broadcast, ...]:
         """Who multicasts weights to whom, cores of the output's grid."""
         return self.output_grid.broadcasts()

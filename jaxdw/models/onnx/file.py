@@ -23,7 +23,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32
@@ -132,6 +132,7 @@ def read_onnx(
     return file.layers
 
 
+@no_type_check  # refuses every value of `inputs` itself
 def read_file(
     path: str | os.PathLike[str],
     inputs: Mapping[str, Sequence[int]] | None = None,

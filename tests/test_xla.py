@@ -1,0 +1,179 @@
+"""What jaxdw tells XLA does what it says; a JAX that changes it fails here."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdw as jd
+from jaxdw import xla
+from jaxdw.launch import composed
+from jaxdw.machine import cores
+
+ON_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU")
+
+
+def long_work(x):
+    return jax.lax.fori_loop(0, 300, lambda _, y: jnp.sin(y) + 1e-3, x)
+
+
+@ON_CPU
+def test_a_computation_in_the_callers_thread_is_ready_when_the_call_returns():
+    x = jnp.ones(300_000)
+    plain, in_caller = jax.jit(long_work), jax.jit(xla.in_callers_thread(long_work))
+    want = jax.block_until_ready((plain(x), in_caller(x)))[0]
+    found = in_caller(x)
+    assert found.is_ready()
+    np.testing.assert_array_equal(found, want)
+    assert not plain(x).is_ready()
+
+
+def test_xla_drops_the_callback():
+    lowered = jax.jit(xla.in_callers_thread(long_work)).lower(jnp.ones(64))
+    assert "callback" in lowered.as_text()
+    assert "custom-call" not in lowered.compile().as_text()
+
+
+SCRIPT = """
+import jax
+{setting}
+import numpy as np, jaxdw as jd
+from jaxdw.launch import composed
+conv = jd.ConvConfig(channels=32, height=6, width=6)
+jd.emulate(conv, None, np.ones(conv.input_shape), np.ones(conv.weight_shape))
+ways = [composed.compiled(composed.load_and_run, "cpu", own) for own in (True, False)]
+print([way._cache_size() for way in ways])
+"""
+
+
+@ON_CPU
+@pytest.mark.parametrize(
+    ("setting", "want"),
+    [
+        ("", "[1, 0]"),
+        ("jax.config.update('jax_cpu_enable_async_dispatch', False)", "[0, 1]"),
+        ("jax.config.update('jax_compilation_cache_dir', '{folder}')", "[0, 1]"),
+        ("from jaxdw import xla; xla.USE_CALLERS_THREAD = False", "[0, 1]"),
+    ],
+)
+def test_the_callers_thread_is_used_unless_a_setting_speaks_against_it(
+    setting, want, tmp_path
+):
+    script = SCRIPT.format(setting=setting.format(folder=tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == want
+
+
+def test_a_large_float32_run_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(composed, "_MOST_SMALL_OUTPUTS", 8)
+    used = []
+    compiled = composed.compiled
+    monkeypatch.setattr(
+        composed,
+        "compiled",
+        lambda way, backend, in_caller=False: (
+            used.append(in_caller) or compiled(way, backend, in_caller)
+        ),
+    )
+    conv = jd.ConvConfig(channels=32, height=6, width=6)
+    x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
+    jd.emulate(conv, None, x, w, compute=jd.ComputeConfig(arithmetic="float32"))
+    assert used == [False]
+
+
+@pytest.mark.parametrize("one_thread", [True, False])
+@pytest.mark.parametrize(("length", "axis"), [(1, 0), (2, 0), (7, 0), (4, 1), (5, 1)])
+def test_parts_are_the_whole(length, axis, one_thread):
+    shape = [3, 3]
+    shape[axis] = length
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + 1
+
+    def part(first, size):
+        return jax.lax.dynamic_slice_in_dim(values, first, size, axis)
+
+    @jax.jit
+    def written(into):
+        return xla.in_parts(
+            part, length, into=into, at=(1, 2), axis=axis, one_thread=one_thread
+        )
+
+    want = np.full((9, 10), -1, np.float32)
+    found = np.asarray(written(want))
+    want[1 : 1 + shape[0], 2 : 2 + shape[1]] = values
+    np.testing.assert_array_equal(found, want)
+
+
+@ON_CPU
+@pytest.mark.parametrize(
+    ("size", "fidelity", "program", "spread"),
+    [
+        (8, "LoFi", "depthwise", False),
+        (8, "HiFi4", "depthwise", False),
+        (64, "LoFi", "depthwise", True),  # more than XLA clears in one thread
+        (24, "HiFi4", "depthwise", True),  # more than one thread does meanwhile
+        (8, "LoFi", "regular", True),
+        (24, None, "depthwise", False),
+        (64, None, "depthwise", True),
+    ],
+)
+def test_xla_spreads_no_small_launch_over_threads(size, fidelity, program, spread):
+    conv = jd.ConvConfig(channels=64, height=size, width=size, padding=1)
+    compute = jd.ComputeConfig(arithmetic="float32")
+    if fidelity is not None:
+        compute = jd.ComputeConfig(arithmetic="fpu", math_fidelity=fidelity)
+    plan = jd.make_plan(conv, None, compute, program=program)
+    static, maps = cores.static_of(plan), jd.make_maps(plan).strided
+    x, w = np.ones(conv.input_shape, "f4"), np.ones(conv.weight_shape, "f4")
+    leaves, structure = jax.tree.flatten(maps)
+
+    def whole_chip(leaves, x, w):
+        maps = structure.unflatten(leaves)
+        return composed.load_and_run(maps, x, w, None, static, "float")
+
+    lowered = jax.jit(whole_chip).lower(leaves, x, w)
+    assert ("outer_dimension_partitions" in lowered.compile().as_text()) == spread
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0**-100])
+@pytest.mark.parametrize(
+    ("layer", "scheme"),
+    [
+        ({"height": 6, "width": 6}, "height"),
+        ({"height": 7, "width": 9, "batch": 2, "bias": True, "stride": 2}, "block"),
+        ({"height": 1, "kernel": (1, 4), "padding": (0, 0, 2, 1)}, "height"),
+        ({"height": 3, "width": 3, "padding": 0}, "width"),
+        ({"height": 8, "width": 5, "channels": 80, "dtype": "float32"}, "width"),
+        ({"height": 5, "width": 8, "weights_dtype": "bfloat8_b"}, "block"),
+        ({"height": 5, "width": 8, "dtype": "bfloat8_b"}, "block"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("fidelity", ["LoFi", None])
+def test_one_thread_gives_the_bits_of_many(layer, scheme, size, fidelity, monkeypatch):
+    for name in ("load_sticks", "load_weights"):  # jitted for one answer only
+        monkeypatch.setattr(composed, name, getattr(composed, name).__wrapped__)
+    conv = jd.ConvConfig(**{"channels": 64, "width": 12, "padding": 1} | layer)
+    compute = jd.ComputeConfig(arithmetic="float32")
+    if fidelity is not None:
+        compute = jd.ComputeConfig(arithmetic="fpu", math_fidelity=fidelity)
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme=scheme), compute)
+    static, maps = cores.static_of(plan), jd.make_maps(plan).strided
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(conv.input_shape, np.float32)
+    x.flat[-1] *= size
+    w = rng.standard_normal(conv.weight_shape, np.float32)
+    bias = rng.standard_normal(conv.channels, np.float32) if conv.bias else None
+    found = []
+    for most in (cores.ONE_THREAD_BYTES, 0):
+        monkeypatch.setattr(cores, "ONE_THREAD_BYTES", most)
+        way = functools.partial(composed.load_and_run, static=static, form="float")
+        output, ordinary = jax.jit(way)(maps, x, w, bias)
+        flushed = size == 1.0 or conv.dtype == "bfloat8_b"
+        assert ordinary == (flushed or fidelity is None)
+        found.append(np.asarray(output).view(np.uint32))
+    np.testing.assert_array_equal(*found)
