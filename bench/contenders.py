@@ -24,6 +24,7 @@ from jaxdw.judge.compare import judge, pcc
 from jaxdw.judge.draws import draw
 from jaxdw.judge.reference import reference
 from jaxdw.launch.emulator import run
+from jaxdw.launch.resident import load
 from jaxdw.maps.maps import make_maps
 from jaxdw.plan.config import ComputeConfig, ConvConfig, ShardConfig
 from jaxdw.plan.planner import make_plan
@@ -88,9 +89,11 @@ def jaxdw(
     shard: ShardConfig,
     arch: str = "wormhole_b0",
     program: str = "depthwise",
+    loaded: bool = False,
     synchronous: bool = False,
 ) -> Prepared:
-    """Prepares `run`; `synchronous` computes in the thread that calls."""
+    """Prepares `run`; `loaded` has its weights in place (`load`), `synchronous` computes
+    in the thread that calls."""
     if synchronous:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     plan = make_plan(conv, shard, compute, arch, program=program, must_fit=False)
@@ -105,7 +108,11 @@ def jaxdw(
         "fits": plan.l1.fits,
     }
 
+    launch = load(plan, maps, weights) if loaded else None
+
     def call() -> jax.Array:
+        if launch is not None:
+            return jax.block_until_ready(launch(inputs))
         return jax.block_until_ready(run(plan, maps, inputs, weights).output)
 
     return Prepared(call, np.asarray, facts)

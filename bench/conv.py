@@ -98,7 +98,7 @@ GOALS = (
             statistic=statistic,
         )
         for way, (median, aimed, tenth) in _OVER_TORCH.items()
-        for scheme in get_args(Scheme)
+        for scheme in (*get_args(Scheme), "height, loaded")
         for statistic in ("median", "tenth")
     ),
     Goal(what=LAX, over="fpu LoFi height", asked=15, at_least=True),
@@ -121,20 +121,22 @@ def contenders(
     """
     found = [
         Contender(
-            name=f"{name_of(compute)} {scheme}{_suffix(program)}",
+            name=f"{name_of(compute)} {scheme}{_suffix(program)}{', loaded' * loaded}",
             process=name_of(compute),
             prepare=functools.partial(
                 jaxdw,
                 compute=compute,
                 shard=ShardConfig(scheme=scheme),
                 program=program,
+                loaded=loaded,
             ),
             compute=compute,
         )
         for compute in WAYS
         for scheme in schemes
         for program in programs
-        if program == "depthwise" or compute.arithmetic == "fpu"
+        for loaded in (False, True)
+        if program == "depthwise" or (compute.arithmetic == "fpu" and not loaded)
     ]
     synchronous = functools.partial(
         jaxdw, compute=WAYS[0], shard=ShardConfig(), synchronous=True

@@ -49,7 +49,8 @@ def in_parts(
     XLA on a CPU spreads even a microsecond's work over threads, and waits for those
     that sleep (measured: 50 to 100 us, more than a small layer takes). What a loop
     writes into parts of an array it does not spread. Nor the clearing of the array
-    before, up to `ONE_THREAD_BYTES`.
+    before, up to `ONE_THREAD_BYTES`. Such a launch takes 0.1 s longer to compile; less
+    if parts are sliced with `allow_negative_indices=False`.
 
     Args:
       part: from the first along `axis`, and how many along it, to those values.
@@ -64,7 +65,9 @@ def in_parts(
     def add_part(n: jax.Array, done: jax.Array) -> jax.Array:
         first = n * (length - size)
         starts = [*at[:axis], at[axis] + first, *at[axis + 1 :]]
-        return jax.lax.dynamic_update_slice(done, part(first, size), starts)
+        return jax.lax.dynamic_update_slice(
+            done, part(first, size), starts, allow_negative_indices=False
+        )
 
     return jax.lax.fori_loop(0, 2, add_part, into)
 

@@ -67,7 +67,9 @@ def padded_image(
     axis = 1 if windows.image[1] > 1 else 2  # parts are cut along it
 
     def part(first: Any, size: int) -> Shaped[Array, "n h w channels"]:
-        values = jax.lax.dynamic_slice_in_dim(x, first, size, axis)
+        values = jax.lax.dynamic_slice_in_dim(
+            x, first, size, axis, allow_negative_indices=False
+        )
         values = formats.cast(values, static.dtype)
         if values.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
             values = jax.lax.bitcast_convert_type(values, jnp.uint16)
@@ -140,7 +142,9 @@ def _held_in_parts(
     taps = index.ndim - 2
 
     def part(first: Any, size: int) -> Float32[Array, "..."]:
-        own = jax.lax.dynamic_slice_in_dim(index, first, size, taps)
+        own = jax.lax.dynamic_slice_in_dim(
+            index, first, size, taps, allow_negative_indices=False
+        )
         return hold(gather(w, dataclasses.replace(moves, index=own)), dtype)
 
     return in_parts(

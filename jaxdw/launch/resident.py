@@ -36,7 +36,9 @@ class LoadedLaunch:
 
     @functools.cached_property
     def _static(self) -> Static:
-        return static_of(self.plan, self.backend)
+        return dataclasses.replace(
+            static_of(self.plan, self.backend), called_often=True
+        )
 
     @functools.cached_property
     def _lanes(self) -> Lanes:

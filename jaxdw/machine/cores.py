@@ -73,6 +73,7 @@ class Static:
       num_channel_shards, num_output_shards: of the input, of the output.
       channels_per_core: padded, of the input.
       output_shape: `[N, Ho, Wo, C]`.
+      called_often: whether calls that are quicker are worth 0.1 s of compiling.
     """
 
     program: str
@@ -88,6 +89,7 @@ class Static:
     compute: ComputeConfig
     arch: Arch
     backend: Backend
+    called_often: bool = False
 
     @property
     def channels(self) -> int:
@@ -184,11 +186,15 @@ def arithmetic_of(static: Static, form: Form) -> Arithmetic:
 
 
 def fits_one_thread(windows: Strided, static: Static) -> bool:
-    """Whether one thread computes a launch before another one has woken."""
+    """Whether one thread computes a launch before another one has woken.
+
+    Only then, and if it is called often, the launch is compiled for one.
+    """
     outputs = math.prod(static.output_shape)
     image = math.prod(windows.padded_image) * static.output_shape[-1]
     image_bytes = image * (2 if static.dtype == "bfloat16" else 4)
-    if max(4 * outputs, image_bytes) > ONE_THREAD_BYTES:
+    most = max(4 * outputs, image_bytes)
+    if most > ONE_THREAD_BYTES or not static.called_often:
         return False
     if static.compute.arithmetic == "float32":
         return True

@@ -98,7 +98,9 @@ def map_image(
                 )
             )
             size = (images, *spans, channels)
-            found = jax.lax.dynamic_slice(image, (0, row, column, 0), size)
+            found = jax.lax.dynamic_slice(
+                image, (0, row, column, 0), size, allow_negative_indices=False
+            )
             found = found[:, :: windows.stride[0], :: windows.stride[1]]
             return as_float32(found.reshape(-1, channels))
 

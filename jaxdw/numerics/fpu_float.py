@@ -7,7 +7,7 @@ of float32. Tests hold both forms equal, bit for bit.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -85,28 +85,34 @@ def is_ordinary(
         return jnp.where(size == 0, size, size - least)  # wraps
 
     # elementwise maxima of a few long slices first: XLA's own reduction is slower
-    greatest = _greatest(above_least, values, one_thread)
-    return _greatest(lambda part: part, greatest, one_thread).max() < span
+    if one_thread and values.size % _SLICES == 0:
+        rows = values.reshape(_SLICES, -1)
 
+        def part(first: Tap, size: int) -> Shaped[Array, " part"]:
+            own = jax.lax.dynamic_slice_in_dim(
+                rows, first, size, axis=1, allow_negative_indices=False
+            )
+            return _greatest(map(above_least, own))
 
-def _greatest(
-    of: Callable[[Shaped[Array, " part"]], Shaped[Array, " part"]],
-    values: Shaped[Array, "..."],
-    one_thread: bool,
-) -> Shaped[Array, " part"]:
-    """Returns elementwise maxima of slices of one length, which may overlap."""
-    flat = values.reshape(-1)
-    length = -(-flat.size // _SLICES)
-    firsts = [min(n * length, flat.size - length) for n in range(_SLICES)]
-
-    def part(first: Tap, size: int) -> Shaped[Array, " part"]:
-        slices = (
-            jax.lax.dynamic_slice_in_dim(flat, start + first, size) for start in firsts
+        none = jnp.zeros(rows.shape[1], rows.dtype)
+        greatest = in_parts(
+            part, len(none), into=none, at=(0,), axis=0, one_thread=True
         )
-        return functools.reduce(jnp.maximum, map(of, slices))
+    else:
+        greatest = _greatest(map(above_least, _slices(values)))
+    return _greatest(_slices(greatest)).max() < span
 
-    none = jnp.zeros(length, flat.dtype)
-    return in_parts(part, length, into=none, at=(0,), axis=0, one_thread=one_thread)
+
+def _greatest(slices: Iterable[Shaped[Array, " part"]]) -> Shaped[Array, " part"]:
+    """Returns elementwise maxima."""
+    return functools.reduce(jnp.maximum, slices)
+
+
+def _slices(values: Shaped[Array, "..."]) -> list[Shaped[Array, " part"]]:
+    """Cuts values into slices of one length, which may overlap."""
+    part = -(-values.size // _SLICES)
+    firsts = (min(n * part, values.size - part) for n in range(_SLICES))
+    return [values.reshape(-1)[first : first + part] for first in firsts]
 
 
 def cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
@@ -171,8 +177,17 @@ def effective_phases(
     return [phase for phase in range(phases) if phase not in idle]
 
 
-def _product(a, b, *, phases: list[int], fp32_dest: bool) -> Int32[Array, "..."]:
+@functools.partial(jax.jit, static_argnames=("phases", "fp32_dest"))
+def _product(
+    window: Float32[Array, "..."],
+    weight: tuple[Float32[Array, "..."], Float32[Array, "..."]],
+    *,
+    phases: tuple[int, ...],
+    fp32_dest: bool,
+) -> Int32[Array, "..."]:
     """Returns what ELWMUL's phases leave in an empty Dst, packed to bf16.
+
+    Jitted, so that it is traced once for all taps.
 
     A 32-bit Dst holds the sum of all phases exactly, so that one rounding remains. A
     16-bit one starts as phase 0 rounded; each further term is rounded to 2**-10 of
@@ -181,10 +196,13 @@ def _product(a, b, *, phases: list[int], fp32_dest: bool) -> Int32[Array, "..."]
     addition to the sum's bits: half of 2**-10 and half of 2**-7, of which the first is
     one place lower where the sum's exponent has grown.
 
+    Args:
+      weight: as `_parts` splits it.
+
     Returns:
       Bits of float32 of which the lower 16 are to be dropped.
     """
-    (a_high, a_low), (b_high, b_low) = a, b
+    (a_high, a_low), (b_high, b_low) = _parts(window, 5, 10), weight
     pairs = [(a_high, b_high), (a_low, b_high), (a_high, b_low), (a_low, b_low)]
     products = [pairs[phase][0] * pairs[phase][1] for phase in phases]
     if fp32_dest:
@@ -286,7 +304,7 @@ def multiply_reduce(
       mantissa_bits: of windows and weights, hidden bit counted, that may be other than
         zero; fewer save phases (`MANTISSA_BITS`).
     """
-    product_phases = effective_phases(phases, fp32_dest, mantissa_bits)
+    product_phases = tuple(effective_phases(phases, fp32_dest, mantissa_bits))
     taps = len(b.high if isinstance(b, Parts) else b)
 
     def weight(k: Tap):
@@ -297,7 +315,7 @@ def multiply_reduce(
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [
             _product(
-                _parts(a(first + lane), 5, 10),
+                a(first + lane),
                 weight(first + lane),
                 phases=product_phases,
                 fp32_dest=fp32_dest,
