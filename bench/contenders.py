@@ -92,8 +92,12 @@ def jaxdw(
     loaded: bool = False,
     synchronous: bool = False,
 ) -> Prepared:
-    """Prepares `run`; `loaded` has its weights in place (`load`), `synchronous` computes
-    in the thread that calls."""
+    """Prepares `run`.
+
+    Args:
+      loaded: weights lie in place (`load`).
+      synchronous: computes in the thread that calls.
+    """
     if synchronous:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     plan = make_plan(conv, shard, compute, arch, program=program, must_fit=False)

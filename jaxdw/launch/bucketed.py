@@ -2,7 +2,7 @@
 
 The same maps and the same cores as `emulator.run`, and the same bits, but the work is
 cut into pieces of a few sizes: channels into slices of 128 where they can be computed
-apart, output sticks into chunks, input sticks padded to a power of 4. What only moves
+apart, output sticks into chunks, input sticks padded to a power of 16. What only moves
 is moved on the host. One computation is compiled for each number of kernel positions,
 size of input and way of computing, however many layers, schemes, grids and weight
 formats are run. The matrix unit's integer form is compiled only for operands that its
@@ -42,15 +42,18 @@ from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import round_up
 
 SLICE = 128  # channels
-MOST_STICKS = 4096  # output sticks of one piece
-_LEAST_ROWS = 64
+MOST_STICKS = 1024  # output sticks of one piece
+_LEAST_ROWS = 256
 
 
 def bucket_rows(rows: int) -> int:
-    """Returns the power of 4, at least 64, that `rows` are padded to."""
+    """Returns the power of 16, at least 256, that `rows` are padded to.
+
+    Few computations are compiled, at the price of some padding that is computed, too.
+    """
     bucket = _LEAST_ROWS
     while bucket < rows:
-        bucket *= 4
+        bucket *= 16
     return bucket
 
 

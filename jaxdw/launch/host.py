@@ -100,7 +100,8 @@ def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]
     for first in range(0, len(flat), _PIECE_ELEMS):
         piece = flat[first : first + _PIECE_ELEMS]
         whole = padded(piece, (_PIECE_ELEMS,))
-        held[first : first + len(piece)] = _hold_piece(whole, dtype)[: len(piece)]
+        packed = np.asarray(_hold_piece(whole, dtype))  # JAX compiles each cut
+        held[first : first + len(piece)] = packed[: len(piece)]
     return held.reshape(values.shape)
 
 

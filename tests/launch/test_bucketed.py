@@ -130,9 +130,10 @@ def test_schemes_formats_and_sizes_share_one_computation():
 
 
 @pytest.mark.parametrize(
-    ("rows", "bucket"), [(1, 64), (64, 64), (65, 256), (256, 256), (12544, 16384)]
+    ("rows", "bucket"),
+    [(1, 256), (256, 256), (257, 4096), (4096, 4096), (12544, 65536)],
 )
-def test_inputs_are_padded_to_powers_of_4(rows, bucket):
+def test_inputs_are_padded_to_powers_of_16(rows, bucket):
     assert bucketed.bucket_rows(rows) == bucket
 
 
