@@ -143,7 +143,8 @@ def test_the_command_writes_a_line_for_each_figure(tmp_path):
     records = [json.loads(line) for line in lines.read_text().splitlines()]
     timed = {r["contender"]: r for r in records if "layer" in r}
     totals = {r["contender"]: r["sum_median"] for r in records if "sum_median" in r}
-    assert list(timed) == ["float32 width", "numpy stick loop"]
+    names = ["float32 width", "float32 width, loaded", "numpy stick loop"]
+    assert list(timed) == names
     assert totals == {name: record["median"] for name, record in timed.items()}
     assert all(HERE <= r.keys() and r["bench"] == "conv" for r in records)
     assert "numpy stick loop" in done.stdout

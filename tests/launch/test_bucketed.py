@@ -145,7 +145,7 @@ def test_keys_tell_apart_what_compiles_apart():
     assert key() == key(channels=50, padding=(0, 0, 0, 0), stride=(2, 2))
     others = {
         key(), key(kernel=(5, 5), padding=(2, 2, 2, 2)), key(bias=False),
-        key(activation="relu"), key(height=20), key(output_dtype="bfloat8_b"),
+        key(activation="relu"), key(height=80), key(output_dtype="bfloat8_b"),
         key(jd.ComputeConfig()), key(jd.ComputeConfig(math_fidelity="HiFi2")),
         key(weights_dtype="float32"), key(dtype="float32"),
     }  # fmt: skip
