@@ -112,23 +112,29 @@ def test_parts_are_the_whole(length, axis, one_thread):
 
 @ON_CPU
 @pytest.mark.parametrize(
-    ("size", "fidelity", "program", "spread"),
+    ("layer", "fidelity", "program", "spread"),
     [
-        (8, "LoFi", "depthwise", False),
-        (8, "HiFi4", "depthwise", False),
-        (64, "LoFi", "depthwise", True),  # more than XLA clears in one thread
-        (24, "HiFi4", "depthwise", True),  # more than one thread does meanwhile
-        (8, "LoFi", "regular", True),
-        (24, None, "depthwise", False),
-        (64, None, "depthwise", True),
+        ((8, 1, "bfloat16"), "LoFi", "depthwise", False),
+        ((8, 1, "bfloat16"), "HiFi4", "depthwise", False),
+        ((64, 1, "bfloat16"), "LoFi", "depthwise", True),  # XLA clears more than 512 KB
+        ((24, 1, "bfloat16"), "HiFi4", "depthwise", True),  # worth another thread
+        ((8, 1, "bfloat16"), "LoFi", "regular", True),
+        ((24, 1, "bfloat16"), None, "depthwise", False),
+        ((64, 1, "bfloat16"), None, "depthwise", True),
+        ((60, 2, "bfloat16"), None, "depthwise", False),
+        ((64, 2, "bfloat16"), None, "depthwise", True),  # the padded image is larger
+        ((60, 2, "float32"), None, "depthwise", True),
     ],
 )
-def test_xla_spreads_no_small_launch_over_threads(size, fidelity, program, spread):
-    conv = jd.ConvConfig(channels=64, height=size, width=size, padding=1)
+def test_xla_spreads_no_small_launch_over_threads(layer, fidelity, program, spread):
+    size, stride, dtype = layer
+    conv = jd.ConvConfig(
+        channels=64, height=size, width=size, padding=1, stride=stride, dtype=dtype
+    )
     compute = jd.ComputeConfig(arithmetic="float32")
     if fidelity is not None:
         compute = jd.ComputeConfig(arithmetic="fpu", math_fidelity=fidelity)
-    plan = jd.make_plan(conv, None, compute, program=program)
+    plan = jd.make_plan(conv, None, compute, program=program, must_fit=False)
     static = dataclasses.replace(cores.static_of(plan), called_often=True)
     maps = jd.make_maps(plan).strided
     x, w = np.ones(conv.input_shape, "f4"), np.ones(conv.weight_shape, "f4")

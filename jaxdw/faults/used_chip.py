@@ -7,7 +7,6 @@ it. A fault changes the maps, the plan, the host's conversion or what the cores 
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -24,6 +23,7 @@ from jaxdw.maps.indexmap import IndexMap, as_table, compose, make_index_map
 from jaxdw.maps.maps import NO_READ, ComposedMaps, DramMaps, Maps, make_maps
 from jaxdw.maps.tiles import tilize_map
 from jaxdw.numerics.formats import MAGNITUDE_BITS
+from jaxdw.numerics.fpu import Form
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.units import FACE_ROWS, round_up
 
@@ -248,12 +248,12 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
     """Runs the emulator's own cores."""
     plan = launch.plan
     maps = without_poison(even_shapes(launch.maps.composed, plan), plan)
-    way = functools.partial(
-        compiled(load_and_run, jax.default_backend()),
-        maps,
-        *on_device(laid),
-        static_of(plan),
-    )
+    run = compiled(load_and_run, jax.default_backend())
+    operands, static = on_device(laid), static_of(plan)
+
+    def way(form: Form) -> tuple[Float32[Array, "..."], Int32[Array, ""]]:
+        return run(maps, *operands, static=static, form=form)
+
     output = float_first(way, plan.compute)
     return output.reshape(-1, output.shape[-1])
 

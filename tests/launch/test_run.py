@@ -278,7 +278,7 @@ def test_pieces_and_meshes_take_the_pallas_kernel():
         on_mesh = jd.run(plan, maps, x, w, bias, mesh=mesh, backend="pallas").output
         assert len(called) == 1
         pieces = run_bucketed(plan, maps, x, w, bias, backend="pallas")
-        assert called[1:] == [(64, 128)]
+        assert called[1:] == [(256, 128)]
     np.testing.assert_array_equal(on_mesh, want)
     np.testing.assert_array_equal(pieces, want)
 

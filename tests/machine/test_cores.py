@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -145,3 +146,15 @@ def test_only_the_float_form_is_a_pallas_kernel():
     forms = ("float", "integer", "by operands")
     assert [kernels("pallas", form) for form in forms] == [1, 0, 1]
     assert [kernels("xla", form) for form in forms] == [0, 0, 0]
+
+
+def test_the_static_part_is_kept_by_backend_and_its_hash_by_process():
+    plan = jd.make_plan(jd.ConvConfig(channels=32, height=6, width=6))
+    static = static_of(plan)
+    assert static_of(plan) is static
+    assert static_of(plan, "pallas").backend == "pallas"
+    twin = dataclasses.replace(static)
+    assert hash(twin) == hash(static) == hash(pickle.loads(pickle.dumps(static)))
+    other = pickle.loads(pickle.dumps(static))
+    assert "_hash" in vars(static)
+    assert "_hash" not in vars(other)

@@ -76,8 +76,12 @@ def test_banks_bind_where_every_core_reads_its_own():
     reads = 9 * 64 * 64  # tiles of the matrix
     assert cycles.dram == -(-(reads // 12) * 2048 * 1000 // 24_000)
     assert cycles.multicast == 0
-    received = 2 * 9 * 64 * 63 // 64 * 2048 // 32
-    assert cycles.l1_reads == received
+    received = 2 * 9 * 64 * 63 // 64  # tiles of tilised activations
+    assert cycles.l1_reads == received * 2048 // 32
+    packed = launch_of(
+        dataclasses.replace(conv, output_dtype="bfloat8_b"), scheme="width"
+    )
+    assert packed.cycles.l1_reads == received * 1088 // 32
 
 
 def test_block_fetches_weights_for_every_height_block_and_height_once():
