@@ -45,6 +45,10 @@ class Lanes(NamedTuple):
     bias: Float32[Array, "*bias_nhw channels"] | None
 
 
+def _in_one_thread(maps: LaneMaps, static: Static) -> bool:
+    return isinstance(maps, StridedMaps) and fits_one_thread(maps.windows, static)
+
+
 @functools.partial(jax.jit, static_argnames="static")
 def load_weights(
     maps: LaneMaps,
@@ -54,8 +58,7 @@ def load_weights(
 ) -> Lanes:
     """Packs weights and bias, deals them and returns those that cores read."""
     dtype = static.weights_dtype
-    one_thread = isinstance(maps, StridedMaps) and fits_one_thread(maps.windows, static)
-    weights = weights_in_lanes(maps, w, dtype, one_thread=one_thread)
+    weights = weights_in_lanes(maps, w, dtype, one_thread=_in_one_thread(maps, static))
     return Lanes(weights, bias_in_lanes(maps, bias, dtype))
 
 
@@ -96,9 +99,11 @@ def run_loaded(
         form=form,
         then=lambda rows: collected(rows, collect, static.output_shape),
     )
-    one_thread = strided and fits_one_thread(maps.windows, static)
     ordinary = are_ordinary(
-        sticks, lanes.weights, compute=static.compute, one_thread=one_thread
+        sticks,
+        lanes.weights,
+        compute=static.compute,
+        one_thread=_in_one_thread(maps, static),
     )
     return output, ordinary
 

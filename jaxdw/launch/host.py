@@ -63,17 +63,17 @@ def padded_image(
     In the activations' dtype, bf16 as its bits in uint16.
     """
     channels = static.num_channel_shards * static.channels_per_core
-    x = padded(x.reshape(*windows.image, -1), (channels,))
+    x = x.reshape(*windows.image, -1)
     axis = 1 if windows.image[1] > 1 else 2  # parts are cut along it
 
     def part(first: Any, size: int) -> Shaped[Array, "n h w channels"]:
-        values = jax.lax.dynamic_slice_in_dim(
+        rows = jax.lax.dynamic_slice_in_dim(
             x, first, size, axis, allow_negative_indices=False
         )
-        values = formats.cast(values, static.dtype)
-        if values.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
-            values = jax.lax.bitcast_convert_type(values, jnp.uint16)
-        return values
+        sticks = host_sticks(rows, static)
+        if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
+            sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
+        return sticks.reshape(*rows.shape[:-1], channels)
 
     # an update of zeros: padding as such, XLA decides on at each element
     shape = (*windows.padded_image, channels)
