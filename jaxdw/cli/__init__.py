@@ -66,13 +66,13 @@ def make_parser() -> Parser:
 
 def command() -> int:
     """Runs the process `jaxdw`: the programs it compiles are kept for the next one."""
-    keep_memory()
     # it moves what it reads and prints, whatever other programs are to move
     os.environ["JAX_TRANSFER_GUARD"] = "allow"
     directory = cache_directory()
     for name, value in cache_settings(directory).items():
         os.environ.setdefault(name.upper(), str(value))
     try:
+        keep_memory()
         if os.environ["JAX_COMPILATION_CACHE_DIR"] == str(directory):
             own_folder(directory)
     except ConfigError as error:

@@ -17,6 +17,7 @@ from jaxdw.launch.host import (
     padded_image,
     weights_in_lanes,
 )
+from jaxdw.launch.memory import MAPPED_ANEW_BYTES, keep_memory
 from jaxdw.machine.cores import (
     AskedForm,
     Static,
@@ -176,8 +177,11 @@ def _whole_chip(
     if form == "integer":
         run = compiled(way, backend)
         return run(maps.composed, *operands, static=static, form=form)
-    is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
-    waits = is_small or static.compute.arithmetic == "fpu"
+    outputs = math.prod(static.output_shape)
+    # memory is kept for arrays that the caller's thread allocates
+    is_kept = 4 * outputs >= MAPPED_ANEW_BYTES and keep_memory()
+    is_small = outputs <= _MOST_SMALL_OUTPUTS
+    waits = is_small or is_kept or static.compute.arithmetic == "fpu"
     run = compiled(way, backend, waits and may_run_in_caller())
     quick = maps.strided if static.backend == "xla" else None
     return run(quick or maps.composed, *operands, static=static, form=form)

@@ -1,10 +1,13 @@
 """What a process frees it keeps, so that the next array costs no new pages."""
 
+import os
 import subprocess
 import sys
+import types
 
 import pytest
 
+import jaxdw as jd
 from jaxdw.launch import memory
 
 PROGRAM = """
@@ -38,10 +41,84 @@ def test_memory_freed_is_taken_again():
     assert counts["give"] > 1000
 
 
-@pytest.mark.parametrize("missing", ["platform", "mallopt"])
+LAUNCHES = """
+import resource
+import numpy as np
+import jaxdw as jd
+conv = jd.ConvConfig(channels=64, height=64, width=64, padding=1, batch=32)
+compute = jd.ComputeConfig(arithmetic="float32")
+plan = jd.make_plan(conv, None, compute, must_fit=False)
+maps = jd.make_maps(plan)
+x, w = np.ones(conv.input_shape, np.float32), np.ones(conv.weight_shape, np.float32)
+x, w = jd.run(plan, maps, x, w).output, np.asarray(w)  # 34 MB
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    jd.run(plan, maps, x, w).output.block_until_ready()
+before = faults()
+for _ in range(5):
+    jd.run(plan, maps, x, w).output.block_until_ready()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_a_launch_of_a_large_layer_takes_memory_again_unless_told_not_to():
+    counts = {
+        asked: int(
+            subprocess.run(
+                [sys.executable, "-c", LAUNCHES],
+                capture_output=True, check=True, text=True,
+                env=os.environ | {"JAXDW_KEEP_MEMORY": asked},
+            ).stdout
+        )
+        for asked in ("", "0")
+    }  # fmt: skip
+    pages = 5 * 32 * 64 * 64 * 64 * 4 // 4096
+    assert counts[""] < pages / 10
+    assert counts["0"] > pages / 2
+
+
+@pytest.fixture
+def asked_anew(monkeypatch):
+    """Has `keep_memory` decide as in a process where nobody asked."""
+    monkeypatch.delenv("JAXDW_KEEP_MEMORY", raising=False)
+    memory.keep_memory.cache_clear()
+    yield
+    memory.keep_memory.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize("missing", ["platform", "mallopt", "asked"])
 def test_another_libc_is_left_alone(monkeypatch, missing):
+    calls = []
+    libc = types.SimpleNamespace(mallopt=lambda *one: calls.append(one) or 1)
     if missing == "platform":
         monkeypatch.setattr(memory.sys, "platform", "darwin")
+    elif missing == "asked":
+        monkeypatch.setenv("JAXDW_KEEP_MEMORY", "0")
     else:
-        monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+        libc = object()
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: libc)
     assert memory.keep_memory() is False
+    assert not calls
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_another_wish_is_refused(monkeypatch):
+    monkeypatch.setenv("JAXDW_KEEP_MEMORY", "yes")
+    with pytest.raises(jd.ConfigError, match=r"`JAXDW_KEEP_MEMORY` .='yes'. must be 1"):
+        memory.keep_memory()
+
+
+def test_the_command_refuses_another_wish(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxdw", "doctor"],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"JAXDW_KEEP_MEMORY": "2", "JAXDW_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("jaxdw: `JAXDW_KEEP_MEMORY` (='2') must be 1")
+    assert not done.stdout
