@@ -72,7 +72,7 @@ def _layer_words(models: str, name: str | None, inputs: Sequence[str]) -> list[s
     say(MODELS, f"read {said}" + (f"; no part of it: {left_out}" if left_out else ""))
     for line in skipped:
         say(MODELS, f"not read: {line}")
-    return conv_words(layer.conv)
+    return [*conv_words(layer.conv)]
 
 
 def one_model(models: Sequence[str]) -> str:

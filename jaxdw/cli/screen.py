@@ -23,6 +23,8 @@ def make_console(*, stderr: bool = False) -> "Console":
 
 def show(console: "Console", table: "Table") -> None:
     """Prints a table whole: piped, as wide as it is; on a screen, its cells folded."""
+    from rich.measure import measure_renderables
+
     if console.is_terminal:
         for column in table.columns:
             column.overflow = "fold"
@@ -30,6 +32,9 @@ def show(console: "Console", table: "Table") -> None:
         console.print(table)
         return
     options = console.options.update(max_width=_UNLIMITED)
+    for column in table.columns:  # measured once, not at each use of the table
+        cells = [column.header, *column.cells]
+        column.width = measure_renderables(console, options, cells).maximum
     width = console.measure(table, options=options).maximum
     console.print(table, width=max(width, _PIPED_WIDTH), crop=False, no_wrap=True)
 

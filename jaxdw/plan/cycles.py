@@ -44,5 +44,5 @@ class CycleBounds:
     @property
     def binding(self) -> str:
         """The resource with the largest bound."""
-        bounds = dataclasses.asdict(self)
-        return max(bounds, key=lambda name: bounds[name])
+        names = (field.name for field in dataclasses.fields(self))
+        return max(names, key=lambda name: getattr(self, name))

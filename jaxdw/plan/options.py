@@ -5,6 +5,7 @@ all it refuses.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -63,11 +64,16 @@ def unheeded(options: Iterable[Option], *, basis: Basis, source: str) -> Defect:
 def _asked(at: Any, name: str) -> object:
     """Returns the value of an option; None if it is the default."""
     for config in (at.shard, at.compute):
-        for field in dataclasses.fields(config):
-            if field.name == name:
-                value = getattr(config, name)
-                return None if value == field.default else value
+        defaults = _defaults(type(config))
+        if name in defaults:
+            value = getattr(config, name)
+            return None if value == defaults[name] else value
     raise KeyError(name)
+
+
+@functools.cache
+def _defaults(config: type) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(config)}
 
 
 # Alike in all programs.

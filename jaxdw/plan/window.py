@@ -157,27 +157,7 @@ class Window:
         A shard past the end keeps the useless range of the last window, as upstream;
         if that is the first window too, its range is empty.
         """
-        total = self.num_outputs
-        rows = round_up(total, num_nhw_shards * 32) // num_nhw_shards
-        ranges = []
-        first = 0
-        for _ in range(num_nhw_shards):
-            last = min(first + rows, total) - 1
-            first_padded = self.start(min(first, total - 1))
-            last_padded = self.start(last) + self.reach
-            if first_padded == 0 and first:
-                first_padded = self.start(last) + 1
-                last_padded = first_padded - 1
-            ranges.append(
-                ShardRange(
-                    first_output=first,
-                    num_outputs=last - first + 1,
-                    first_padded=first_padded,
-                    last_padded=last_padded,
-                )
-            )
-            first = last + 1
-        return tuple(ranges)
+        return _shard_ranges(self, num_nhw_shards)
 
     def halo_sources(
         self, ranges: tuple[ShardRange, ...], halo_rows: int
@@ -197,6 +177,31 @@ class Window:
         inside = (0 <= y) & (y < conv.height) & (0 <= x) & (x < conv.width)
         stick = (image * conv.height + y) * conv.width + x
         return np.where(position > last, UNWRITTEN, np.where(inside, stick, PAD))
+
+
+@functools.lru_cache(maxsize=64)  # plans of one layer differ in other things
+def _shard_ranges(window: Window, num_nhw_shards: int) -> tuple[ShardRange, ...]:
+    total = window.num_outputs
+    rows = round_up(total, num_nhw_shards * 32) // num_nhw_shards
+    ranges = []
+    first = 0
+    for _ in range(num_nhw_shards):
+        last = min(first + rows, total) - 1
+        first_padded = window.start(min(first, total - 1))
+        last_padded = window.start(last) + window.reach
+        if first_padded == 0 and first:
+            first_padded = window.start(last) + 1
+            last_padded = first_padded - 1
+        ranges.append(
+            ShardRange(
+                first_output=first,
+                num_outputs=last - first + 1,
+                first_padded=first_padded,
+                last_padded=last_padded,
+            )
+        )
+        first = last + 1
+    return tuple(ranges)
 
 
 def halo_transfers(

@@ -1,6 +1,7 @@
 """The command that repeats a row: the inverse of the command's own parser."""
 
 import dataclasses
+import functools
 import shlex
 from typing import Any
 
@@ -27,15 +28,23 @@ def layer_words(
     Args:
       whole: spell also what a sweep may have changed of a network's layer.
     """
-    words = conv_words(conv, whole=whole)
-    for config in (shard, compute):
-        for field in dataclasses.fields(config):
-            words += _option(field, getattr(config, field.name))
+    words = [*conv_words(conv, whole=whole)]
+    words += (*_config_words(shard), *_config_words(compute))
     words.append(f"--arch={arch}")  # a path may begin with a dash
     return words if program == "depthwise" else [*words, "--program", program]
 
 
-def conv_words(conv: ConvConfig, *, whole: bool = False) -> list[str]:
+@functools.lru_cache(maxsize=1024)
+def _config_words(config: ShardConfig | ComputeConfig) -> tuple[str, ...]:
+    return tuple(
+        word
+        for field in dataclasses.fields(config)
+        for word in _option(field, getattr(config, field.name))
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def conv_words(conv: ConvConfig, *, whole: bool = False) -> tuple[str, ...]:
     """Returns the words for a convolution alone, defaults left out."""
     words = ["--channels", str(conv.channels)]
     words += ["--size", joined((conv.height, conv.width))]
@@ -43,7 +52,7 @@ def conv_words(conv: ConvConfig, *, whole: bool = False) -> list[str]:
         if field.name not in ("channels", "height", "width"):
             always = whole and field.name in _SWEPT
             words += _option(field, getattr(conv, field.name), always=always)
-    return words
+    return tuple(words)
 
 
 def _option(field: dataclasses.Field, value: Any, always: bool = False) -> list[str]:

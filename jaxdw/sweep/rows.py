@@ -49,14 +49,16 @@ _LATER_FIELDS = {
 }
 
 
-def _in_key(config: ShardConfig | ComputeConfig) -> dict[str, Any]:
-    """Returns a config as a key names it."""
-    return {
+@functools.lru_cache(maxsize=1024)
+def _in_key(config: ConvConfig | ShardConfig | ComputeConfig) -> str:
+    """Returns a config as a key names it, JSON."""
+    fields = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if field.name not in _LATER_FIELDS
         or getattr(config, field.name) != field.default
     }
+    return json.dumps(fields, sort_keys=True)
 
 
 class Column(NamedTuple):
@@ -148,17 +150,13 @@ class Point:
     def key(self) -> str:
         """A name of the configuration that is the same on every machine."""
         facts = [
-            self.model,
-            self.layer,
-            dataclasses.asdict(self.conv),
-            _in_key(self.shard),
-            _in_key(self.compute),
-            self.arch,
-            self.inputs,
+            *map(json.dumps, (self.model, self.layer)),
+            *map(_in_key, (self.conv, self.shard, self.compute)),
+            *map(json.dumps, (self.arch, self.inputs)),
         ]
         if self.program != "depthwise":  # which rows of schema 2 do not say
-            facts.append(self.program)
-        text = json.dumps(facts, sort_keys=True)
+            facts.append(json.dumps(self.program))
+        text = f"[{', '.join(facts)}]"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def plan(self) -> "Plan":
@@ -210,20 +208,26 @@ def entered(layer: Point, axes: Iterable[Axis], values: Iterable[Any]) -> Point:
     )
 
 
+_HELD = frozenset((setting.part, setting.name) for setting in SETTINGS)
+
+
 def _more(point: Point) -> str | None:
     """Returns the fields of configs that no setting holds, where they are set."""
-    held = {(setting.part, setting.name) for setting in SETTINGS}
-    found = {
-        part: {
-            field.name: value
-            for field in dataclasses.fields(config)
-            if (part, field.name) not in held
-            and (value := getattr(config, field.name)) != field.default
-        }
-        for part, config in point.configs.items()
-    }
-    found = {part: fields for part, fields in found.items() if fields}
+    found = {part: _not_held(part, own) for part, own in point.configs.items()}
+    found = {part: dict(fields) for part, fields in found.items() if fields}
     return json.dumps(found) if found else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _not_held(
+    part: str, config: ConvConfig | ShardConfig | ComputeConfig
+) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (field.name, value)
+        for field in dataclasses.fields(config)
+        if (part, field.name) not in _HELD
+        and (value := getattr(config, field.name)) != field.default
+    )
 
 
 def point_of_row(row: Row) -> Point:

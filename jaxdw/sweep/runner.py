@@ -20,6 +20,8 @@ from jaxdw.sweep.workers import lost, worker_pool
 
 TASK_POINTS = 24  # of one computation, handed out together
 _PLAN_TASK_POINTS = 500
+_PLANS_AT_ONCE = 50  # between two looks at the progress
+_FEW_PLANS = 4000  # made before another process has begun
 
 
 def run_points(
@@ -110,7 +112,8 @@ def run_sweep(
         )
     unfinished = ("error",) if plan_only else ("error", "planned")
     with ResultStore(directory) as store:
-        held = [store.rows[p.key] for p in points if p.key in store.rows]
+        keys = [point.key for point in points]
+        held = [store.rows[key] for key in keys if key in store.rows]
         seeds = {row["seed"] for row in held} - {None, seed}
         if seeds and not plan_only:
             raise ConfigError(
@@ -118,14 +121,14 @@ def run_sweep(
                 f"(={min(seeds)}); use it, or another folder"
             )
         store.drop(row["key"] for row in held if row["status"] in unfinished)
-        todo = [point for point in points if point.key not in store.rows]
+        todo = [p for p, key in zip(points, keys, strict=True) if key not in store.rows]
         cache = str(own_folder(cache_directory() if cache is None else cache))
         for rows in _results(todo, executor, processes, plan_only, seed, cache):
             store.append(rows)
             if progress is not None:
                 progress(rows)
         store.export()
-        return [store.rows[point.key] for point in points]
+        return [store.rows[key] for key in keys]
 
 
 def _results(
@@ -138,10 +141,12 @@ def _results(
 ) -> Iterator[list[Row]]:
     tasks = tasks_of(todo, plan_only)
     count = min(processes or len(os.sched_getaffinity(0)), max(1, len(tasks)))
-    if executor is None and (count == 1 or len(tasks) <= 1):
+    few = len(todo) <= _FEW_PLANS if plan_only else len(tasks) <= 1
+    if executor is None and (count == 1 or few):
+        size = _PLANS_AT_ONCE if plan_only else 1
         for task in tasks:
-            for point in task:
-                yield run_points([point], plan_only, seed, cache)
+            for i in range(0, len(task), size):
+                yield run_points(task[i : i + size], plan_only, seed, cache)
         return
     if executor is not None:
         yield from _shared(executor, tasks, (plan_only, seed, cache))
