@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx_files import one, written
+from rich.cells import cell_len
+from rich.table import Table
 
 from jaxdw import cli
+from jaxdw.cli.screen import make_console, show
 from jaxdw.escapes import escaped_output, visible, visible_lines
 from jaxdw.files import refuse_to_replace
 from jaxdw.report.terminal import Terminal
@@ -68,6 +71,22 @@ def test_tables_and_lines_show_names_as_they_are(stream, monkeypatch):
     flat = "".join(text.split())
     assert flat.count("".join(SHOWN.split())) >= 4
     assert sys.stdout is out
+
+
+@pytest.mark.parametrize("length", [3, 90, 400])
+def test_a_piped_table_is_cut_nowhere(length, capsys):
+    table = Table("first", "second", title="wide")
+    table.add_row("x" * length, "\u754c" * length)
+    table.add_row("y", "z" * (length + 1))
+    console = make_console()
+    width = console.width
+    show(console, table)
+    lines = capsys.readouterr().out.splitlines()
+    cells = [line for line in lines if line.startswith("│")]
+    for line, whole in zip(cells, ("x" * length, "z" * (length + 1)), strict=True):
+        assert whole in line
+    assert len({cell_len(line) for line in lines[1:]}) == 1
+    assert console.width == width
 
 
 def test_a_styled_table_keeps_its_styles_on_a_terminal(monkeypatch):

@@ -35,8 +35,11 @@ def show(console: "Console", table: "Table") -> None:
     for column in table.columns:  # measured once, not at each use of the table
         cells = [column.header, *column.cells]
         column.width = measure_renderables(console, options, cells).maximum
-    width = console.measure(table, options=options).maximum
-    console.print(table, width=max(width, _PIPED_WIDTH), crop=False, no_wrap=True)
+    usual = console.width
+    # `print` itself takes no width beyond the console's
+    console.width = max(console.measure(table, options=options).maximum, _PIPED_WIDTH)
+    console.print(table, crop=False, no_wrap=True)
+    console.width = usual
 
 
 def show_rows(title: str, rows: Sequence[Mapping[str, object]]) -> None:

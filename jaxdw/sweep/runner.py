@@ -141,8 +141,8 @@ def _results(
 ) -> Iterator[list[Row]]:
     tasks = tasks_of(todo, plan_only)
     count = min(processes or len(os.sched_getaffinity(0)), max(1, len(tasks)))
-    few = len(todo) <= _FEW_PLANS if plan_only else len(tasks) <= 1
-    if executor is None and (count == 1 or few):
+    few = plan_only and processes is None and len(todo) <= _FEW_PLANS
+    if executor is None and (count == 1 or len(tasks) <= 1 or few):
         size = _PLANS_AT_ONCE if plan_only else 1
         for task in tasks:
             for i in range(0, len(task), size):

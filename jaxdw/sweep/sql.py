@@ -1,5 +1,6 @@
 """Rows as a table of DuckDB, and as parquet."""
 
+import concurrent.futures
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,12 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
     Raises:
       OSError: no room, or a file that cannot be written.
     """
+    # in the main thread DuckDB makes an error of its own of an interrupt
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        thread.submit(_write_parquet, rows, path).result()
+
+
+def _write_parquet(rows: Sequence[Row], path: Path) -> None:
     db = duckdb()
     connection = db.connect(config=_LOCKED)
     _make_table(connection, rows)

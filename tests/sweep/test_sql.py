@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -199,3 +203,31 @@ def test_a_formula_in_a_name_is_text_in_csv_and_comes_back(tmp_path):
     assert ",-5," in lines
     for cell in [line.split(",")[3].strip('"') for line in lines.split("\n")[1:-1]]:
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")), cell
+
+
+class Stopped(KeyboardInterrupt):
+    """Who asked for it decides the exit status, so its type must arrive."""
+
+
+def test_an_interrupt_arrives_as_itself_while_parquet_is_written(tmp_path):
+    def stop(*_):
+        raise Stopped
+
+    rows = [row(str(n), layer=f"layer {n}") for n in range(5000)]
+    started = time.perf_counter()
+    sql.write_parquet(rows, tmp_path / "rows.parquet")
+    seconds = time.perf_counter() - started
+
+    def write_and_wait(timer):
+        timer.start()
+        sql.write_parquet(rows, tmp_path / "rows.parquet")
+        timer.join()
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        for share in (0.1, 0.5, 0.7, 0.8, 0.9):
+            told = (os.getpid(), signal.SIGUSR1)
+            with pytest.raises(Stopped):
+                write_and_wait(threading.Timer(share * seconds, os.kill, told))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
