@@ -1,12 +1,12 @@
 """Runs plans of many shapes through a few compiled computations.
 
 The same maps and the same cores as `emulator.run`, and the same bits, but the work is
-cut into pieces of a few sizes: channels into slices of 128 where they can be computed
-apart, output sticks into chunks, input sticks padded to a power of 16. What only moves
-is moved on the host. One computation is compiled for each number of kernel positions,
-size of input and way of computing, however many layers, schemes, grids and weight
-formats are run. The matrix unit's integer form is compiled only for operands that its
-float form refuses.
+cut into pieces of two sizes: channels into slices of 128 where they can be computed
+apart, output sticks into chunks, which get the input sticks that their windows reach.
+What only moves is moved on the host. One computation is compiled for each number of
+kernel positions, size of piece and way of computing, however many layers, schemes,
+grids and weight formats are run. The matrix unit's integer form is compiled only for
+operands that its float form refuses.
 """
 
 import dataclasses
@@ -14,11 +14,10 @@ import functools
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from jaxdw.launch.host import (
     bias_in_lanes,
-    cast,
     collected,
     padded,
     side_by_side,
@@ -37,30 +36,38 @@ from jaxdw.machine.memory import poisoned
 from jaxdw.maps.identity import check_plan
 from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
+from jaxdw.numerics.formats import cast
 from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
-from jaxdw.plan.units import round_up
 
 SLICE = 128  # channels
 MOST_STICKS = 1024  # output sticks of one piece
-_LEAST_ROWS = 256
+_SMALL_ROWS, _LARGE_ROWS = 256, 8192  # input sticks of one piece
+_ELEMS_AT_ONCE = 2**16  # that are rounded
 
 
 def bucket_rows(rows: int) -> int:
-    """Returns the power of 16, at least 256, that `rows` are padded to.
+    """Returns the size that `rows` are padded to: 256, 8,192, or that times 4, 16, ...
 
-    Few computations are compiled, at the price of some padding that is computed, too.
+    Few computations are compiled, at the price of some padding that is moved, too.
     """
-    bucket = _LEAST_ROWS
+    bucket = _SMALL_ROWS if rows <= _SMALL_ROWS else _LARGE_ROWS
     while bucket < rows:
-        bucket *= 16
+        bucket *= 4
     return bucket
 
 
+def _least_rows(plan: Plan) -> int:
+    return bucket_rows(min(plan.window.num_inputs, _LARGE_ROWS))
+
+
 def compiled_key(plan: Plan) -> tuple:
-    """Returns what two plans must share to run through the same computation."""
-    rows = bucket_rows(plan.window.num_inputs)
-    return rows, plan.conv.taps, plan.conv.bias, _piece_static(plan, "xla")
+    """Returns what two plans must share to run through the same computation.
+
+    All but images of thousands of columns do, whose windows reach further.
+    """
+    static = _piece_static(plan, "xla")
+    return _least_rows(plan), plan.conv.taps, plan.conv.bias, static
 
 
 def output_key(plan: Plan, maps: Maps) -> tuple | None:
@@ -130,15 +137,57 @@ def _run_piece(
     return run_cores(l1, sticks[None], weights, bias, static, form=form)[0]
 
 
-_is_ordinary = jax.jit(fpu_float.is_ordinary)
+@functools.partial(jax.jit, static_argnames="dtype")
+def _sent_piece(
+    values: Float32[Array, " elements"], dtype: str
+) -> tuple[Float[Array, " elements"], Bool[Array, ""]]:
+    sent = cast(values, dtype)
+    return sent, fpu_float.is_ordinary(sent)
+
+
+def _sent(
+    values: Float32[np.ndarray, "*shape"], dtype: str
+) -> tuple[Float[np.ndarray, "*shape"], bool]:
+    """Returns values as the host sends them, and whether all of them are ordinary."""
+    flat = values.reshape(-1)
+    sent, ordinary = [], True
+    for first in range(0, flat.size, _ELEMS_AT_ONCE):
+        piece = flat[first : first + _ELEMS_AT_ONCE]
+        cut, is_ordinary = _sent_piece(padded(piece, (_ELEMS_AT_ONCE,)), dtype)
+        sent.append(np.asarray(cut)[: piece.size])
+        ordinary &= bool(is_ordinary)
+    return np.concatenate(sent).reshape(values.shape), ordinary
 
 
 def _slices(
     values: Float32[np.ndarray, "*rows channels"], size: int
 ) -> Float32[np.ndarray, "slices *rows slice"]:
     """Cuts channels into slices of `size`, the last one filled up with zeros."""
-    whole = padded(values, (round_up(values.shape[-1], size),))
-    return np.moveaxis(whole.reshape(*values.shape[:-1], -1, size), -2, 0)
+    *rows, channels = values.shape
+    cut = np.zeros((-(-channels // size), *rows, size), values.dtype)
+    for n, own in enumerate(cut):
+        part = values[..., n * size : (n + 1) * size]
+        own[..., : part.shape[-1]] = part
+    return cut
+
+
+def _near(
+    windows: Int32[np.ndarray, "taps outputs"],
+    inputs: Float[np.ndarray, "slices sticks slice"],
+    least: int,
+) -> tuple[Float[np.ndarray, "slices rows slice"], Int32[np.ndarray, "taps outputs"]]:
+    """Returns the sticks that windows reach, at `least` rows, and the windows there.
+
+    Padding and what nobody wrote lie past the last row.
+    """
+    is_stick = windows < inputs.shape[1]
+    reached = windows[is_stick]
+    low = int(reached.min(initial=inputs.shape[1]))
+    past = int(reached.max(initial=low - 1)) + 1
+    rows = max(least, bucket_rows(past - low))
+    near = np.zeros((len(inputs), rows, inputs.shape[2]), inputs.dtype)
+    near[:, : past - low] = inputs[:, low:past]
+    return near, np.where(is_stick, windows - low, rows).astype(np.int32)
 
 
 def run_bucketed(
@@ -171,36 +220,36 @@ def run_bucketed(
     weights = weights_in_lanes(composed, np.asarray(w, np.float32), dtype)
     host_bias = None if bias is None else np.asarray(bias, np.float32)
     biases = bias_in_lanes(composed, host_bias, dtype)
-    rows = bucket_rows(plan.window.num_inputs)
     sticks = np.asarray(x, np.float32).reshape(-1, plan.conv.channels)
-    sticks = padded(sticks, (rows, weights.shape[-1]))
-    inputs = [cast(piece, plan.conv.dtype) for piece in _slices(sticks, size)]
+    sticks = _slices(padded(sticks, (weights.shape[-1],)), size)
+    inputs, is_ordinary = _sent(sticks, plan.conv.dtype)
+    is_ordinary &= _sent(weights, "float32")[1]
+    form: AskedForm = "by operands"
+    if is_ordinary or plan.compute.arithmetic != "fpu":
+        form = "float"
     index = np.asarray(composed.sticks.index)
     num_shards, taps, num_sticks = index.shape
     output = np.empty((num_shards, num_sticks, weights.shape[-1]), np.float32)
-    chunk = min(MOST_STICKS, rows)
+    least = _least_rows(plan)
+    chunk = min(MOST_STICKS, least)
     for shards in _alike(num_shards, weights, biases):
         weight_slices = _slices(_of(weights, shards, 3), size)
         bias_slices = None if biases is None else _slices(_of(biases, shards, 2), size)
         windows = index[shards].swapaxes(0, 1).reshape(taps, -1)
         found = np.empty((windows.shape[1], len(inputs) * size), np.float32)
-        form: AskedForm = "by operands"
-        if plan.compute.arithmetic != "fpu" or all(
-            _is_ordinary(values) for values in (*inputs, *weight_slices)
-        ):
-            form = "float"
         for first in range(0, windows.shape[1], chunk):
             piece = windows[:, first : first + chunk]
+            near, places = _near(piece, inputs, least)
             results = [
                 _run_piece(
                     l1,
-                    padded(piece, (chunk,), rows),
+                    padded(places, (chunk,), len(l1)),
                     weight_slices[n],
                     None if bias_slices is None else bias_slices[n],
                     static,
                     form,
                 )
-                for n, l1 in enumerate(inputs)
+                for n, l1 in enumerate(near)
             ]
             for n, result in enumerate(results):
                 place = found[first : first + chunk, n * size : (n + 1) * size]

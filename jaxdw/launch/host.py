@@ -41,6 +41,8 @@ def padded(
 ) -> Shaped[Alike, "..."]:
     """Fills up trailing axes to `shape`."""
     shape = (*values.shape[: values.ndim - len(shape)], *shape)
+    if shape == values.shape:
+        return values
     past = [(0, to - has) for to, has in zip(shape, values.shape, strict=True)]
     xp: Any = np if isinstance(values, np.ndarray) else jnp
     return xp.pad(values, past, constant_values=fill)

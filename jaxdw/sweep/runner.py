@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import importlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -139,30 +140,72 @@ def _results(
     seed: int,
     cache: str,
 ) -> Iterator[list[Row]]:
+    options = (plan_only, seed, cache)
+    count = min(processes or len(os.sched_getaffinity(0)), max(1, len(todo)))
+    most_here = TASK_POINTS
+    if plan_only:
+        most_here = _FEW_PLANS if processes is None else _PLAN_TASK_POINTS
+    if executor is None and count > 1 and len(todo) > most_here:
+        yield from _pooled(todo, None, count, options)
+        return
     tasks = tasks_of(todo, plan_only)
-    count = min(processes or len(os.sched_getaffinity(0)), max(1, len(tasks)))
-    few = plan_only and processes is None and len(todo) <= _FEW_PLANS
-    if executor is None and (count == 1 or len(tasks) <= 1 or few):
+    if executor is not None:
+        yield from _shared(executor, tasks, options)
+    elif count > 1 and len(tasks) > 1 and not plan_only:
+        yield from _pooled(todo, tasks, count, options)
+    else:
         size = _PLANS_AT_ONCE if plan_only else 1
         for task in tasks:
             for i in range(0, len(task), size):
-                yield run_points(task[i : i + size], plan_only, seed, cache)
-        return
-    if executor is not None:
-        yield from _shared(executor, tasks, (plan_only, seed, cache))
-        return
+                yield run_points(task[i : i + size], *options)
+
+
+def _pooled(
+    todo: list[Point],
+    tasks: list[list[Point]] | None,
+    count: int,
+    options: tuple[bool, int, str],
+) -> Iterator[list[Row]]:
+    """Yields the rows of points that several processes of this machine run.
+
+    Args:
+      tasks: None for a process of theirs to make: this one then imports no JAX.
+    """
+    plan_only, seed, _ = options
+    broken: list[list[Point]] = []
+    with worker_pool(count) as pool:
+        try:
+            if tasks is None:
+                grouped = pool.submit(tasks_of, todo, plan_only)
+                for _ in range(count - 1):
+                    pool.submit(_make_ready, plan_only)
+                tasks = grouped.result()
+        except concurrent.futures.BrokenExecutor:
+            broken = [todo]
+        else:
+            yield from _shared(pool, tasks, options, broken)
     # a point that kills its worker takes the whole pool with it: go on with single
     # points, then with a process for each
-    for size in (count, count, None):
-        broken = []
-        for batch in [[task] for task in tasks] if size is None else [tasks]:
-            with worker_pool(size or 1) as pool:
-                yield from _shared(pool, batch, (plan_only, seed, cache), broken)
+    for size in (count, None):
         tasks = [[point] for task in broken for point in task]
         if not tasks:
             return
-    for (point,) in tasks:
+        broken = []
+        for batch in [[task] for task in tasks] if size is None else [tasks]:
+            with worker_pool(size or 1) as pool:
+                yield from _shared(pool, batch, options, broken)
+    for (point,) in broken:
         yield [_lost_row(point, "the worker process died", plan_only, seed)]
+
+
+def _make_ready(plan_only: bool) -> None:
+    """Imports what points need, which takes a process as long as dozens of them."""
+    modules = ["jaxdw.plan.planner"]
+    if not plan_only:
+        modules += ["jaxdw.launch.bucketed", "jaxdw.judge.compare"]
+        modules += ["jaxdw.judge.draws", "jaxdw.judge.reference"]
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _shared(

@@ -131,9 +131,9 @@ def test_schemes_formats_and_sizes_share_one_computation():
 
 @pytest.mark.parametrize(
     ("rows", "bucket"),
-    [(1, 256), (256, 256), (257, 4096), (4096, 4096), (12544, 65536)],
+    [(1, 256), (256, 256), (257, 8192), (8192, 8192), (12544, 32768), (70000, 131072)],
 )
-def test_inputs_are_padded_to_powers_of_16(rows, bucket):
+def test_inputs_are_padded_to_few_sizes(rows, bucket):
     assert bucketed.bucket_rows(rows) == bucket
 
 
