@@ -72,6 +72,37 @@ def in_parts(
     return jax.lax.fori_loop(0, 2, add_part, into)
 
 
+def in_pairs(
+    part: Callable[[int, int], Shaped[Array, "..."]], length: int, *, axis: int
+) -> Shaped[Array, "..."]:
+    """Returns values of bf16, in float32, both halves computed in one loop.
+
+    A chain in which each operation waits for the one before leaves most of a core idle:
+    two such chains side by side take little longer than one. XLA runs them so if both
+    make one result, here the 16 bits of two values. It takes 0.2 s longer to compile.
+
+    Args:
+      part: from the first along `axis`, and how many along it, to those values.
+      length: of all values along `axis`, even.
+    """
+    size = length // 2
+
+    @jax.jit
+    def both() -> Shaped[Array, "..."]:
+        bits = (
+            jax.lax.bitcast_convert_type(part(first, size), jnp.uint32)
+            for first in (0, size)
+        )
+        low, high = bits
+        return low >> 16 | high
+
+    packed = jnp.expand_dims(computed_once(both()), axis)
+    is_high = jnp.arange(2).reshape(2, *[1] * (packed.ndim - 1 - axis)) == 1
+    bits = jnp.where(is_high, packed >> 16 << 16, packed << 16)
+    values = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return values.reshape(*packed.shape[:axis], length, *packed.shape[axis + 2 :])
+
+
 def may_run_in_caller() -> bool:
     """Whether `in_callers_thread` helps and costs nothing.
 

@@ -13,7 +13,7 @@ import pytest
 import jaxdw as jd
 from jaxdw import xla
 from jaxdw.launch import composed
-from jaxdw.machine import cores
+from jaxdw.machine import cores, grid
 
 ON_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU")
 
@@ -186,3 +186,78 @@ def test_one_thread_gives_the_bits_of_many(layer, scheme, size, fidelity, monkey
         assert ordinary == (flushed or fidelity is None)
         found.append(np.asarray(output).view(np.uint32))
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((2,), 0), ((6, 3), 0), ((3, 4, 5), 1), ((2, 3, 8), 2)]
+)
+def test_pairs_are_the_whole(shape, axis, compiled):
+    bits = np.arange(np.prod(shape), dtype=np.uint32) * 0x9E37 % 2**16 << 16
+    bits[:2] = 0x80000000, 0x7F800000  # -0, infinity
+    values = bits.view(np.float32).reshape(shape)
+
+    def part(first, size):
+        return jax.lax.slice_in_dim(jnp.asarray(values), first, first + size, axis=axis)
+
+    def whole():
+        return xla.in_pairs(part, shape[axis], axis=axis)
+
+    found = np.asarray((jax.jit(whole) if compiled else whole)())
+    np.testing.assert_array_equal(found.view(np.uint32), values.view(np.uint32))
+
+
+@ON_CPU
+def test_xla_computes_a_pair_in_one_loop():
+    def part(values, first, size):
+        own = jax.lax.slice_in_dim(values, first, first + size)
+        bits = jax.lax.bitcast_convert_type(jnp.sin(own), jnp.int32)
+        return jax.lax.bitcast_convert_type(bits & ~0xFFFF, jnp.float32)
+
+    def whole(values):
+        return xla.in_pairs(functools.partial(part, values), 64, axis=0)
+
+    text = jax.jit(whole).lower(np.ones((64, 32), np.float32)).compile().as_text()
+    computations = [c.count(" sine(") for c in text.split("\n\n")]
+    assert sorted(computations)[-2:] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("layer", "scheme"),
+    [
+        ({}, "height"),
+        ({"channels": 256, "bias": True, "activation": "relu6", "batch": 2}, "block"),
+        ({"height": 1, "kernel": (1, 9), "padding": (0, 0, 4, 4)}, "width"),
+        ({"stride": 2, "activation": "silu", "weights_dtype": "bfloat8_b"}, "height"),
+        ({"height": 7, "dtype": "bfloat8_b"}, "height"),  # not paired: odd
+    ],
+)
+@pytest.mark.parametrize("fidelity", ["HiFi3", "HiFi4"])
+def test_pairs_give_the_bits_of_outputs_one_by_one(
+    layer, scheme, fidelity, monkeypatch
+):
+    conv = jd.ConvConfig(
+        **{"channels": 64, "height": 8, "width": 12, "padding": 1} | layer
+    )
+    plan = jd.make_plan(
+        conv,
+        jd.ShardConfig(scheme=scheme),
+        jd.ComputeConfig(math_fidelity=fidelity),
+        program="regular",
+    )
+    static, maps = cores.static_of(plan), jd.make_maps(plan).strided
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(conv.input_shape, np.float32)
+    w = rng.standard_normal(conv.weight_shape, np.float32)
+    bias = rng.standard_normal(conv.channels, np.float32) if conv.bias else None
+    found, calls = [], []
+    in_pairs = grid.in_pairs
+    monkeypatch.setattr(
+        grid, "in_pairs", lambda *a, **k: calls.append(1) or in_pairs(*a, **k)
+    )
+    for most in (0, 2**62):
+        monkeypatch.setattr(cores, "MANY_STEPS", most)
+        way = functools.partial(composed.load_and_run, static=static, form="float")
+        found.append(np.asarray(jax.jit(way)(maps, x, w, bias)[0]).view(np.uint32))
+    np.testing.assert_array_equal(*found)
+    assert len(calls) == (conv.height % 2 == 0 or conv.height == 1)

@@ -27,6 +27,7 @@ from jaxdw.plan.plan import Plan
 from jaxdw.xla import ONE_THREAD_BYTES, computed_once
 
 FEW_STEPS = 2**20  # of the matrix unit: a phase of a product each
+LONG_CHAIN, MANY_STEPS = 24, 2**21  # of one output, of a launch
 AskedForm = Literal["integer", "float", "by operands"]
 Result = TypeVar("Result")
 Figures = tuple[tuple[str, Hashable], ...]  # by keyword
@@ -42,6 +43,8 @@ class DeviceProgram(NamedTuple):
         bits, in an arithmetic with an output's dtype.
       figures_of_slice: the figures of some channels computed apart, at most so many,
         and how many they are.
+      steps_in_a_row: of the matrix unit, that an output waits for one by one; what
+        computes it bound by keyword. 0 if two outputs are no quicker side by side.
     """
 
     compute_sticks: Callable[..., Float32[Array, "sticks channels"]]
@@ -50,6 +53,7 @@ class DeviceProgram(NamedTuple):
     figures_of_slice: Callable[[Figures, int], tuple[Figures, int]] = (
         lambda figures, most: (figures, most)
     )
+    steps_in_a_row: Callable[..., int] = lambda **_: 0
 
 
 PROGRAMS = {
@@ -59,6 +63,7 @@ PROGRAMS = {
         regular.figures,
         regular.channels_part,
         regular.figures_of_slice,
+        regular.steps_in_a_row,
     ),
     "conv1d": DeviceProgram(conv1d.compute_sticks, conv1d.figures),
 }
@@ -164,6 +169,9 @@ def static_of(plan: Plan, backend: Backend = "xla") -> Static:
     return static
 
 
+_BOUND = ("activation", "output_dtype", "dtype", "weights_dtype", "compute", "arch")
+
+
 def arithmetic_of(static: Static, form: Form) -> Arithmetic:
     """Returns the arithmetic of a device program in one form.
 
@@ -173,16 +181,19 @@ def arithmetic_of(static: Static, form: Form) -> Arithmetic:
     if static.compute.arithmetic == "fpu":
         compute_sticks = PROGRAMS[static.program].compute_sticks
         own = functools.partial(compute_sticks, **dict(static.figures))
-    return functools.partial(
-        own,
-        activation=static.activation,
-        output_dtype=static.output_dtype,
-        dtype=static.dtype,
-        weights_dtype=static.weights_dtype,
-        compute=static.compute,
-        arch=static.arch,
-        form=form,
-    )
+    bound = {name: getattr(static, name) for name in _BOUND}
+    return functools.partial(own, **bound, form=form)
+
+
+def gains_by_pairs(static: Static) -> bool:
+    """Whether outputs side by side repay the compiling, within some hundred calls."""
+    if static.compute.arithmetic != "fpu":
+        return False
+    bound: dict[str, Any] = {name: getattr(static, name) for name in _BOUND}
+    program = PROGRAMS[static.program]
+    steps = program.steps_in_a_row(**dict(static.figures), **bound)
+    outputs = math.prod(static.output_shape)
+    return steps >= LONG_CHAIN and steps * outputs >= MANY_STEPS
 
 
 def fits_one_thread(windows: Strided, static: Static) -> bool:
@@ -294,6 +305,7 @@ def run_cores(
                 bias,
                 arithmetic_of(static, form),
                 one_thread=fits_one_thread(sticks, static),
+                pairs=gains_by_pairs(static),
             )
             return then(poisoned(rows, channels_written, windows_written))
         arguments = l1, sticks, weights, bias

@@ -11,7 +11,7 @@ from jaxdw.machine.core import Arithmetic, as_float32, run_core
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Form, Tap
-from jaxdw.xla import in_parts
+from jaxdw.xla import in_pairs, in_parts
 
 # Outputs that the matrix unit's integer form computes together, over all cores: it
 # holds some 25 int32 for each. The float form holds none: XLA fuses all its steps.
@@ -67,6 +67,7 @@ def map_image(
     arithmetic: Arithmetic,
     *,
     one_thread: bool,
+    pairs: bool,
 ) -> Float32[Array, "1 outputs channels"]:
     """Runs every core, all NHW shards together, on windows that are slices.
 
@@ -75,6 +76,7 @@ def map_image(
     Args:
       image: rows of the padded image, in NHW order; bits of bf16 as uint16.
       one_thread: as `in_parts` takes it.
+      pairs: whether outputs are computed two by two; those of bf16.
     """
     images, channels = windows.padded_image[0], image.shape[-1]
     image = image.reshape(*windows.padded_image, channels)
@@ -107,9 +109,12 @@ def map_image(
         done = arithmetic(tap, weights[:, None], bias)
         return done.reshape(images, *outputs, channels)
 
+    length = windows.outputs[axis]
+    if pairs and length % 2 == 0 and jax.default_backend() == "cpu":
+        return in_pairs(part, length, axis=1 + axis).reshape(1, -1, channels)
     done = in_parts(
         part,
-        windows.outputs[axis],
+        length,
         into=jnp.zeros((images, *windows.outputs, channels), jnp.float32),
         at=(0, 0, 0, 0),
         axis=1 + axis,

@@ -12,7 +12,7 @@ Source: ttnn 0.81.1 conv_bmm_tilize.cpp, run on ttsim @56694c8a, Wormhole and Bl
 """
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -135,10 +135,7 @@ def compute_sticks(
     in_l1 = packer_l1_acc and blocks > (2 if bias is None else 1)
     unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch)
     tilised_dtype = output_dtype if output_dtype == "bfloat8_b" else dtype
-    phases = range(fpu.PHASES[compute.math_fidelity])
-    if width >= TILE_LANES:
-        mantissa_bits = MANTISSA_BITS[weights_dtype], MANTISSA_BITS[tilised_dtype]
-        phases = unit.phases(compute.math_fidelity, mantissa_bits)
+    phases = _phases(unit, width, compute, weights_dtype, tilised_dtype)
     core = Core(
         tap=tap,
         weights=weights,
@@ -168,6 +165,41 @@ def compute_sticks(
         dst = exact.elwadd(dst if in_l1 else core.packed(dst), added)
     dst = sfpu.activate(dst, activation, fp32_dest=fp32_dest)
     return formats.pack_output(dst, output_dtype, fp32_dest=fp32_dest)
+
+
+def _phases(
+    unit: mvmul.Unit, width: int, compute: ComputeConfig, *dtypes: str
+) -> Sequence[int]:
+    """Returns the phases to run on weights and tilised activations of `dtypes`."""
+    fidelity = compute.math_fidelity
+    if width < TILE_LANES:
+        return range(fpu.PHASES[fidelity])
+    weights_dtype, dtype = dtypes
+    return unit.phases(fidelity, (MANTISSA_BITS[weights_dtype], MANTISSA_BITS[dtype]))
+
+
+def steps_in_a_row(
+    *,
+    kernel: tuple[int, int],
+    width: int,
+    packer_l1_acc: bool,
+    output_dtype: str,
+    dtype: str,
+    weights_dtype: str,
+    compute: ComputeConfig,
+    arch: Arch,
+    **_,
+) -> int:
+    """Returns the steps of the matrix unit that an output waits for one by one.
+
+    Where XLA computes all of them in one loop and each of bf16, else 0.
+    """
+    if compute.fp32_dest_acc or packer_l1_acc or width < TILE_LANES:
+        return 0
+    unit = mvmul.unit_of("float", fp32_dest=False, arch=arch)
+    phases = _phases(unit, width, compute, weights_dtype, dtype)
+    steps = kernel[0] * kernel[1] * len(phases)
+    return steps if output_dtype == "bfloat16" and steps <= mvmul.STEPS_AT_ONCE else 0
 
 
 def _l1_dtype(fp32_dest: bool) -> str:

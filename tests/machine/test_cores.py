@@ -184,3 +184,43 @@ def test_one_thread_takes_what_it_ends_before_another_wakes(layer, compute, fits
     assert not cores.fits_one_thread(windows, static)
     regular = dataclasses.replace(often, program="regular")
     assert cores.fits_one_thread(windows, regular) == (fits and compute is FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "program", "gains"),
+    [
+        ({}, "regular", True),
+        ({}, "depthwise", False),
+        ({"math_fidelity": "HiFi3", "height": 40}, "regular", True),  # 27 steps
+        ({"math_fidelity": "HiFi2", "height": 60}, "regular", False),  # 18
+        (
+            {"math_fidelity": "HiFi2", "kernel": (4, 4), "height": 40},
+            "regular",
+            True,
+        ),  # 32
+        ({"kernel": (5, 5)}, "regular", False),  # 100, in a loop
+        ({"weights_dtype": "bfloat4_b"}, "regular", False),  # a phase or two less
+        ({"height": 29}, "regular", False),  # fewer than 2**21 steps
+        ({"arithmetic": "float32"}, "regular", False),
+        ({"fp32_dest_acc": True}, "regular", False),
+        ({"packer_l1_acc": True}, "regular", False),
+        ({"output_dtype": "bfloat8_b"}, "regular", False),
+        ({"channels": 24, "height": 200}, "regular", False),  # tiles of two taps
+    ],
+)
+def test_outputs_side_by_side_are_for_long_chains_of_large_launches(
+    changes, program, gains
+):
+    layer = {"channels": 64, "height": 31, "width": 31, "padding": 1}
+    compute = {"math_fidelity": "HiFi4"}
+    for name, value in changes.items():
+        is_layer = name in jd.ConvConfig.__dataclass_fields__
+        (layer if is_layer else compute)[name] = value
+    plan = jd.make_plan(
+        jd.ConvConfig(**layer),
+        jd.ShardConfig(scheme="height"),
+        jd.ComputeConfig(**compute),
+        program=program,
+        must_fit=False,
+    )
+    assert cores.gains_by_pairs(static_of(plan)) == gains
