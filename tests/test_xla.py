@@ -229,6 +229,8 @@ def test_xla_computes_a_pair_in_one_loop():
         ({"channels": 256, "bias": True, "activation": "relu6", "batch": 2}, "block"),
         ({"height": 1, "kernel": (1, 9), "padding": (0, 0, 4, 4)}, "width"),
         ({"stride": 2, "activation": "silu", "weights_dtype": "bfloat8_b"}, "height"),
+        ({"channels": 192, "weights_dtype": "bfloat8_b"}, "block"),  # 24 a core
+        ({"activation": "gelu"}, "block"),  # 8 a core
         ({"height": 7, "dtype": "bfloat8_b"}, "height"),  # not paired: odd
     ],
 )

@@ -194,7 +194,7 @@ def steps_in_a_row(
 
     Where XLA computes all of them in one loop and each of bf16, else 0.
     """
-    if compute.fp32_dest_acc or packer_l1_acc or width < TILE_LANES:
+    if compute.fp32_dest_acc or packer_l1_acc:
         return 0
     unit = mvmul.unit_of("float", fp32_dest=False, arch=arch)
     phases = _phases(unit, width, compute, weights_dtype, dtype)
