@@ -27,7 +27,12 @@ from jaxdw.cli.parser import REFUSED, Parser, verbs
 from jaxdw.cli.spelling import spelt
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.escapes import escaped_output, visible
-from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
+from jaxdw.launch.cache import (
+    cache_directory,
+    cache_settings,
+    keep_programs,
+    own_folder,
+)
 from jaxdw.launch.memory import keep_memory
 from jaxdw.words import nearest
 
@@ -74,7 +79,7 @@ def command() -> int:
     try:
         keep_memory()
         if os.environ["JAX_COMPILATION_CACHE_DIR"] == str(directory):
-            own_folder(directory)
+            keep_programs(own_folder(directory))
     except ConfigError as error:
         print(f"jaxdw: {visible(str(error))}", file=sys.stderr)
         return REFUSED

@@ -286,9 +286,8 @@ def judge(
     small_error = 0.0
     has_nan = False
     for one, other in _pieces(got, rounded):
-        ulp = _distance(
-            *(_ordered(v, output_dtype) for v in (one, other)), output_dtype
-        )
+        places = [_ordered(values, output_dtype) for values in (one, other)]
+        ulp = _distance(places[0], places[1], output_dtype)
         large = np.abs(other.astype(np.float64)) > _SMALL_OUTPUT * largest
         exact += int(np.count_nonzero(ulp == 0))
         above += int(np.count_nonzero(large))

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
+from jaxdw.launch import kept
 from jaxdw.launch.host import (
     bias_in_lanes,
     collected,
@@ -153,7 +154,8 @@ def _sent(
     sent, ordinary = [], True
     for first in range(0, flat.size, _ELEMS_AT_ONCE):
         piece = flat[first : first + _ELEMS_AT_ONCE]
-        cut, is_ordinary = _sent_piece(padded(piece, (_ELEMS_AT_ONCE,)), dtype)
+        whole = padded(piece, (_ELEMS_AT_ONCE,))
+        cut, is_ordinary = kept.call(_sent_piece, whole, dtype=dtype)
         sent.append(np.asarray(cut)[: piece.size])
         ordinary &= bool(is_ordinary)
     return np.concatenate(sent).reshape(values.shape), ordinary
@@ -241,13 +243,14 @@ def run_bucketed(
             piece = windows[:, first : first + chunk]
             near, places = _near(piece, inputs, least)
             results = [
-                _run_piece(
+                kept.call(
+                    _run_piece,
                     l1,
                     padded(places, (chunk,), len(l1)),
                     weight_slices[n],
                     None if bias_slices is None else bias_slices[n],
-                    static,
-                    form,
+                    static=static,
+                    form=form,
                 )
                 for n, l1 in enumerate(near)
             ]

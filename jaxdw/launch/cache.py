@@ -53,6 +53,25 @@ def cache_settings(directory: str | Path) -> dict[str, str | int | bool]:
     }
 
 
+class _Programs:
+    folder: Path | None = None
+
+
+def keep_programs(directory: str | Path | None) -> None:
+    """Has this process keep whole programs in a folder, and run those that it holds.
+
+    Args:
+      directory: that nobody else may write to (`own_folder`): what is read from it
+        runs. None to keep none.
+    """
+    _Programs.folder = None if directory is None else Path(directory)
+
+
+def programs_folder() -> Path | None:
+    """Returns where this process keeps whole programs; None if it keeps none."""
+    return _Programs.folder
+
+
 def enable_cache(directory: str | Path | None = None) -> Path:
     """Keeps what this process compiles for the next one, as the command does.
 
@@ -69,6 +88,7 @@ def enable_cache(directory: str | Path | None = None) -> Path:
     directory = cache_directory() if directory is None else Path(directory)
     for name, value in cache_settings(directory).items():
         jax.config.update(name, value)
+    keep_programs(directory)
     return directory
 
 
@@ -121,7 +141,7 @@ class CompileClock:
     def _on_duration(cls, event: str, duration_secs: float, **_):
         if cls._active is None:
             return
-        if event.startswith("/jax/core/compile/"):
+        if event.startswith(("/jax/core/compile/", "/jaxdw/")):
             cls._active.seconds += duration_secs
         if event == "/jax/core/compile/backend_compile_duration":
             cls._active.compilations += 1

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
+from jaxdw.launch import kept
 from jaxdw.launch.host import (
     bias_in_lanes,
     collected,
@@ -138,6 +139,7 @@ def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
         output, ordinary = way(*operands, static, form)
         return output, ordinary.astype(jnp.int32)
 
+    told.__qualname__ = way.__qualname__  # by which it is kept
     return jax.jit(
         in_callers_thread(told) if in_caller else told,
         static_argnames=("static", "form"),
@@ -176,7 +178,7 @@ def _whole_chip(
     backend = jax.default_backend()
     if form == "integer":
         run = compiled(way, backend)
-        return run(maps.composed, *operands, static=static, form=form)
+        return kept.call(run, maps.composed, *operands, static=static, form=form)
     outputs = math.prod(static.output_shape)
     # memory is kept for arrays that the caller's thread allocates
     is_kept = 4 * outputs >= MAPPED_ANEW_BYTES and keep_memory()
@@ -184,7 +186,8 @@ def _whole_chip(
     waits = is_small or is_kept or static.compute.arithmetic == "fpu"
     run = compiled(way, backend, waits and may_run_in_caller())
     quick = maps.strided if static.backend == "xla" else None
-    return run(quick or maps.composed, *operands, static=static, form=form)
+    taken = quick or maps.composed
+    return kept.call(run, taken, *operands, static=static, form=form)
 
 
 @functools.partial(jax.jit, static_argnames="static")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped
 
+from jaxdw.launch import kept
 from jaxdw.machine.cores import Static, fits_one_thread
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
 from jaxdw.maps.maps import LaneMaps, fitted
@@ -102,7 +103,7 @@ def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]
     for first in range(0, len(flat), _PIECE_ELEMS):
         piece = flat[first : first + _PIECE_ELEMS]
         whole = padded(piece, (_PIECE_ELEMS,))
-        packed = np.asarray(_hold_piece(whole, dtype))  # JAX compiles each cut
+        packed = np.asarray(kept.call(_hold_piece, whole, dtype=dtype))
         held[first : first + len(piece)] = packed[: len(piece)]
     return held.reshape(values.shape)
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from jaxdw.errors import ConfigError
-from jaxdw.launch.cache import cache_directory, cache_settings
+from jaxdw.launch.cache import cache_directory, enable_cache
 from jaxdw.networks.measure import (
     Question,
     Sample,
@@ -146,9 +146,4 @@ def work(question: Question, task: Task, cache: str) -> list[Row]:
     return answer(question, task)
 
 
-@functools.cache
-def _use_cache(cache: str) -> None:
-    import jax
-
-    for name, value in cache_settings(cache).items():
-        jax.config.update(name, value)
+_use_cache = functools.cache(enable_cache)

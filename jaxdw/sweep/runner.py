@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxdw.errors import ConfigError
-from jaxdw.launch.cache import cache_directory, cache_settings, own_folder
+from jaxdw.launch.cache import cache_directory, enable_cache, own_folder
 from jaxdw.sweep.axes import SETTINGS, is_onnx
 from jaxdw.sweep.evaluate import empty_row, evaluate, said
 from jaxdw.sweep.results import ResultStore
@@ -34,12 +34,7 @@ def run_points(
     return [evaluate(point, plan_only=plan_only, seed=seed) for point in points]
 
 
-@functools.cache
-def _use_cache(cache: str) -> None:
-    import jax
-
-    for name, value in cache_settings(cache).items():
-        jax.config.update(name, value)
+_use_cache = functools.cache(enable_cache)
 
 
 def tasks_of(points: Sequence[Point], plan_only: bool) -> list[list[Point]]:

@@ -73,6 +73,26 @@ def test_neighbouring_bf16_patterns_are_1_ulp_apart(bits, step):
         assert jd.ulp_distance(values[0], values[1]) == step
 
 
+@pytest.mark.parametrize(
+    ("dtype", "largest", "most"),
+    [("bfloat16", 0x7F7F0000, 2**16), ("float32", 0x7F7FFFFF, 2**32)],
+)
+def test_infinity_is_a_number_and_nan_is_none(dtype, largest, most):
+    finite = np.array([largest], np.uint32).view(np.float32)[0]
+    values = np.array([np.inf, finite, -np.inf, np.nan, -np.nan, 0.0])
+    beyond = (largest + 2**16 if dtype == "bfloat16" else largest + 1) >> (
+        16 if dtype == "bfloat16" else 0
+    )
+    want = [0, 1, 2 * beyond, most, most, beyond]
+    np.testing.assert_array_equal(
+        jd.ulp_distance(np.full(6, np.inf), values, dtype), want
+    )
+    np.testing.assert_array_equal(
+        jd.ulp_distance(values, np.full(6, np.nan), dtype),
+        [most, most, most, 0, 0, most],
+    )
+
+
 def test_a_verdict_tells_a_rounding_from_a_mistake():
     want = np.linspace(1, 2, 200)
     good = judge(want, want, CONV, FLOAT32)

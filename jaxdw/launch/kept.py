@@ -1,0 +1,156 @@
+"""Programs kept whole: another process neither traces nor lowers them.
+
+JAX's own cache keeps what XLA compiles, under a name that only tracing and lowering
+tell: 0.1 to 0.2 s for one launch. Here a program's name is spelt from all that it
+depends on: jaxdw's own source, JAX and its settings, the machine, what is static, and
+the shapes of its operands. A name that cannot be spelt keeps nothing.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pickle
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxlib.version import __version__ as jaxlib_version
+
+from jaxdw.files import whole_file
+from jaxdw.launch.cache import programs_folder
+
+LOADED = "/jaxdw/program_loaded"  # the event of JAX's monitoring, with its seconds
+_PACKAGE = Path(__file__).parents[1]
+# settings that look into a computation, or run it otherwise
+_LOOKING = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_log_compiles")
+
+
+_programs: dict[tuple[Path, str], Callable[..., Any]] = {}  # of this process
+
+
+def call(jitted: Any, *operands: Any, **static: Any) -> Any:
+    """Calls a jitted function, by the program kept for it if there is one.
+
+    Args:
+      jitted: what `jax.jit` returned, compiled with the same options at each call.
+      static: its static arguments, all of them by keyword.
+    """
+    folder = programs_folder()
+    if folder is None or any(getattr(jax.config, name) for name in _LOOKING):
+        return jitted(*operands, **static)
+    try:
+        name = _name(jitted, operands, static)
+    except TypeError:
+        return jitted(*operands, **static)
+    program = _programs.get((folder, name))
+    if program is None:
+        file = folder / f"{name}.program"
+        program = _loaded(file, operands) or _compiled(file, jitted, operands, static)
+        _programs[folder, name] = program
+    return program(*operands)
+
+
+def _loaded(file: Path, operands: tuple) -> Callable[..., Any] | None:
+    """Returns the program that a file holds; None if it holds none that can be run."""
+    from jax.experimental import serialize_executable
+
+    started = time.perf_counter()
+    try:
+        executable, out_tree = pickle.loads(file.read_bytes())
+        in_tree = jax.tree.structure((operands, {}))
+        program = serialize_executable.deserialize_and_load(
+            executable, in_tree, out_tree
+        )
+    except Exception:  # of a file that is absent, cut short, or of another JAX
+        return None
+    seconds = time.perf_counter() - started
+    jax.monitoring.record_event_duration_secs(LOADED, seconds)
+    return program
+
+
+def _compiled(
+    file: Path, jitted: Any, operands: tuple, static: dict
+) -> Callable[..., Any]:
+    """Compiles a program, and keeps it if that can be done."""
+    from jax.experimental import serialize_executable
+
+    program = jitted.lower(*operands, **static).compile()
+    try:
+        executable, _, out_tree = serialize_executable.serialize(program)
+        held = pickle.dumps((executable, out_tree))
+        with whole_file(file) as draft:
+            draft.write_bytes(held)
+    except Exception:  # no room, or a backend whose programs cannot be kept
+        pass
+    return program
+
+
+def _name(jitted: Any, operands: tuple, static: dict) -> str:
+    spelt = [
+        jitted.__module__,
+        jitted.__qualname__,
+        _spelt(operands),
+        {name: _spelt_once(value) for name, value in static.items()},
+        _surroundings(),
+    ]
+    return hashlib.sha256(json.dumps(spelt, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _spelt(value: Any) -> Any:
+    """Spells a value as JSON: all of it, but of arrays only shape and type.
+
+    Raises:
+      TypeError: a value of another kind.
+    """
+    if isinstance(value, np.ndarray | jax.Array):
+        weak = bool(getattr(value, "weak_type", False))
+        return ["array", list(value.shape), value.dtype.name, weak]
+    if dataclasses.is_dataclass(value):
+        own = {
+            f.name: _spelt(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+        return [type(value).__qualname__, own]
+    if isinstance(value, tuple | list):
+        return [type(value).__qualname__, *map(_spelt, value)]
+    if isinstance(value, Mapping):
+        return ["mapping", [[_spelt(k), _spelt(v)] for k, v in value.items()]]
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(f"{type(value)} is not spelt")
+
+
+_spelt_once = functools.lru_cache(maxsize=256, typed=True)(_spelt)
+
+
+@functools.cache
+def _surroundings() -> list[Any]:
+    """Returns what programs depend on beside their arguments: source, JAX, machine."""
+    source = hashlib.sha256()
+    for file in sorted(_PACKAGE.rglob("*.py")):
+        source.update(file.read_bytes())
+    settings = {
+        name: repr(value)
+        for name, value in jax.config.values.items()
+        if not name.startswith(("jax_compilation_cache", "jax_persistent_cache"))
+    }
+    flags = {name: value for name, value in os.environ.items() if "XLA" in name}
+    devices = [f"{d.device_kind} {d.client.platform_version}" for d in jax.devices()]
+    versions = [jax.__version__, jaxlib_version, sys.version]
+    return [source.hexdigest(), settings, flags, devices, versions, _processor()]
+
+
+def _processor() -> list[str]:
+    """Returns what is known of the processor, its instructions among it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return [platform.machine(), platform.processor(), platform.version()]
+    told = ("model name", "flags", "Features", "CPU part")
+    return sorted({line for line in lines if line.startswith(told)})
