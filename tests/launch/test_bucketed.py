@@ -63,20 +63,54 @@ def test_any_plan_gives_the_bits_of_run(conv, shard):
 
 
 @pytest.mark.parametrize("size", [2.0**60, 2.0**-60])
-def test_operands_that_are_not_ordinary_take_the_integer_form(size):
-    conv = jd.ConvConfig(channels=32, height=5, width=5)
+@pytest.mark.parametrize("where", ["x", "w", "x of many"])
+def test_operands_that_are_not_ordinary_take_the_integer_form(size, where):
+    side = 48 if where == "x of many" else 5  # over 2**16 elements, the first one odd
+    conv = jd.ConvConfig(channels=32, height=side, width=side)
     plan = jd.make_plan(conv, None, jd.ComputeConfig())
     maps = jd.make_maps(plan)
     x, w, _ = draw(conv)
-    x[0, 2, 2, 3] = size
+    (w if where == "w" else x)[0, 0, 0, 0] = size
     got = bucketed.run_bucketed(plan, maps, x, w)
     np.testing.assert_array_equal(got, jd.run(plan, maps, x, w).output)
+
+
+def test_ordinary_operands_compile_no_integer_form(monkeypatch):
+    forms = []
+
+    def call(jitted, *operands, **static):
+        forms.append(static.get("form"))
+        return jitted(*operands, **static)
+
+    monkeypatch.setattr(bucketed.kept, "call", call)
+    conv = jd.ConvConfig(channels=32, height=5, width=5)
+    plan = jd.make_plan(conv, None, jd.ComputeConfig())
+    x, w, _ = draw(conv)
+    for odd in (1.0, 2.0**60):
+        x[0, 0, 0, 0] *= odd
+        bucketed.run_bucketed(plan, jd.make_maps(plan), x, w)
+    assert [form for form in forms if form] == ["float", "by operands"]
 
 
 def test_more_sticks_than_one_piece_holds():
     conv = jd.ConvConfig(channels=32, height=80, width=70, padding=1)
     assert 80 * 70 > bucketed.MOST_STICKS
     same_bits(jd.make_plan(conv, jd.ShardConfig(scheme="width"), FLOAT32))
+
+
+def test_windows_that_reach_further_than_a_piece_holds():
+    conv = jd.ConvConfig(channels=8, height=3, width=5000, padding=1)
+    assert 3 * 5000 > bucketed.bucket_rows(bucketed.MOST_STICKS)
+    same_bits(jd.make_plan(conv, None, FLOAT32, must_fit=False))
+
+
+def test_a_short_last_piece_is_computed_as_the_others_are():
+    conv = jd.ConvConfig(channels=24, kernel=(2, 2), height=33, width=34)
+    assert 0 < 32 * 33 - bucketed.MOST_STICKS < 64
+    plan = jd.make_plan(conv, jd.ShardConfig(scheme="width"), FLOAT32)
+    before = bucketed._run_piece._cache_size()
+    same_bits(plan)
+    assert bucketed._run_piece._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("name", ["halo", "collect", "top_left", "pairing"])

@@ -239,6 +239,21 @@ def test_a_point_that_kills_its_worker_is_a_row(tmp_path, monkeypatch):
     assert lost["repeat"] == repeat_line(points[4], 7)
 
 
+def _die(points, plan_only):
+    os._exit(1)
+
+
+def test_a_worker_that_dies_while_it_groups_the_points_loses_no_row(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runner, "tasks_of", _die)
+    monkeypatch.setattr(runner, "_PLAN_TASK_POINTS", 20)
+    points = PLANNED.points()
+    rows = run_sweep(points, tmp_path, processes=2, plan_only=True)
+    assert keys(rows) == keys_of(points)
+    assert {row["status"] for row in rows} <= {"planned", "refused"}
+
+
 def test_a_task_that_an_executor_gives_up_is_rows(tmp_path, monkeypatch):
     points = Space(models=("mobilenet_v2",), schemes=("height",)).points()
     monkeypatch.setenv("JAXDW_TEST_KEY", points[4].key)
