@@ -12,10 +12,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("JAXDW_CACHE") or Path(base) / "jaxdw")
 
 
-def own_folder(directory: str | Path) -> Path:
+def own_folder(directory: str | Path, name: str = "JAXDW_CACHE") -> Path:
     """Returns the folder, made for its owner alone if it is new.
 
     What is read from it will run.
+
+    Args:
+      name: what named it.
 
     Raises:
       ConfigError: others own it or may write to it.
@@ -28,12 +31,12 @@ def own_folder(directory: str | Path) -> Path:
         return path  # JAX says that it keeps nothing, and goes on
     if found.st_uid not in (os.getuid(), 0):
         raise ConfigError(
-            f"`JAXDW_CACHE` (={str(path)!r}) must be your own folder, not that of "
+            f"`{name}` (={str(path)!r}) must be your own folder, not that of "
             f"user {found.st_uid}: programs in it will run; name another"
         )
     if found.st_mode & 0o022:
         raise ConfigError(
-            f"`JAXDW_CACHE` (={str(path)!r}, mode {found.st_mode & 0o777:o}) must not "
+            f"`{name}` (={str(path)!r}, mode {found.st_mode & 0o777:o}) must not "
             "be writable by others: programs in it will run; use `chmod go-w` or name "
             "another folder"
         )
@@ -82,10 +85,14 @@ def enable_cache(directory: str | Path | None = None) -> Path:
 
     Returns:
       The folder.
+
+    Raises:
+      ConfigError: others own it or may write to it.
     """
     import jax
 
-    directory = cache_directory() if directory is None else Path(directory)
+    name = "JAXDW_CACHE" if directory is None else "directory"
+    directory = own_folder(cache_directory() if directory is None else directory, name)
     for name, value in cache_settings(directory).items():
         jax.config.update(name, value)
     keep_programs(directory)

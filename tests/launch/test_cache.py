@@ -48,6 +48,8 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path, bits, taken):
     words = r"`JAXDW_CACHE` .*writable by others: programs in it will run.*chmod go-w"
     with pytest.raises(jd.ConfigError, match=words):
         own_folder(folder)
+    with pytest.raises(jd.ConfigError, match=words.replace("JAXDW_CACHE", "directory")):
+        jd.enable_cache(folder)
     with pytest.raises(jd.ConfigError, match=words):
         run_sweep(POINTS, tmp_path / "out", plan_only=True, cache=str(folder))
 
