@@ -75,21 +75,32 @@ def test_operands_that_are_not_ordinary_take_the_integer_form(size, where):
     np.testing.assert_array_equal(got, jd.run(plan, maps, x, w).output)
 
 
-def test_ordinary_operands_compile_no_integer_form(monkeypatch):
-    forms = []
+@pytest.mark.parametrize(
+    ("odd", "form"),
+    [
+        (None, "float"),
+        (("x", 0), "by operands"),  # in the first 2**16 elements, in the last
+        (("x", -1), "by operands"),
+        (("w", 5), "by operands"),
+    ],
+)
+def test_the_integer_form_is_compiled_for_odd_operands_only(odd, form, monkeypatch):
+    forms = set()
 
     def call(jitted, *operands, **static):
-        forms.append(static.get("form"))
+        if "form" in static:
+            forms.add(static["form"])
         return jitted(*operands, **static)
 
     monkeypatch.setattr(bucketed.kept, "call", call)
-    conv = jd.ConvConfig(channels=32, height=5, width=5)
+    conv = jd.ConvConfig(channels=32, height=48, width=48)
     plan = jd.make_plan(conv, None, jd.ComputeConfig())
     x, w, _ = draw(conv)
-    for odd in (1.0, 2.0**60):
-        x[0, 0, 0, 0] *= odd
-        bucketed.run_bucketed(plan, jd.make_maps(plan), x, w)
-    assert [form for form in forms if form] == ["float", "by operands"]
+    if odd is not None:
+        name, place = odd
+        {"x": x, "w": w}[name].flat[place] = 2.0**60
+    bucketed.run_bucketed(plan, jd.make_maps(plan), x, w)
+    assert forms == {form}
 
 
 def test_more_sticks_than_one_piece_holds():
