@@ -71,7 +71,9 @@ def test_the_callers_thread_is_used_unless_a_setting_speaks_against_it(
     assert done.stdout.strip() == want
 
 
-def test_a_large_float32_run_is_not_waited_for(monkeypatch):
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_large_float32_run_is_waited_for_if_memory_is_kept(is_kept, monkeypatch):
+    monkeypatch.setattr(composed, "keep_memory", lambda: is_kept)
     monkeypatch.setattr(composed, "_MOST_SMALL_OUTPUTS", 8)
     used = []
     compiled = composed.compiled
@@ -85,7 +87,7 @@ def test_a_large_float32_run_is_not_waited_for(monkeypatch):
     conv = jd.ConvConfig(channels=32, height=6, width=6)
     x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
     jd.emulate(conv, None, x, w, compute=jd.ComputeConfig(arithmetic="float32"))
-    assert used == [False]
+    assert used == [is_kept and xla.may_run_in_caller()]
 
 
 @pytest.mark.parametrize("one_thread", [True, False])

@@ -18,7 +18,7 @@ from jaxdw.launch.host import (
     padded_image,
     weights_in_lanes,
 )
-from jaxdw.launch.memory import MAPPED_ANEW_BYTES, keep_memory
+from jaxdw.launch.memory import keep_memory
 from jaxdw.machine.cores import (
     AskedForm,
     Static,
@@ -37,7 +37,8 @@ from jaxdw.xla import (
     may_run_in_caller,
 )
 
-_MOST_SMALL_OUTPUTS = 2**21  # that a caller waits for, where it need not
+# That glibc keeps unasked, 8 MB, and that a caller waits for, where it need not.
+_MOST_SMALL_OUTPUTS = 2**21
 
 
 class Lanes(NamedTuple):
@@ -179,10 +180,9 @@ def _whole_chip(
     if form == "integer":
         run = compiled(way, backend)
         return kept.call(run, maps.composed, *operands, static=static, form=form)
-    outputs = math.prod(static.output_shape)
-    # memory is kept for arrays that the caller's thread allocates
-    is_kept = 4 * outputs >= MAPPED_ANEW_BYTES and keep_memory()
-    is_small = outputs <= _MOST_SMALL_OUTPUTS
+    is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
+    # of large arrays, it keeps those that the caller's thread allocates
+    is_kept = not is_small and keep_memory()
     waits = is_small or is_kept or static.compute.arithmetic == "fpu"
     run = compiled(way, backend, waits and may_run_in_caller())
     quick = maps.strided if static.backend == "xla" else None

@@ -87,7 +87,7 @@ def run(
     integer form is compiled and run only if it did not. So an fpu run waits for its
     output; inside `jit` both forms are compiled, and nothing waits.
 
-    For an output of 32 MB or more glibc is told to keep what this process frees (up to
+    For an output past 8 MB glibc is told to keep what this process frees (up to
     2 GB at the end of the heap), or each call would pay for new pages, three times the
     time; `JAXDW_KEEP_MEMORY=0` in the environment leaves glibc as it is.
 

@@ -11,18 +11,16 @@ from jaxdw.errors import ConfigError
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _MOST = 2**31 - 1
 
-# Source: glibc malloc.c, DEFAULT_MMAP_THRESHOLD_MAX of 64-bit systems.
-MAPPED_ANEW_BYTES = 2**25  # an array that large is new pages at each call
-
 
 @functools.cache
 def keep_memory() -> bool:
     """Has this process keep what it frees; returns whether it will.
 
-    glibc gives arrays past 32 MB back as they are freed and has the system map new
-    pages for the next: at batch 64 of 144x56x56 that is two thirds of the time. Kept
-    are at most 2 GB at the end of the heap. Threads that start later share one arena;
-    what an earlier one allocates past 64 MB is mapped anew all the same.
+    glibc gives arrays past 32 MB back as they are freed, smaller ones of other threads
+    too, and has the system map new pages for the next: at batch 64 of 144x56x56 that is
+    two thirds of the time. Kept are at most 2 GB at the end of the heap. Threads that
+    start later share one arena; what an earlier one allocates past 64 MB is mapped anew
+    all the same.
     `JAXDW_KEEP_MEMORY=0` in the environment leaves glibc as it is.
 
     Raises:
