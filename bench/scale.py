@@ -238,6 +238,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="have glibc keep what is freed: else buffers past 32 MB are mapped anew "
         "at each call, page by page, whatever library makes them",
     )
+    parser.add_argument(
+        "--cache-mb",
+        type=int,
+        help="last-level cache, where the system names that of a whole host",
+    )
     plots.add_option(parser)
 
 
@@ -254,6 +259,8 @@ def main(args: argparse.Namespace) -> None:
     if args.keep_memory:
         os.environ.update(KEPT_MEMORY)  # read by new processes
     cache, known = cache_bytes()
+    if args.cache_mb is not None:
+        cache, known = args.cache_mb * 10**6, "given"
     here = in_fresh_process(environment)
     records, lines = [], {}
     for axis in (axis for axis in args.axes if axis in AXES):
