@@ -1,6 +1,7 @@
 """How many plans a second: what sweeps of whole models live on."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import statistics
@@ -11,9 +12,11 @@ from typing import get_args
 from rich.table import Table
 
 from bench.harness import console, environment, write_lines
+from jaxdw.errors import UnsupportedError
 from jaxdw.maps.maps import make_maps
 from jaxdw.models import zoo
 from jaxdw.plan.config import ConvConfig, Scheme, ShardConfig
+from jaxdw.plan.l1 import L1OutOfMemory
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.planner import PROGRAMS, TTNN, make_plan, rank_plans
 
@@ -43,13 +46,15 @@ def plan_only(conv: ConvConfig, shard: ShardConfig, program: str = "depthwise") 
 def plan_and_maps(
     conv: ConvConfig, shard: ShardConfig, program: str = "depthwise"
 ) -> None:
-    """Plans a layer and builds its index maps on the host."""
-    make_maps(make_plan(conv, shard, program=program, must_fit=False))
+    """Plans a layer and builds its index maps on the host, if it has any."""
+    with contextlib.suppress(UnsupportedError):
+        make_maps(make_plan(conv, shard, program=program, must_fit=False))
 
 
 def ranking(conv: ConvConfig, shard: ShardConfig, program: str = "depthwise") -> None:
-    """Ranks every plan of a layer."""
-    rank_plans(conv, dataclasses.replace(shard, scheme="auto"), program=program)
+    """Ranks every plan of a layer; that none fits is an answer, too."""
+    with contextlib.suppress(L1OutOfMemory):
+        rank_plans(conv, dataclasses.replace(shard, scheme="auto"), program=program)
 
 
 def per_second(

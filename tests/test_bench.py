@@ -391,6 +391,16 @@ def test_arithmetic_and_plans_measure_layers_that_fit_no_core():
     assert plans.plan_only(*cases[0], "ttnn").program == "regular"
 
 
+def test_a_refusal_is_an_answer_that_is_timed_too():
+    too_large = jd.ConvConfig(channels=2048, height=200, width=200, batch=8)
+    plans.ranking(too_large, jd.ShardConfig(scheme="height"))
+    layer = {"channels": 64, "height": 1, "width": 32, "kernel": (1, 4)}
+    conv = jd.ConvConfig(**layer, padding=(0, 0, 3, 0))
+    shard = jd.ShardConfig(scheme="width")
+    assert plans.plan_only(conv, shard, "ttnn").program == "conv1d"
+    plans.plan_and_maps(conv, shard, "ttnn")
+
+
 def test_plans_are_measured_of_the_program_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(plans.zoo, "MODELS", ["mobilenet_v2"])
     monkeypatch.setattr(plans.zoo, "distinct", lambda model: [TINY])
