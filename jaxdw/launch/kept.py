@@ -27,6 +27,8 @@ from jaxdw.files import whole_file
 from jaxdw.launch.cache import programs_folder
 
 LOADED = "/jaxdw/program_loaded"  # the event of JAX's monitoring, with its seconds
+_LEAST = "jax_persistent_cache_min_compile_time_secs"
+_NEVER_S = 1e9  # that compiling takes
 _PACKAGE = Path(__file__).parents[1]
 # settings that look into a computation, or run it otherwise
 _LOOKING = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_log_compiles")
@@ -50,15 +52,22 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
     except TypeError:
         return jitted(*operands, **static)
     program = _programs.get((folder, name))
-    if program is None:
-        file = folder / f"{name}.program"
-        program = _loaded(file, operands) or _compiled(file, jitted, operands, static)
-        _programs[folder, name] = program
-    return program(*operands)
+    if program is not None:
+        return program(*operands)
+    file = folder / f"{name}.program"
+    found = _run_kept(file, operands)
+    if found is None:
+        program = _compiled(file, jitted, operands, static)
+        found = program, program(*operands)
+    _programs[folder, name], result = found
+    return result
 
 
-def _loaded(file: Path, operands: tuple) -> Callable[..., Any] | None:
-    """Returns the program that a file holds; None if it holds none that can be run."""
+def _run_kept(file: Path, operands: tuple) -> tuple[Callable[..., Any], Any] | None:
+    """Returns the program that a file holds, and what it returned.
+
+    None if it holds none that runs.
+    """
     from jax.experimental import serialize_executable
 
     started = time.perf_counter()
@@ -68,20 +77,34 @@ def _loaded(file: Path, operands: tuple) -> Callable[..., Any] | None:
         program = serialize_executable.deserialize_and_load(
             executable, in_tree, out_tree
         )
+        seconds = time.perf_counter() - started
+        result = jax.block_until_ready(program(*operands))
     except Exception:  # of a file that is absent, cut short, or of another JAX
         return None
-    seconds = time.perf_counter() - started
     jax.monitoring.record_event_duration_secs(LOADED, seconds)
-    return program
+    return program, result
 
 
 def _compiled(
     file: Path, jitted: Any, operands: tuple, static: dict
 ) -> Callable[..., Any]:
-    """Compiles a program, and keeps it if that can be done."""
+    """Compiles a program, and keeps it if that can be done.
+
+    What JAX's own cache gives back cannot be: it lacks its code when it is loaded once
+    more. So JAX is not to cache what is kept here.
+    """
     from jax.experimental import serialize_executable
 
-    program = jitted.lower(*operands, **static).compile()
+    lowered = jitted.lower(*operands, **static)
+    hits = _Hits.count
+    least = getattr(jax.config, _LEAST)
+    jax.config.update(_LEAST, _NEVER_S)
+    try:
+        program = lowered.compile()
+    finally:
+        jax.config.update(_LEAST, least)
+    if _Hits.count > hits:
+        return program
     try:
         executable, _, out_tree = serialize_executable.serialize(program)
         held = pickle.dumps((executable, out_tree))
@@ -90,6 +113,19 @@ def _compiled(
     except Exception:  # no room, or a backend whose programs cannot be kept
         pass
     return program
+
+
+class _Hits:
+    """Programs that JAX's own cache gave back to this process."""
+
+    count = 0
+
+    @classmethod
+    def on_event(cls, event: str, **_: Any) -> None:
+        cls.count += event == "/jax/compilation_cache/cache_hits"
+
+
+jax.monitoring.register_event_listener(_Hits.on_event)
 
 
 def _name(jitted: Any, operands: tuple, static: dict) -> str:

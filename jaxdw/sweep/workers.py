@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jaxdw.errors import ConfigError
-from jaxdw.launch.memory import keep_memory
+from jaxdw.launch.memory import collect_rarely, keep_memory
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -67,6 +67,7 @@ def worker_pool(processes: int) -> Iterator["ProcessPoolExecutor"]:
 
 def _begin() -> None:
     keep_memory()
+    collect_rarely()
     _end_with_parent()
 
 

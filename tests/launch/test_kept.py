@@ -79,6 +79,49 @@ def test_a_spoiled_file_is_made_anew(folder, spoiled):
     assert abs(len(file.read_bytes()) - whole) < whole / 2
 
 
+def test_a_program_that_is_read_but_does_not_run_is_made_anew(folder):
+    kept.call(times(2), X[:3], static=1)
+    (other,) = files(folder)
+    kept.call(times(2), X, static=1)
+    (file,) = {*files(folder)} - {other}
+    right = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    forget()
+    found = kept.call(times(2), X, static=1)["found"]
+    np.testing.assert_array_equal(found, 2 * X + 1)
+    assert len(file.read_bytes()) == pytest.approx(len(right), rel=0.1)
+
+
+CACHED = """
+import sys
+import jax, numpy as np
+import jaxdw as jd
+from jaxdw.launch import kept
+jd.enable_cache(sys.argv[1])
+def longer(x, *, static):
+    return {'found': np.float32(3) * x + static}
+x, jitted = np.ones(4, np.float32), jax.jit(longer, static_argnames="static")
+if sys.argv[2] == "cached before":
+    jitted(x, static=1)
+    jax.clear_caches()
+print(kept.call(jitted, x, static=1)["found"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "want"), [("cached before", (0, 1)), ("kept", (1, 0))]
+)
+def test_what_jaxs_own_cache_gives_back_is_not_kept(tmp_path, order, want):
+    """It would lack its code. Nor does JAX cache what is kept."""
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", CACHED, str(tmp_path), order],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout == "[4. 4. 4. 4.]\n"
+        assert (len(files(tmp_path)), len([*tmp_path.glob("*-cache")])) == want
+
+
 def test_a_folder_that_takes_nothing_is_no_failure(tmp_path):
     (tmp_path / "file").write_text("")
     keep_programs(tmp_path / "file" / "folder")
