@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_files import one, written
+from onnx_files import external, one, written
 from rich.cells import cell_len
 from rich.table import Table
 
@@ -216,6 +216,9 @@ REPLACED = {
     "a page twice": [
         "sweep", "--models", "{tmp}/m.onnx", "--annotate", "{tmp}/p", "--html={tmp}/p",
     ],
+    "its weights": ["explain", "--models", "{tmp}/x.onnx", "--html", "{tmp}/w.bin"],
+    "a link to them": ["sweep", "--models", "{tmp}/l.onnx", "--html", "{tmp}/w.bin"],
+    "a space's weights": ["sweep", "--space", "{tmp}/x.toml", "--html", "{tmp}/w.bin"],
     "a layer's model": ["explain", *OF_MODEL, "--html", "{tmp}/m.onnx"],
     "a trace's model": ["plan", *OF_MODEL, "--npe", "{tmp}/../{tmp.name}/m.onnx"],
     "a trace's chip": ["plan", *CHIP, "--npe={tmp}/c.toml"],
@@ -243,6 +246,11 @@ def test_no_command_writes_over_what_it_reads_or_keeps(tmp_path, command, capsys
     (tmp_path / "c.toml").write_text('base = "blackhole"\nname = "c"\n')
     (tmp_path / "f.toml").write_text(f'models = ["{tmp_path}/m.onnx"]\n')
     written(one(), tmp_path).rename(tmp_path / "m.onnx")
+    written(external(tmp_path), tmp_path).rename(tmp_path / "x.onnx")
+    linked = external(tmp_path, location="weights")
+    written(linked, tmp_path).rename(tmp_path / "l.onnx")
+    (tmp_path / "weights").symlink_to(tmp_path / "w.bin")
+    (tmp_path / "x.toml").write_text(f'models = ["{tmp_path}/x.onnx"]\n')
     for name in ("w.npy", "s.npy"):
         np.save(tmp_path / name, np.zeros((32, 1, 3, 3)))
     (tmp_path / "lock").write_text("{}")

@@ -47,6 +47,30 @@ def refuse_named_twice(
                 what = f"the file of `{other}`" if other else "a file that is read"
                 for file in files(Path(given)):
                     refuse_to_replace(option, file, {what: path})
+                    if path.suffix == ".onnx":
+                        refuse_weights(option, file, path)
+
+
+def refuse_weights(option: str, file: Path, model: Path) -> None:
+    """Refuses a file to write that a network beside it names, as it does its weights.
+
+    The network is searched for the name: it is not to be read here.
+
+    Raises:
+      ConfigError: such a file.
+    """
+    if not (file.is_file() and model.is_file()):
+        return
+    folder, weights = model.resolve().parent, file.resolve()
+    names = {path for path in folder.iterdir() if path.is_symlink()} | {weights}
+    beside = [
+        name.relative_to(folder).as_posix().encode()
+        for name in names
+        if name.is_relative_to(folder) and name.resolve() == weights
+    ]
+    held = model.read_bytes() if beside else b""
+    if any(name in held for name in beside):
+        refuse_to_replace(option, file, {f"a file that {model} names": weights})
 
 
 def _named(

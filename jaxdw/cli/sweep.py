@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jaxdw.cli import exports, paste
 from jaxdw.cli.of_model import skipped_layers
 from jaxdw.cli.options import interruptible, refuse_beside, refuse_pallas
+from jaxdw.cli.overwriting import refuse_weights
 from jaxdw.cli.parser import take
 from jaxdw.cli.screen import make_console, show
 from jaxdw.cli.vocabulary import AXIS_OPTIONS, OPTIONS
@@ -144,6 +145,8 @@ def _sweep(args: argparse.Namespace) -> int:
         path = getattr(args, OPTIONS[option].dest)
         if path is not None:
             refuse_to_replace(option, path, read)
+            for model in filter(is_onnx, space.models):
+                refuse_weights(option, Path(path), Path(model))
     if args.input and not any(is_onnx(m) or is_function_name(m) for m in space.models):
         raise ConfigError(
             "`--input` must come with an .onnx file or module:function in --models, or "
