@@ -31,7 +31,10 @@ _LEAST = "jax_persistent_cache_min_compile_time_secs"
 _NEVER_S = 1e9  # that compiling takes
 _PACKAGE = Path(__file__).parents[1]
 # settings that look into a computation, or run it otherwise
-_LOOKING = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_log_compiles")
+_OTHERWISE = (
+    *("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_log_compiles"),
+    "jax_default_device",
+)
 
 
 _programs: dict[tuple[Path, str], Callable[..., Any]] = {}  # of this process
@@ -45,7 +48,7 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
       static: its static arguments, all of them by keyword.
     """
     folder = programs_folder()
-    if folder is None or any(getattr(jax.config, name) for name in _LOOKING):
+    if folder is None or any(getattr(jax.config, name) for name in _OTHERWISE):
         return jitted(*operands, **static)
     try:
         name = _name(jitted, operands, static)
@@ -134,20 +137,23 @@ def _name(jitted: Any, operands: tuple, static: dict) -> str:
         jitted.__qualname__,
         _spelt(operands),
         {name: _spelt_once(value) for name, value in static.items()},
+        _settings(),
         _surroundings(),
     ]
     return hashlib.sha256(json.dumps(spelt, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _spelt(value: Any) -> Any:
-    """Spells a value as JSON: all of it, but of arrays only shape and type.
+    """Spells a value as JSON: all of it, but of arrays only shape, type and place.
 
     Raises:
       TypeError: a value of another kind.
     """
     if isinstance(value, np.ndarray | jax.Array):
         weak = bool(getattr(value, "weak_type", False))
-        return ["array", list(value.shape), value.dtype.name, weak]
+        on = value.devices() if isinstance(value, jax.Array) else ()
+        where = sorted([device.platform, device.id] for device in on)
+        return ["array", list(value.shape), value.dtype.name, weak, where]
     if dataclasses.is_dataclass(value):
         own = {
             f.name: _spelt(getattr(value, f.name)) for f in dataclasses.fields(value)
@@ -165,21 +171,25 @@ def _spelt(value: Any) -> Any:
 _spelt_once = functools.lru_cache(maxsize=256, typed=True)(_spelt)
 
 
-@functools.cache
-def _surroundings() -> list[Any]:
-    """Returns what programs depend on beside their arguments: source, JAX, machine."""
-    source = hashlib.sha256()
-    for file in sorted(_PACKAGE.rglob("*.py")):
-        source.update(file.read_bytes())
-    settings = {
+def _settings() -> dict[str, str]:
+    """Returns JAX's settings as they stand, but for those of its own cache."""
+    return {
         name: repr(value)
         for name, value in jax.config.values.items()
         if not name.startswith(("jax_compilation_cache", "jax_persistent_cache"))
     }
+
+
+@functools.cache
+def _surroundings() -> list[Any]:
+    """Returns what stays while this process lasts: source, JAX, machine."""
+    source = hashlib.sha256()
+    for file in sorted(_PACKAGE.rglob("*.py")):
+        source.update(file.read_bytes())
     flags = {name: value for name, value in os.environ.items() if "XLA" in name}
     devices = [f"{d.device_kind} {d.client.platform_version}" for d in jax.devices()]
     versions = [jax.__version__, jaxlib_version, sys.version]
-    return [source.hexdigest(), settings, flags, devices, versions, _processor()]
+    return [source.hexdigest(), flags, devices, versions, _processor()]
 
 
 def _processor() -> list[str]:

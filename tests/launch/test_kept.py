@@ -1,6 +1,7 @@
 """Programs kept whole give the bits of those compiled, and are never another's."""
 
 import dataclasses
+import functools
 import os
 import pickle
 import subprocess
@@ -144,8 +145,16 @@ def test_what_is_not_spelt_is_not_kept(folder, static):
     assert not files(folder)
 
 
-def test_who_looks_into_computations_gets_them(folder):
-    with jax.disable_jit():
+@pytest.mark.parametrize(
+    "setting",
+    [
+        jax.disable_jit,
+        functools.partial(jax.debug_nans, True),
+        lambda: jax.default_device(jax.devices()[0]),
+    ],
+)
+def test_who_runs_computations_otherwise_gets_them_so(folder, setting):
+    with setting():
         kept.call(times(2), X, static=1)
     assert not files(folder)
 
@@ -169,8 +178,9 @@ def test_a_name_tells_all_that_a_program_depends_on(monkeypatch, tmp_path):
     static, windows = static_of(plan), Strided.of_layer(CONV)
     jitted = times(1)
 
-    def name(operands=(X,), static=static, jitted=jitted):
-        kept._surroundings.cache_clear()
+    def name(operands=(X,), static=static, jitted=jitted, anew=False):
+        if anew:
+            kept._surroundings.cache_clear()
         return kept._name(jitted, operands, {"static": static})
 
     names = [
@@ -181,6 +191,7 @@ def test_a_name_tells_all_that_a_program_depends_on(monkeypatch, tmp_path):
         name((jnp.asarray(X).astype(jnp.bfloat16),)),
         name((jnp.asarray(1.0),)),
         name((jnp.asarray(np.float32(1)),)),
+        name((jnp.asarray(X),)),
         name(((X,),)),
         name(([X],)),
         name((windows,)),
@@ -201,22 +212,22 @@ def test_a_name_tells_all_that_a_program_depends_on(monkeypatch, tmp_path):
         names.append(name())
     with monkeypatch.context() as changed:
         changed.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
-        names.append(name())
+        names.append(name(anew=True))
     with monkeypatch.context() as changed:
         changed.setattr(kept, "_processor", lambda: ["another"])
-        names.append(name())
+        names.append(name(anew=True))
     with monkeypatch.context() as changed:
         changed.setattr(jax, "__version__", "0.0")
-        names.append(name())
+        names.append(name(anew=True))
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "a.py").write_text("a = 1")
     with monkeypatch.context() as changed:
         changed.setattr(kept, "_PACKAGE", tmp_path)
-        names.append(name())
+        names.append(name(anew=True))
         (tmp_path / "room" / "a.py").write_text("a = 2")
-        names.append(name())
+        names.append(name(anew=True))
     assert [names.index(one) for one in names] == [*range(len(names))]
-    assert name() == names[0]
+    assert name(anew=True) == names[0]
     assert name((X + 1,)) == names[0]
 
 
