@@ -25,6 +25,7 @@ from jaxlib.version import __version__ as jaxlib_version
 
 from jaxdw.files import whole_file
 from jaxdw.launch.cache import programs_folder
+from jaxdw.xla import compiler_options
 
 LOADED = "/jaxdw/program_loaded"  # the event of JAX's monitoring, with its seconds
 _LEAST = "jax_persistent_cache_min_compile_time_secs"
@@ -44,7 +45,8 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
     """Calls a jitted function, by the program kept for it if there is one.
 
     Args:
-      jitted: what `jax.jit` returned, compiled with the same options at each call.
+      jitted: what `jax.jit` returned; what is kept is compiled as the chip is
+        (`xla.compiler_options`).
       static: its static arguments, all of them by keyword.
     """
     folder = programs_folder()
@@ -54,19 +56,20 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
         name = _name(jitted, operands, static)
     except TypeError:
         return jitted(*operands, **static)
+    leaves = jax.tree.leaves(operands)
     program = _programs.get((folder, name))
     if program is not None:
-        return program(*operands)
+        return program(*leaves)
     file = folder / f"{name}.program"
-    found = _run_kept(file, operands)
+    found = _run_kept(file, leaves)
     if found is None:
         program = _compiled(file, jitted, operands, static)
-        found = program, program(*operands)
+        found = program, program(*leaves)
     _programs[folder, name], result = found
     return result
 
 
-def _run_kept(file: Path, operands: tuple) -> tuple[Callable[..., Any], Any] | None:
+def _run_kept(file: Path, leaves: list) -> tuple[Callable[..., Any], Any] | None:
     """Returns the program that a file holds, and what it returned.
 
     None if it holds none that runs.
@@ -76,12 +79,12 @@ def _run_kept(file: Path, operands: tuple) -> tuple[Callable[..., Any], Any] | N
     started = time.perf_counter()
     try:
         executable, out_tree = pickle.loads(file.read_bytes())
-        in_tree = jax.tree.structure((operands, {}))
+        in_tree = jax.tree.structure((tuple(leaves), {}))
         program = serialize_executable.deserialize_and_load(
             executable, in_tree, out_tree
         )
         seconds = time.perf_counter() - started
-        result = jax.block_until_ready(program(*operands))
+        result = jax.block_until_ready(program(*leaves))
     except Exception:  # of a file that is absent, cut short, or of another JAX
         return None
     jax.monitoring.record_event_duration_secs(LOADED, seconds)
@@ -91,14 +94,20 @@ def _run_kept(file: Path, operands: tuple) -> tuple[Callable[..., Any], Any] | N
 def _compiled(
     file: Path, jitted: Any, operands: tuple, static: dict
 ) -> Callable[..., Any]:
-    """Compiles a program, and keeps it if that can be done.
+    """Compiles a program of the operands' arrays, and keeps it if that can be done.
 
     What JAX's own cache gives back cannot be: it lacks its code when it is loaded once
     more. So JAX is not to cache what is kept here.
     """
     from jax.experimental import serialize_executable
 
-    lowered = jitted.lower(*operands, **static)
+    leaves, structure = jax.tree.flatten(operands)
+
+    def of_leaves(*leaves: Any) -> Any:
+        return jitted.__wrapped__(*structure.unflatten(leaves), **static)
+
+    options = compiler_options(jax.default_backend())
+    lowered = jax.jit(of_leaves, compiler_options=options).lower(*leaves)
     hits = _Hits.count
     least = getattr(jax.config, _LEAST)
     jax.config.update(_LEAST, _NEVER_S)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from jaxdw.judge.compare import Verdict
 from jaxdw.launch.emulator import Emulation
 from jaxdw.maps.maps import Maps
@@ -215,7 +217,8 @@ def _tables(*tables: Any) -> str:
     console = Terminal(width=_WIDTH, file=io.StringIO())
     with console.capture() as captured:
         for table in tables:
-            console.print(table)
+            show = console.print_whole if isinstance(table, Table) else console.print
+            show(table)
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
 

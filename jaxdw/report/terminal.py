@@ -4,9 +4,13 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.measure import measure_renderables
+from rich.table import Table
 from rich.text import Text
 
 from jaxdw.escapes import beneath, visible_lines
+
+_UNLIMITED = 1 << 14
 
 
 class Terminal(Console):
@@ -38,6 +42,18 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible_lines(text), **options)
+
+    def print_whole(self, table: Table) -> None:
+        """Prints a table as wide as it is, at least as wide as the console."""
+        options = self.options.update(max_width=_UNLIMITED)
+        for column in table.columns:  # measured once, not at each use of the table
+            cells = [column.header, *column.cells]
+            column.width = measure_renderables(self, options, cells).maximum
+        usual = self.width
+        # `print` itself takes no width beyond the console's
+        self.width = max(self.measure(table, options=options).maximum, usual)
+        self.print(table, crop=False, no_wrap=True)
+        self.width = usual
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

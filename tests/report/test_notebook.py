@@ -180,7 +180,7 @@ jd.run(plan, jd.make_maps(plan), x, w).output.block_until_ready()
             [sys.executable, "-c", code], capture_output=True, text=True
         )
         assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr
-        kept.append({path.name for path in tmp_path.glob("*-cache")})
+        kept.append({path.name for path in tmp_path.glob("*.program")})
     assert kept[0]
     assert kept[0] == kept[1]
 
