@@ -15,7 +15,7 @@ import pickle
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ _OTHERWISE = (
 )
 
 
-_programs: dict[tuple[Path, str], Callable[..., Any]] = {}  # of this process
+_programs: dict[Hashable, Callable[..., Any]] = {}  # of this process, by kind
 
 
 def call(jitted: Any, *operands: Any, **static: Any) -> Any:
@@ -52,21 +52,29 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
     folder = programs_folder()
     if folder is None or any(getattr(jax.config, name) for name in _OTHERWISE):
         return jitted(*operands, **static)
-    try:
-        name = _name(jitted, operands, static)
-    except TypeError:
-        return jitted(*operands, **static)
-    leaves = jax.tree.leaves(operands)
-    program = _programs.get((folder, name))
+    leaves, structure = jax.tree.flatten(operands)
+    settings = jax.config.values.values()
+    kind = folder, jitted, structure, *map(_kind, leaves), *static.items(), *settings
+    program = _programs.get(kind)
     if program is not None:
         return program(*leaves)
-    file = folder / f"{name}.program"
+    try:
+        file = folder / f"{_name(jitted, operands, static)}.program"
+    except TypeError:
+        return jitted(*operands, **static)
     found = _run_kept(file, leaves)
     if found is None:
         program = _compiled(file, jitted, operands, static)
         found = program, program(*leaves)
-    _programs[folder, name], result = found
+    _programs[kind], result = found
     return result
+
+
+def _kind(leaf: Any) -> Hashable:
+    """Returns what decides the program within this process, cheaper than its name."""
+    if isinstance(leaf, jax.Array):
+        return leaf.aval, leaf.sharding
+    return leaf.shape, leaf.dtype
 
 
 def _run_kept(file: Path, leaves: list) -> tuple[Callable[..., Any], Any] | None:

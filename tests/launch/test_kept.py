@@ -62,6 +62,16 @@ def test_a_kept_program_runs_in_place_of_what_is_called(folder):
     assert len(files(folder)) == 5
 
 
+def test_a_setting_that_changes_makes_another_program(folder):
+    kept.call(times(2), X, static=1)
+    jitted = times(3)
+    kept.call(jitted, X, static=1)
+    with jax.numpy_dtype_promotion("standard"):
+        kept.call(jitted, X, static=1)
+    kept.call(jitted, X, static=1)
+    assert len(files(folder)) == 2
+
+
 def test_nothing_is_kept_unless_asked(tmp_path):
     assert programs_folder() is None
     kept.call(times(2), X, static=1)
