@@ -26,19 +26,20 @@ print(faults() - before)
 """
 
 
+def page_faults(program: str, *words: str, **environment: str) -> int:
+    """Returns what a program prints that counts its own page faults."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True, check=True, text=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_freed_is_taken_again():
-    counts = {
-        word: int(
-            subprocess.run(
-                [sys.executable, "-c", PROGRAM, word],
-                capture_output=True, check=True, text=True,
-            ).stdout
-        )
-        for word in ("keep", "give")
-    }  # fmt: skip
-    assert counts["keep"] < 100
-    assert counts["give"] > 1000
+    assert page_faults(PROGRAM, "keep") < 100
+    assert page_faults(PROGRAM, "give") > 1000
 
 
 LAUNCHES = """
@@ -64,19 +65,9 @@ print(faults() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_a_launch_of_a_large_layer_takes_memory_again_unless_told_not_to():
-    counts = {
-        asked: int(
-            subprocess.run(
-                [sys.executable, "-c", LAUNCHES],
-                capture_output=True, check=True, text=True,
-                env=os.environ | {"JAXDW_KEEP_MEMORY": asked},
-            ).stdout
-        )
-        for asked in ("", "0")
-    }  # fmt: skip
     pages = 5 * 32 * 64 * 64 * 64 * 4 // 4096
-    assert counts[""] < pages / 10
-    assert counts["0"] > pages / 2
+    assert page_faults(LAUNCHES, JAXDW_KEEP_MEMORY="") < pages / 10
+    assert page_faults(LAUNCHES, JAXDW_KEEP_MEMORY="0") > pages / 2
 
 
 @pytest.fixture
