@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +11,27 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, PyTree, Shaped
 
 USE_CALLERS_THREAD = True  # False: small computations are dispatched as JAX does
-ONE_THREAD_BYTES = 2**19  # that XLA clears without another thread
 
 
-def compiler_options(backend: str) -> dict[str, str] | None:
+def compiler_options(
+    backend: str, *, one_thread: bool = False
+) -> dict[str, str] | None:
     """Returns what XLA is told of the chip's computations.
 
     On a CPU with 512-bit vectors they use their full width (measured: 1.5 times faster
     than the 256 bits that XLA chooses itself).
+
+    Args:
+      one_thread: whether XLA is to leave out the pass that spreads a computation over
+        threads. It spreads even 0.02 ms of work, and waits 0.05 to 0.1 ms for a thread
+        that sleeps.
     """
-    return {"xla_cpu_prefer_vector_width": "512"} if backend == "cpu" else None
+    if backend != "cpu":
+        return None
+    options = {"xla_cpu_prefer_vector_width": "512"}
+    if one_thread:
+        options["xla_disable_hlo_passes"] = "cpu-parallel-task-assigner"
+    return options
 
 
 def computed_once(results: PyTree) -> PyTree:
@@ -33,43 +43,6 @@ def computed_once(results: PyTree) -> PyTree:
     if jax.default_backend() != "cpu":
         return results
     return set_xla_metadata(results, inlineable="false")
-
-
-def in_parts(
-    part: Callable[[Any, int], Shaped[Array, "..."]],
-    length: int,
-    *,
-    into: Shaped[Array, "*shape"],
-    at: tuple[int, ...],
-    axis: int,
-    one_thread: bool,
-) -> Shaped[Array, "*shape"]:
-    """Writes values into an array; in one thread, if that is quicker.
-
-    XLA on a CPU spreads even a microsecond's work over threads, and waits for those
-    that sleep (measured: 50 to 100 us, more than a small layer takes). What a loop
-    writes into parts of an array it does not spread. Nor the clearing of the array
-    before, up to `ONE_THREAD_BYTES`. Such a launch takes 0.1 s longer to compile; less
-    if parts are sliced with `allow_negative_indices=False`.
-
-    Args:
-      part: from the first along `axis`, and how many along it, to those values.
-      length: of all values along `axis`.
-      at: where in `into` they begin.
-      one_thread: False where the work is worth another thread, or the array larger.
-    """
-    if length == 1 or not one_thread or jax.default_backend() != "cpu":
-        return jax.lax.dynamic_update_slice(into, part(0, length), at)
-    size = -(-length // 2)
-
-    def add_part(n: jax.Array, done: jax.Array) -> jax.Array:
-        first = n * (length - size)
-        starts = [*at[:axis], at[axis] + first, *at[axis + 1 :]]
-        return jax.lax.dynamic_update_slice(
-            done, part(first, size), starts, allow_negative_indices=False
-        )
-
-    return jax.lax.fori_loop(0, 2, add_part, into)
 
 
 def in_pairs(

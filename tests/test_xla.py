@@ -1,6 +1,5 @@
 """What jaxdw tells XLA does what it says; a JAX that changes it fails here."""
 
-import dataclasses
 import functools
 import subprocess
 import sys
@@ -46,7 +45,8 @@ import numpy as np, jaxdw as jd
 from jaxdw.launch import composed
 conv = jd.ConvConfig(channels=32, height=6, width=6)
 jd.emulate(conv, None, np.ones(conv.input_shape), np.ones(conv.weight_shape))
-ways = [composed.compiled(composed.load_and_run, "cpu", own) for own in (True, False)]
+way = composed.load_and_run
+ways = [composed.compiled(way, "cpu", own, True) for own in (True, False)]
 print([way._cache_size() for way in ways])
 """
 
@@ -73,15 +73,15 @@ def test_the_callers_thread_is_used_unless_a_setting_speaks_against_it(
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_large_float32_run_is_waited_for_if_memory_is_kept(is_kept, monkeypatch):
-    monkeypatch.setattr(composed, "keep_memory", lambda: is_kept)
+    monkeypatch.setattr(composed, "keep_memory", lambda most: is_kept)
     monkeypatch.setattr(composed, "_MOST_SMALL_OUTPUTS", 8)
     used = []
     compiled = composed.compiled
     monkeypatch.setattr(
         composed,
         "compiled",
-        lambda way, backend, in_caller=False: (
-            used.append(in_caller) or compiled(way, backend, in_caller)
+        lambda way, backend, in_caller, one_thread: (
+            used.append(in_caller) or compiled(way, backend, in_caller, one_thread)
         ),
     )
     conv = jd.ConvConfig(channels=32, height=6, width=6)
@@ -90,64 +90,32 @@ def test_a_large_float32_run_is_waited_for_if_memory_is_kept(is_kept, monkeypatc
     assert used == [is_kept and xla.may_run_in_caller()]
 
 
-@pytest.mark.parametrize("one_thread", [True, False])
-@pytest.mark.parametrize(("length", "axis"), [(1, 0), (2, 0), (7, 0), (4, 1), (5, 1)])
-def test_parts_are_the_whole(length, axis, one_thread):
-    shape = [3, 3]
-    shape[axis] = length
-    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + 1
-
-    def part(first, size):
-        return jax.lax.dynamic_slice_in_dim(values, first, size, axis)
-
-    @jax.jit
-    def written(into):
-        return xla.in_parts(
-            part, length, into=into, at=(1, 2), axis=axis, one_thread=one_thread
-        )
-
-    want = np.full((9, 10), -1, np.float32)
-    found = np.asarray(written(want))
-    want[1 : 1 + shape[0], 2 : 2 + shape[1]] = values
-    np.testing.assert_array_equal(found, want)
-
-
 @ON_CPU
-@pytest.mark.parametrize(
-    ("layer", "fidelity", "program", "spread"),
-    [
-        ((8, 1, "bfloat16"), "LoFi", "depthwise", False),
-        ((8, 1, "bfloat16"), "HiFi4", "depthwise", False),
-        ((64, 1, "bfloat16"), "LoFi", "depthwise", True),  # XLA clears more than 512 KB
-        ((24, 1, "bfloat16"), "HiFi4", "depthwise", True),  # worth another thread
-        ((8, 1, "bfloat16"), "LoFi", "regular", True),
-        ((24, 1, "bfloat16"), None, "depthwise", False),
-        ((64, 1, "bfloat16"), None, "depthwise", True),
-        ((60, 2, "bfloat16"), None, "depthwise", False),
-        ((64, 2, "bfloat16"), None, "depthwise", True),  # the padded image is larger
-        ((60, 2, "float32"), None, "depthwise", True),
-    ],
-)
-def test_xla_spreads_no_small_launch_over_threads(layer, fidelity, program, spread):
-    size, stride, dtype = layer
-    conv = jd.ConvConfig(
-        channels=64, height=size, width=size, padding=1, stride=stride, dtype=dtype
-    )
-    compute = jd.ComputeConfig(arithmetic="float32")
-    if fidelity is not None:
-        compute = jd.ComputeConfig(arithmetic="fpu", math_fidelity=fidelity)
-    plan = jd.make_plan(conv, None, compute, program=program, must_fit=False)
-    static = dataclasses.replace(cores.static_of(plan), called_often=True)
-    maps = jd.make_maps(plan).strided
-    x, w = np.ones(conv.input_shape, "f4"), np.ones(conv.weight_shape, "f4")
-    leaves, structure = jax.tree.flatten(maps)
+@pytest.mark.parametrize("one_thread", [True, False])
+def test_xla_spreads_work_over_threads_unless_told_not_to(one_thread):
+    options = xla.compiler_options("cpu", one_thread=one_thread)
+    x = jnp.ones((64, 1024))
+    lowered = jax.jit(lambda x: sum(x**n for n in range(64))).lower(x)
+    text = lowered.compile(compiler_options=options).as_text()
+    assert ("outer_dimension_partitions" in text) != one_thread
 
-    def whole_chip(leaves, x, w):
-        maps = structure.unflatten(leaves)
-        return composed.load_and_run(maps, x, w, None, static, "float")
 
-    lowered = jax.jit(whole_chip).lower(leaves, x, w)
-    assert ("outer_dimension_partitions" in lowered.compile().as_text()) == spread
+@pytest.mark.parametrize("form", ["float", "integer"])
+@pytest.mark.parametrize(("size", "fits"), [(80, True), (90, False)])
+def test_a_small_launch_is_computed_in_one_thread(form, size, fits, monkeypatch):
+    conv = jd.ConvConfig(channels=64, height=size, width=size, padding=1)
+    plan = jd.make_plan(conv, must_fit=False)
+    maps, asked = jd.make_maps(plan), []
+
+    def compiled(way, backend, in_caller, one_thread):
+        asked.append(one_thread)
+        output, ordinary = jnp.ones((1, 1, 1, 1)), jnp.asarray(form == "float", "int32")
+        return lambda *operands, **static: (output, ordinary)
+
+    monkeypatch.setattr(composed, "compiled", compiled)
+    operands = jnp.ones(conv.input_shape), jnp.ones(conv.weight_shape), None
+    composed.run_composed(maps, *operands, cores.static_of(plan))
+    assert asked == ([fits] if form == "float" else [fits, False])
 
 
 @pytest.mark.parametrize("size", [1.0, 2.0**-100])
@@ -164,26 +132,22 @@ def test_xla_spreads_no_small_launch_over_threads(layer, fidelity, program, spre
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("fidelity", ["LoFi", None])
-def test_one_thread_gives_the_bits_of_many(layer, scheme, size, fidelity, monkeypatch):
-    for name in ("load_sticks", "load_weights"):  # jitted for one answer only
-        monkeypatch.setattr(composed, name, getattr(composed, name).__wrapped__)
+def test_one_thread_gives_the_bits_of_many(layer, scheme, size, fidelity):
     conv = jd.ConvConfig(**{"channels": 64, "width": 12, "padding": 1} | layer)
     compute = jd.ComputeConfig(arithmetic="float32")
     if fidelity is not None:
         compute = jd.ComputeConfig(arithmetic="fpu", math_fidelity=fidelity)
     plan = jd.make_plan(conv, jd.ShardConfig(scheme=scheme), compute)
-    static = dataclasses.replace(cores.static_of(plan), called_often=True)
-    maps = jd.make_maps(plan).strided
+    static, maps = cores.static_of(plan), jd.make_maps(plan).strided
     rng = np.random.default_rng(0)
     x = rng.standard_normal(conv.input_shape, np.float32)
     x.flat[-1] *= size
     w = rng.standard_normal(conv.weight_shape, np.float32)
     bias = rng.standard_normal(conv.channels, np.float32) if conv.bias else None
     found = []
-    for most in (cores.ONE_THREAD_BYTES, 0):
-        monkeypatch.setattr(cores, "ONE_THREAD_BYTES", most)
-        way = functools.partial(composed.load_and_run, static=static, form="float")
-        output, ordinary = jax.jit(way)(maps, x, w, bias)
+    for one_thread in (True, False):
+        run = composed.compiled(composed.load_and_run, "cpu", False, one_thread)
+        output, ordinary = run(maps, x, w, bias, static=static, form="float")
         flushed = size == 1.0 or conv.dtype == "bfloat8_b"
         assert ordinary == (flushed or fidelity is None)
         found.append(np.asarray(output).view(np.uint32))

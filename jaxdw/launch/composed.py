@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,12 +17,11 @@ from jaxdw.launch.host import (
     padded_image,
     weights_in_lanes,
 )
-from jaxdw.launch.memory import keep_memory
+from jaxdw.launch.memory import MOST, SOME, keep_memory
 from jaxdw.machine.cores import (
     AskedForm,
     Static,
     are_ordinary,
-    fits_one_thread,
     float_first,
     run_cores,
 )
@@ -37,7 +35,7 @@ from jaxdw.xla import (
     may_run_in_caller,
 )
 
-# That glibc keeps unasked, 8 MB, and that a caller waits for, where it need not.
+# 8 MB, that a caller waits for where it need not.
 _MOST_SMALL_OUTPUTS = 2**21
 
 
@@ -46,10 +44,6 @@ class Lanes(NamedTuple):
 
     weights: Float32[Array, "*weight_nhw taps channels"]
     bias: Float32[Array, "*bias_nhw channels"] | None
-
-
-def _in_one_thread(maps: LaneMaps, static: Static) -> bool:
-    return isinstance(maps, StridedMaps) and fits_one_thread(maps.windows, static)
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -61,8 +55,7 @@ def load_weights(
 ) -> Lanes:
     """Packs weights and bias, deals them and returns those that cores read."""
     dtype = static.weights_dtype
-    weights = weights_in_lanes(maps, w, dtype, one_thread=_in_one_thread(maps, static))
-    return Lanes(weights, bias_in_lanes(maps, bias, dtype))
+    return Lanes(weights_in_lanes(maps, w, dtype), bias_in_lanes(maps, bias, dtype))
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -102,13 +95,7 @@ def run_loaded(
         form=form,
         then=lambda rows: collected(rows, collect, static.output_shape),
     )
-    ordinary = are_ordinary(
-        sticks,
-        lanes.weights,
-        compute=static.compute,
-        one_thread=_in_one_thread(maps, static),
-    )
-    return output, ordinary
+    return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
 
 
 def load_and_run(
@@ -125,7 +112,9 @@ def load_and_run(
 
 
 @functools.cache
-def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
+def compiled(
+    way: Callable[..., tuple], backend: str, in_caller: bool, one_thread: bool
+):
     """Returns the whole chip as one compiled computation.
 
     It tells by a number whether the operands are ordinary: JAX takes 7 us to read the
@@ -133,7 +122,7 @@ def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
 
     Args:
       way: `load_and_run` or `run_loaded`.
-      in_caller: whether it is to run in the thread that calls.
+      in_caller: whether it is to run in the thread that calls; one_thread: in no other.
     """
 
     def told(*operands, static: Static, form: Form):
@@ -144,7 +133,7 @@ def compiled(way: Callable[..., tuple], backend: str, in_caller: bool = False):
     return jax.jit(
         in_callers_thread(told) if in_caller else told,
         static_argnames=("static", "form"),
-        compiler_options=compiler_options(backend),
+        compiler_options=compiler_options(backend, one_thread=one_thread),
     )
 
 
@@ -176,18 +165,20 @@ def _run(
 def _whole_chip(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static, form: Form
 ) -> tuple[Float32[Array, "n ho wo c"], Int32[Array, ""]]:
-    backend = jax.default_backend()
-    if form == "integer":
-        run = compiled(way, backend)
-        return kept.call(run, maps.composed, *operands, static=static, form=form)
-    is_small = math.prod(static.output_shape) <= _MOST_SMALL_OUTPUTS
-    # of large arrays, it keeps those that the caller's thread allocates
-    is_kept = not is_small and keep_memory()
-    waits = is_small or is_kept or static.compute.arithmetic == "fpu"
-    run = compiled(way, backend, waits and may_run_in_caller())
-    quick = maps.strided if static.backend == "xla" else None
-    taken = quick or maps.composed
-    return kept.call(run, taken, *operands, static=static, form=form)
+    taken, in_caller, one_thread = None, False, False
+    if form == "float":
+        taken = maps.strided if static.backend == "xla" else None
+        is_small = static.outputs <= _MOST_SMALL_OUTPUTS
+        is_kept = keep_memory(SOME if is_small else MOST)
+        # of large arrays, those are kept that the caller's thread allocates
+        waits = is_small or is_kept or static.compute.arithmetic == "fpu"
+        in_caller = waits and may_run_in_caller()
+        one_thread = static.fits_one_thread
+    run = compiled(way, jax.default_backend(), in_caller, one_thread)
+    taken = taken or maps.composed
+    return kept.call(
+        run, taken, *operands, one_thread=one_thread, static=static, form=form
+    )
 
 
 @functools.partial(jax.jit, static_argnames="static")

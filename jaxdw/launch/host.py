@@ -1,6 +1,5 @@
 """What the host does, for NumPy and JAX arrays: casts, packs, pads and collects."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.launch import kept
-from jaxdw.machine.cores import Static, fits_one_thread
+from jaxdw.machine.cores import Static
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
 from jaxdw.maps.maps import LaneMaps, fitted
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics import formats
-from jaxdw.xla import in_parts
 
 _PIECE_ELEMS = 2**16  # that `hold` takes of a host array at a time
 
@@ -67,28 +65,14 @@ def padded_image(
     """
     channels = static.num_channel_shards * static.channels_per_core
     x = x.reshape(*windows.image, -1)
-    axis = 1 if windows.image[1] > 1 else 2  # parts are cut along it
-
-    def part(first: Any, size: int) -> Shaped[Array, "n h w channels"]:
-        rows = jax.lax.dynamic_slice_in_dim(
-            x, first, size, axis, allow_negative_indices=False
-        )
-        sticks = host_sticks(rows, static)
-        if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
-            sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
-        return sticks.reshape(*rows.shape[:-1], channels)
-
+    sticks = host_sticks(x, static)
+    if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
+        sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
     # an update of zeros: padding as such, XLA decides on at each element
-    shape = (*windows.padded_image, channels)
+    image = jnp.zeros((*windows.padded_image, channels), sticks.dtype)
     top, _, left, _ = windows.padding
-    image = in_parts(
-        part,
-        windows.image[axis],
-        into=jnp.zeros(shape, jax.eval_shape(lambda: part(0, 1)).dtype),
-        at=(0, top, left, 0),
-        axis=axis,
-        one_thread=fits_one_thread(windows, static),
-    )
+    sticks = sticks.reshape(*windows.image, channels)
+    image = jax.lax.dynamic_update_slice(image, sticks, (0, top, left, 0))
     return image.reshape(-1, channels)
 
 
@@ -120,45 +104,13 @@ def weights_in_lanes(
     maps: LaneMaps,
     w: Float[Alike, "c one kh kw"],
     dtype: str,
-    *,
-    one_thread: bool = False,
 ) -> Float32[Alike, "*nhw taps channels"]:
-    """Returns the weight that each window element meets, channel shards in a row.
-
-    Args:
-      one_thread: as `in_parts` takes it; of a traced computation only.
-    """
-    if one_thread and maps.blocks is None:
-        found: Any = _held_in_parts(jnp.asarray(w.reshape(-1)), maps.weights, dtype)
-    else:
-        packed = maps.weights if maps.blocks is None else maps.blocks
-        found = hold(gather(w.reshape(-1), packed), dtype)
+    """Returns the weight that each window element meets, channel shards in a row."""
+    packed = maps.weights if maps.blocks is None else maps.blocks
+    found = hold(gather(w.reshape(-1), packed), dtype)
     if maps.blocks is not None:
         found = gather(found.reshape(-1), maps.weights)
     return fitted(side_by_side(found), maps.lanes)
-
-
-def _held_in_parts(
-    w: Float[Array, " elements"], moves: IndexMap, dtype: str
-) -> Float32[Array, "..."]:
-    """Returns `hold(gather(w, moves), dtype)`, taps in parts in one thread."""
-    index = jnp.asarray(moves.index)
-    taps = index.ndim - 2
-
-    def part(first: Any, size: int) -> Float32[Array, "..."]:
-        own = jax.lax.dynamic_slice_in_dim(
-            index, first, size, taps, allow_negative_indices=False
-        )
-        return hold(gather(w, dataclasses.replace(moves, index=own)), dtype)
-
-    return in_parts(
-        part,
-        index.shape[taps],
-        into=jnp.zeros(index.shape, jnp.float32),
-        at=(0,) * index.ndim,
-        axis=taps,
-        one_thread=True,
-    )
 
 
 def bias_in_lanes(

@@ -41,12 +41,12 @@ _OTHERWISE = (
 _programs: dict[Hashable, Callable[..., Any]] = {}  # of this process, by kind
 
 
-def call(jitted: Any, *operands: Any, **static: Any) -> Any:
+def call(jitted: Any, *operands: Any, one_thread: bool = True, **static: Any) -> Any:
     """Calls a jitted function, by the program kept for it if there is one.
 
     Args:
-      jitted: what `jax.jit` returned; what is kept is compiled as the chip is
-        (`xla.compiler_options`).
+      jitted: what `jax.jit` returned; what is kept is compiled as the chip is.
+      one_thread: as `xla.compiler_options` takes it.
       static: its static arguments, all of them by keyword.
     """
     folder = programs_folder()
@@ -54,17 +54,19 @@ def call(jitted: Any, *operands: Any, **static: Any) -> Any:
         return jitted(*operands, **static)
     leaves, structure = jax.tree.flatten(operands)
     settings = jax.config.values.values()
-    kind = folder, jitted, structure, *map(_kind, leaves), *static.items(), *settings
+    options = compiler_options(jax.default_backend(), one_thread=one_thread)
+    ways = *(options or {}).items(), *static.items(), *settings
+    kind = folder, jitted, structure, *map(_kind, leaves), *ways
     program = _programs.get(kind)
     if program is not None:
         return program(*leaves)
     try:
-        file = folder / f"{_name(jitted, operands, static)}.program"
+        file = folder / f"{_name(jitted, operands, static, options)}.program"
     except TypeError:
         return jitted(*operands, **static)
     found = _run_kept(file, leaves)
     if found is None:
-        program = _compiled(file, jitted, operands, static)
+        program = _compiled(file, jitted, operands, static, options)
         found = program, program(*leaves)
     _programs[kind], result = found
     return result
@@ -100,7 +102,7 @@ def _run_kept(file: Path, leaves: list) -> tuple[Callable[..., Any], Any] | None
 
 
 def _compiled(
-    file: Path, jitted: Any, operands: tuple, static: dict
+    file: Path, jitted: Any, operands: tuple, static: dict, options: dict | None
 ) -> Callable[..., Any]:
     """Compiles a program of the operands' arrays, and keeps it if that can be done.
 
@@ -114,7 +116,6 @@ def _compiled(
     def of_leaves(*leaves: Any) -> Any:
         return jitted.__wrapped__(*structure.unflatten(leaves), **static)
 
-    options = compiler_options(jax.default_backend())
     lowered = jax.jit(of_leaves, compiler_options=options).lower(*leaves)
     hits = _Hits.count
     least = getattr(jax.config, _LEAST)
@@ -148,12 +149,13 @@ class _Hits:
 jax.monitoring.register_event_listener(_Hits.on_event)
 
 
-def _name(jitted: Any, operands: tuple, static: dict) -> str:
+def _name(jitted: Any, operands: tuple, static: dict, options: dict | None) -> str:
     spelt = [
         jitted.__module__,
         jitted.__qualname__,
         _spelt(operands),
         {name: _spelt_once(value) for name, value in static.items()},
+        options,
         _settings(),
         _surroundings(),
     ]

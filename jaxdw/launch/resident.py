@@ -3,15 +3,14 @@
 import dataclasses
 import functools
 
-from jax.core import eval_context
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.errors import refuse
 from jaxdw.launch.composed import Lanes, load_weights, run_resident
-from jaxdw.launch.emulator import is_traced, real, run, run_problems
+from jaxdw.launch.emulator import is_traced, outside_traces, real, run, run_problems
 from jaxdw.launch.slices import ONE_BY_ONE
-from jaxdw.machine.cores import Static, static_of
+from jaxdw.machine.cores import static_of
 from jaxdw.maps.identity import check_plan
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.maps import Maps
@@ -35,16 +34,11 @@ class LoadedLaunch:
     backend: Backend
 
     @functools.cached_property
-    def _static(self) -> Static:
-        return dataclasses.replace(
-            static_of(self.plan, self.backend), called_often=True
-        )
-
-    @functools.cached_property
     def _lanes(self) -> Lanes:
         maps = self.maps.strided or self.maps.composed
-        with eval_context():
-            return load_weights(maps, self.w, self.bias, self._static)
+        static = static_of(self.plan, self.backend)
+        with outside_traces():
+            return load_weights(maps, self.w, self.bias, static)
 
     def __call__(self, x: Shaped[HostOrDevice, "..."]) -> Float32[Array, "n ho wo c"]:
         if self.mesh is not None or is_traced(self.maps, x, self.w, self.bias):
@@ -60,8 +54,9 @@ class LoadedLaunch:
         x = real(x, "x")
         if x.shape != self.plan.conv.input_shape:
             refuse(self.plan.conv.tensor_problems(x.shape, self.w.shape, None))
-        with eval_context():
-            return run_resident(self.maps, x, self._lanes, self._static)
+        static = static_of(self.plan, self.backend)
+        with outside_traces():
+            return run_resident(self.maps, x, self._lanes, static)
 
 
 def load(

@@ -24,9 +24,9 @@ from jaxdw.numerics.fpu_float import is_ordinary
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.plan.names import Backend
 from jaxdw.plan.plan import Plan
-from jaxdw.xla import ONE_THREAD_BYTES, computed_once
 
-FEW_STEPS = 2**20  # of the matrix unit: a phase of a product each
+FEW_STEPS = 2**22  # of the matrix unit, a phase of a product each
+_FLOAT32_STEPS = 0.5  # that a product and a sum in float32 take
 LONG_CHAIN, MANY_STEPS = 24, 2**21  # of one output, of a launch
 AskedForm = Literal["integer", "float", "by operands"]
 Result = TypeVar("Result")
@@ -77,8 +77,7 @@ class Static:
       program: one of `PROGRAMS`; figures: what its arithmetic takes of its own.
       num_channel_shards, num_output_shards: of the input, of the output.
       channels_per_core: padded, of the input.
-      output_shape: `[N, Ho, Wo, C]`.
-      called_often: whether calls that are quicker are worth 0.1 s of compiling.
+      output_shape: `[N, Ho, Wo, C]`; taps: of a window.
     """
 
     program: str
@@ -87,6 +86,7 @@ class Static:
     num_output_shards: int
     channels_per_core: int
     output_shape: tuple[int, ...]
+    taps: int
     dtype: str
     weights_dtype: str
     output_dtype: str
@@ -94,11 +94,22 @@ class Static:
     compute: ComputeConfig
     arch: Arch
     backend: Backend
-    called_often: bool = False
 
     @property
     def channels(self) -> int:
         return self.output_shape[-1]
+
+    @functools.cached_property
+    def outputs(self) -> int:
+        return math.prod(self.output_shape)
+
+    @functools.cached_property
+    def fits_one_thread(self) -> bool:
+        """Whether other threads gain nothing: on 2 cores, under some 0.7 ms of work."""
+        phases = _FLOAT32_STEPS
+        if self.compute.arithmetic == "fpu":
+            phases = PHASES[self.compute.math_fidelity]
+        return self.outputs * self.taps * phases <= FEW_STEPS
 
     def __hash__(self) -> int:  # asked at each call of a jitted function
         return self._hash
@@ -158,6 +169,7 @@ def static_of(plan: Plan, backend: Backend = "xla") -> Static:
         num_output_shards=plan.num_output_shards,
         channels_per_core=plan.input_shard.channels,
         output_shape=plan.output_shape,
+        taps=conv.taps,
         dtype=conv.dtype,
         weights_dtype=conv.weights_dtype,
         output_dtype=conv.output_dtype,
@@ -192,41 +204,16 @@ def gains_by_pairs(static: Static) -> bool:
     bound: dict[str, Any] = {name: getattr(static, name) for name in _BOUND}
     program = PROGRAMS[static.program]
     steps = program.steps_in_a_row(**dict(static.figures), **bound)
-    outputs = math.prod(static.output_shape)
-    return steps >= LONG_CHAIN and steps * outputs >= MANY_STEPS
-
-
-def fits_one_thread(windows: Strided, static: Static) -> bool:
-    """Whether one thread computes a launch before another one has woken.
-
-    Only then, and if it is called often, the launch is compiled for one.
-    """
-    outputs = math.prod(static.output_shape)
-    image = math.prod(windows.padded_image) * static.output_shape[-1]
-    image_bytes = image * (2 if static.dtype == "bfloat16" else 4)
-    most = max(4 * outputs, image_bytes)
-    if most > ONE_THREAD_BYTES or not static.called_often:
-        return False
-    if static.compute.arithmetic == "float32":
-        return True
-    steps = outputs * math.prod(windows.kernel) * PHASES[static.compute.math_fidelity]
-    return static.program == "depthwise" and steps <= FEW_STEPS
+    return steps >= LONG_CHAIN and steps * static.outputs >= MANY_STEPS
 
 
 def are_ordinary(
-    *operands: Shaped[Array, "..."], compute: ComputeConfig, one_thread: bool = False
+    *operands: Shaped[Array, "..."], compute: ComputeConfig
 ) -> Bool[Array, ""]:
     """Whether the float form takes these operands; other arithmetic takes any."""
     if compute.arithmetic != "fpu":
         return jnp.ones((), bool)
-    ordinary = _all_ordinary(*operands, one_thread=one_thread)
-    return computed_once(ordinary) if one_thread else ordinary
-
-
-@functools.partial(jax.jit, static_argnames="one_thread")
-def _all_ordinary(*operands: Shaped[Array, "..."], one_thread: bool) -> Bool[Array, ""]:
-    each = (is_ordinary(values, one_thread=one_thread) for values in operands)
-    return functools.reduce(jnp.logical_and, each)
+    return functools.reduce(jnp.logical_and, map(is_ordinary, operands))
 
 
 def float_first(
@@ -304,7 +291,6 @@ def run_cores(
                 weights,
                 bias,
                 arithmetic_of(static, form),
-                one_thread=fits_one_thread(sticks, static),
                 pairs=gains_by_pairs(static),
             )
             return then(poisoned(rows, channels_written, windows_written))

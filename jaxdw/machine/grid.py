@@ -4,14 +4,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32, Shaped
 
 from jaxdw.machine.core import Arithmetic, as_float32, run_core
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Form, Tap
-from jaxdw.xla import in_pairs, in_parts
+from jaxdw.xla import in_pairs
 
 # Outputs that the matrix unit's integer form computes together, over all cores: it
 # holds some 25 int32 for each. The float form holds none: XLA fuses all its steps.
@@ -66,7 +65,6 @@ def map_image(
     bias: Float32[Array, " channels"] | None,
     arithmetic: Arithmetic,
     *,
-    one_thread: bool,
     pairs: bool,
 ) -> Float32[Array, "1 outputs channels"]:
     """Runs every core, all NHW shards together, on windows that are slices.
@@ -75,7 +73,6 @@ def map_image(
 
     Args:
       image: rows of the padded image, in NHW order; bits of bf16 as uint16.
-      one_thread: as `in_parts` takes it.
       pairs: whether outputs are computed two by two; those of bf16.
     """
     images, channels = windows.padded_image[0], image.shape[-1]
@@ -112,12 +109,4 @@ def map_image(
     length = windows.outputs[axis]
     if pairs and length % 2 == 0 and jax.default_backend() == "cpu":
         return in_pairs(part, length, axis=1 + axis).reshape(1, -1, channels)
-    done = in_parts(
-        part,
-        length,
-        into=jnp.zeros((images, *windows.outputs, channels), jnp.float32),
-        at=(0, 0, 0, 0),
-        axis=1 + axis,
-        one_thread=one_thread,
-    )
-    return done.reshape(1, -1, channels)
+    return part(0, length).reshape(1, -1, channels)

@@ -28,7 +28,6 @@ from jaxdw.numerics.fpu import (
     floats_of,
     over_blocks,
 )
-from jaxdw.xla import in_parts
 
 ORDINARY_LEAST, ORDINARY_BEYOND = 84, 164  # biased exponents of operands
 
@@ -59,9 +58,7 @@ class _Group(NamedTuple):
     sums: list[Float32[Array, "..."]]
 
 
-def is_ordinary(
-    values: Shaped[Array, "..."], *, one_thread: bool = False
-) -> Bool[Array, ""]:
+def is_ordinary(values: Shaped[Array, "..."]) -> Bool[Array, ""]:
     """Whether every value is zero or lies in 2**-43 <= |value| < 2**37.
 
     The biased exponents of products of such operands lie in 41 to 200.
@@ -85,21 +82,7 @@ def is_ordinary(
         return jnp.where(size == 0, size, size - least)  # wraps
 
     # elementwise maxima of a few long slices first: XLA's own reduction is slower
-    if one_thread and values.size % _SLICES == 0:
-        rows = values.reshape(_SLICES, -1)
-
-        def part(first: Tap, size: int) -> Shaped[Array, " part"]:
-            own = jax.lax.dynamic_slice_in_dim(
-                rows, first, size, axis=1, allow_negative_indices=False
-            )
-            return _greatest(map(above_least, own))
-
-        none = jnp.zeros(rows.shape[1], rows.dtype)
-        greatest = in_parts(
-            part, len(none), into=none, at=(0,), axis=0, one_thread=True
-        )
-    else:
-        greatest = _greatest(map(above_least, _slices(values)))
+    greatest = _greatest(map(above_least, _slices(values)))
     return _greatest(_slices(greatest)).max() < span
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import chex
 import jax
@@ -330,7 +331,8 @@ def test_one_trace_serves_every_call_of_a_shape():
 
 def compiled_computations() -> int:
     way = composed.load_and_run
-    ways = (composed.compiled(way, "cpu", in_caller) for in_caller in (False, True))
+    told = itertools.product((False, True), repeat=2)
+    ways = (composed.compiled(way, "cpu", *each) for each in told)
     return sum(run._cache_size() for run in ways)
 
 

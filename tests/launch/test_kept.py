@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxdw as jd
+from jaxdw import xla
 from jaxdw.launch import kept
 from jaxdw.launch.cache import CompileClock, keep_programs, programs_folder
 from jaxdw.machine.cores import static_of
@@ -190,13 +191,15 @@ def test_a_name_tells_all_that_a_program_depends_on(monkeypatch, tmp_path):
     static, windows = static_of(plan), Strided.of_layer(CONV)
     jitted = times(1)
 
-    def name(operands=(X,), static=static, jitted=jitted, anew=False):
+    def name(operands=(X,), static=static, jitted=jitted, options=None, anew=False):
         if anew:
             kept._surroundings.cache_clear()
-        return kept._name(jitted, operands, {"static": static})
+        return kept._name(jitted, operands, {"static": static}, options)
 
     names = [
         name(),
+        name(options=xla.compiler_options("cpu")),
+        name(options=xla.compiler_options("cpu", one_thread=True)),
         name((X, None)),
         name((X[:5],)),
         name((X.astype(np.float64),)),

@@ -13,15 +13,20 @@ from jaxdw.launch import memory
 PROGRAM = """
 import resource, sys
 import numpy as np
-from jaxdw.launch.memory import keep_memory
+from jaxdw.launch.memory import MOST, SOME, keep_memory
 if "keep" in sys.argv:
-    assert keep_memory()
+    assert keep_memory(SOME) and keep_memory(MOST) and keep_memory(SOME)
+if "some" in sys.argv:
+    assert keep_memory(SOME)
+mb = int(sys.argv[-1])
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**24, np.float32)
+def arrays():
+    return [np.ones(mb << 18, np.float32) for _ in range(3)]
+arrays()
 before = faults()
 for _ in range(10):
-    np.ones(2**24, np.float32)  # 64 MB
+    arrays()
 print(faults() - before)
 """
 
@@ -38,8 +43,10 @@ def page_faults(program: str, *words: str, **environment: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_freed_is_taken_again():
-    assert page_faults(PROGRAM, "keep") < 100
-    assert page_faults(PROGRAM, "give") > 1000
+    assert page_faults(PROGRAM, "keep", "64") < 100
+    assert page_faults(PROGRAM, "some", "64") > 1000
+    assert page_faults(PROGRAM, "some", "2") < 100
+    assert page_faults(PROGRAM, "give", "2") > 1000
 
 
 LAUNCHES = """
@@ -74,9 +81,10 @@ def test_a_launch_of_a_large_layer_takes_memory_again_unless_told_not_to():
 def asked_anew(monkeypatch):
     """Has `keep_memory` decide as in a process where nobody asked."""
     monkeypatch.delenv("JAXDW_KEEP_MEMORY", raising=False)
-    memory.keep_memory.cache_clear()
+    monkeypatch.setattr(memory._Heap, "kept", 0)
+    memory._mallopt.cache_clear()
     yield
-    memory.keep_memory.cache_clear()
+    memory._mallopt.cache_clear()
 
 
 @pytest.mark.usefixtures("asked_anew")

@@ -11,7 +11,6 @@ import pytest
 import jaxdw as jd
 from jaxdw.judge.draws import draw
 from jaxdw.launch import composed
-from jaxdw.machine.cores import static_of
 
 CASES = {
     "depthwise": ("block", "bfloat16", "LoFi"),
@@ -157,11 +156,3 @@ def test_what_run_refuses_is_refused(case):
         launch(x[..., :1])
     with pytest.raises(jd.ConfigError, match=r"`x` \(=complex64\)"):
         launch(x * 1j)
-
-
-def test_a_launch_is_compiled_for_many_calls_and_a_run_for_one():
-    plan = jd.make_plan(jd.ConvConfig(channels=32, height=6, width=6))
-    launch = jd.load(plan, jd.make_maps(plan), np.ones(plan.conv.weight_shape))
-    assert launch._static.called_often
-    assert not static_of(plan).called_often
-    assert dataclasses.replace(launch._static, called_often=False) == static_of(plan)

@@ -9,7 +9,6 @@ import pytest
 import jaxdw as jd
 from jaxdw.machine import cores
 from jaxdw.machine.cores import DeviceProgram, in_form, run_cores, static_of
-from jaxdw.maps.strided import Strided
 
 LOFI, FLOAT32 = jd.ComputeConfig(), jd.ComputeConfig(arithmetic="float32")
 ORDINARY, HUGE = jnp.ones(3), jnp.array([1.0, 2.0**60, 1.0])
@@ -163,27 +162,23 @@ def test_the_static_part_is_kept_by_backend_and_its_hash_by_process():
 
 @pytest.mark.parametrize(
     ("layer", "compute", "fits"),
-    [
-        ({"height": 45, "width": 45}, FLOAT32, True),
-        ({"height": 46, "width": 46}, FLOAT32, False),  # 4 bytes of 64 channels
-        ({"height": 60, "width": 60, "stride": 2}, FLOAT32, True),
-        ({"height": 64, "width": 64, "stride": 2}, FLOAT32, False),  # 66 x 66 x 128
-        ({"height": 44, "width": 44, "dtype": "float32"}, FLOAT32, False),
-        ({"height": 42, "width": 43}, LOFI, True),
-        ({"height": 43, "width": 43}, LOFI, False),  # 43 x 43 x 64 x 9 steps
-        ({"height": 43, "width": 10}, jd.ComputeConfig(math_fidelity="HiFi4"), True),
-        ({"height": 43, "width": 11}, jd.ComputeConfig(math_fidelity="HiFi4"), False),
+    [  # steps of 64 channels and 9 taps
+        ({"height": 64, "width": 113}, LOFI, True),
+        ({"height": 64, "width": 114}, LOFI, False),
+        ({"height": 128, "width": 113}, FLOAT32, True),
+        ({"height": 128, "width": 114}, FLOAT32, False),
+        ({"height": 64, "width": 28}, jd.ComputeConfig(math_fidelity="HiFi4"), True),
+        ({"height": 64, "width": 29}, jd.ComputeConfig(math_fidelity="HiFi4"), False),
+        ({"height": 64, "width": 113, "batch": 2}, LOFI, False),
+        ({"height": 128, "width": 226, "stride": 2}, LOFI, True),
+        ({"height": 64, "width": 43, "kernel": 5, "padding": 2}, LOFI, False),
     ],
 )
-def test_one_thread_takes_what_it_ends_before_another_wakes(layer, compute, fits):
-    conv = jd.ConvConfig(channels=64, padding=1, **layer)
+def test_one_thread_takes_what_others_would_not_end_sooner(layer, compute, fits):
+    conv = jd.ConvConfig(**{"channels": 64, "padding": 1} | layer)
     static = static_of(jd.make_plan(conv, None, compute, must_fit=False))
-    often = dataclasses.replace(static, called_often=True)
-    windows = Strided.of_layer(conv)
-    assert cores.fits_one_thread(windows, often) == fits
-    assert not cores.fits_one_thread(windows, static)
-    regular = dataclasses.replace(often, program="regular")
-    assert cores.fits_one_thread(windows, regular) == (fits and compute is FLOAT32)
+    assert static.fits_one_thread == fits
+    assert dataclasses.replace(static, program="regular").fits_one_thread == fits
 
 
 @pytest.mark.parametrize(
