@@ -23,10 +23,12 @@ from jaxdw.machine.cores import (
     Static,
     are_ordinary,
     float_first,
+    read_bits,
     run_cores,
 )
 from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
 from jaxdw.numerics.fpu import Form
+from jaxdw.numerics.fpu_float import cut
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.xla import (
     compiler_options,
@@ -40,22 +42,39 @@ _MOST_SMALL_OUTPUTS = 2**21
 
 
 class Lanes(NamedTuple):
-    """Weights and bias as `run_cores` takes them, what window elements meet."""
+    """Weights and bias as `run_cores` takes them, what window elements meet.
+
+    Of weights, the mantissa bits that their program reads.
+
+    Attributes:
+      are_ordinary: whether the float form takes the weights; None if nobody looked.
+    """
 
     weights: Float32[Array, "*weight_nhw taps channels"]
     bias: Float32[Array, "*bias_nhw channels"] | None
+    are_ordinary: Bool[Array, ""] | None = None
 
 
-@functools.partial(jax.jit, static_argnames="static")
+@functools.partial(jax.jit, static_argnames=("static", "look"))
 def load_weights(
     maps: LaneMaps,
     w: Float[Array, "c one kh kw"],
     bias: Float[Array, " c"] | None,
     static: Static,
+    *,
+    look: bool = False,
 ) -> Lanes:
-    """Packs weights and bias, deals them and returns those that cores read."""
-    dtype = static.weights_dtype
-    return Lanes(weights_in_lanes(maps, w, dtype), bias_in_lanes(maps, bias, dtype))
+    """Packs weights and bias, deals them and returns those that cores read.
+
+    Args:
+      look: whether weights are ordinary, rather than at each call.
+    """
+    dtype, bits = static.weights_dtype, read_bits(static)
+    weights = weights_in_lanes(maps, w, dtype)
+    if bits is not None:
+        weights = cut(weights, bits[1])
+    ordinary = are_ordinary(weights, compute=static.compute) if look else None
+    return Lanes(weights, bias_in_lanes(maps, bias, dtype), ordinary)
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -88,14 +107,18 @@ def run_loaded(
     output = run_cores(
         sticks,
         maps.windows if strided else maps.sticks.index,
-        *lanes,
+        lanes.weights,
+        lanes.bias,
         static,
         channels_written=maps.channels_written,
         windows_written=None if strided else maps.windows_written,
         form=form,
         then=lambda rows: collected(rows, collect, static.output_shape),
     )
-    return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
+    if lanes.are_ordinary is None:
+        return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
+    ordinary = are_ordinary(sticks, compute=static.compute)
+    return output, ordinary & lanes.are_ordinary
 
 
 def load_and_run(

@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.launch import kept
-from jaxdw.machine.cores import Static
+from jaxdw.machine.cores import Static, read_bits
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
 from jaxdw.maps.maps import LaneMaps, fitted
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics import formats
+from jaxdw.numerics.fpu_float import cut
 
 _PIECE_ELEMS = 2**16  # that `hold` takes of a host array at a time
 
@@ -61,13 +62,17 @@ def padded_image(
 ) -> Shaped[Array, "rows channels"]:
     """Returns rows of the zero-padded image, padded to whole channel shards.
 
-    In the activations' dtype, bf16 as its bits in uint16.
+    In the activations' dtype, bf16 as its bits in uint16; mantissas are cut to what the
+    device program reads (`read_bits`).
     """
     channels = static.num_channel_shards * static.channels_per_core
     x = x.reshape(*windows.image, -1)
     sticks = host_sticks(x, static)
     if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
         sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
+    bits = read_bits(static)
+    if bits is not None:
+        sticks = cut(sticks, bits[0])
     # an update of zeros: padding as such, XLA decides on at each element
     image = jnp.zeros((*windows.padded_image, channels), sticks.dtype)
     top, _, left, _ = windows.padding

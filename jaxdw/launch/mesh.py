@@ -185,7 +185,7 @@ def _run(
         shape = (shards, *values.shape[1:]) if values.ndim == of_nhw else values.shape
         return padded(values, (*shape[:-1], channels))
 
-    weights, biases = computed_once(load_weights(maps, w, bias, static))
+    weights, biases, _ = computed_once(load_weights(maps, w, bias, static))
     operands: dict[str, Any] = {
         "sticks": computed_once(cast(sticks, static.dtype)),
         "weights": over_mesh(weights, 3),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+from jax.core import Tracer
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
@@ -38,10 +39,14 @@ class LoadedLaunch:
         maps = self.maps.strided or self.maps.composed
         static = static_of(self.plan, self.backend)
         with outside_traces():
-            return load_weights(maps, self.w, self.bias, static)
+            return load_weights(maps, self.w, self.bias, static, look=True)
+
+    @functools.cached_property
+    def _is_traced(self) -> bool:
+        return is_traced(self.maps, self.w, self.bias)
 
     def __call__(self, x: Shaped[HostOrDevice, "..."]) -> Float32[Array, "n ho wo c"]:
-        if self.mesh is not None or is_traced(self.maps, x, self.w, self.bias):
+        if self.mesh is not None or self._is_traced or isinstance(x, Tracer):
             return run(
                 self.plan,
                 self.maps,
@@ -85,6 +90,6 @@ def load(
     launch = LoadedLaunch(
         plan=plan, maps=maps, w=w, bias=bias, mesh=mesh, backend=backend
     )
-    if mesh is None and not is_traced(maps, w, bias):
+    if mesh is None and not launch._is_traced:
         _ = launch._lanes  # refuses what maps may not hold
     return launch

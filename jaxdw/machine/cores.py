@@ -43,6 +43,9 @@ class DeviceProgram(NamedTuple):
         bits, in an arithmetic with an output's dtype.
       figures_of_slice: the figures of some channels computed apart, at most so many,
         and how many they are.
+      read_bits: upper mantissa bits, hidden bit counted, of window elements and of
+        weights that it reads, so that the others may be cut before; None if it has to
+        have all.
       steps_in_a_row: of the matrix unit, that an output waits for one by one; what
         computes it bound by keyword. 0 if two outputs are no quicker side by side.
     """
@@ -53,17 +56,18 @@ class DeviceProgram(NamedTuple):
     figures_of_slice: Callable[[Figures, int], tuple[Figures, int]] = (
         lambda figures, most: (figures, most)
     )
+    read_bits: Callable[[ComputeConfig], tuple[int, int]] | None = None
     steps_in_a_row: Callable[..., int] = lambda **_: 0
 
 
 PROGRAMS = {
-    "depthwise": DeviceProgram(depthwise.compute_sticks),
+    "depthwise": DeviceProgram(depthwise.compute_sticks, read_bits=depthwise.read_bits),
     "regular": DeviceProgram(
         regular.compute_sticks,
         regular.figures,
         regular.channels_part,
         regular.figures_of_slice,
-        regular.steps_in_a_row,
+        steps_in_a_row=regular.steps_in_a_row,
     ),
     "conv1d": DeviceProgram(conv1d.compute_sticks, conv1d.figures),
 }
@@ -184,17 +188,33 @@ def static_of(plan: Plan, backend: Backend = "xla") -> Static:
 _BOUND = ("activation", "output_dtype", "dtype", "weights_dtype", "compute", "arch")
 
 
-def arithmetic_of(static: Static, form: Form) -> Arithmetic:
+def arithmetic_of(
+    static: Static, form: Form, cut_to: tuple[int, int] | None = None
+) -> Arithmetic:
     """Returns the arithmetic of a device program in one form.
 
     `arithmetic="float32"` is the same for all programs.
+
+    Args:
+      cut_to: mantissa bits to which windows and weights are cut already; None if they
+        are not.
     """
     own = functools.partial(float32_sticks)
     if static.compute.arithmetic == "fpu":
         compute_sticks = PROGRAMS[static.program].compute_sticks
         own = functools.partial(compute_sticks, **dict(static.figures))
-    bound = {name: getattr(static, name) for name in _BOUND}
+    bound: dict[str, Any] = {name: getattr(static, name) for name in _BOUND}
+    if cut_to is not None:
+        bound["cut_to"] = cut_to
     return functools.partial(own, **bound, form=form)
+
+
+def read_bits(static: Static) -> tuple[int, int] | None:
+    """Returns the mantissa bits of windows and weights to keep; None for all."""
+    read = PROGRAMS[static.program].read_bits
+    if static.compute.arithmetic != "fpu" or read is None:
+        return None
+    return read(static.compute)
 
 
 def gains_by_pairs(static: Static) -> bool:
@@ -290,7 +310,7 @@ def run_cores(
                 sticks,
                 weights,
                 bias,
-                arithmetic_of(static, form),
+                arithmetic_of(static, form, cut_to=read_bits(static)),
                 pairs=gains_by_pairs(static),
             )
             return then(poisoned(rows, channels_written, windows_written))

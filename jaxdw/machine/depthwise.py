@@ -19,7 +19,13 @@ from jaxdw.numerics import fpu, fpu_float
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.xla import computed_once
 
-_split_weights = jax.jit(fpu_float.split_weights)
+_split_weights = jax.jit(fpu_float.split_weights, static_argnames="mantissa_bits")
+
+
+def read_bits(compute: ComputeConfig) -> tuple[int, int]:
+    """Returns the mantissa bits of windows and weights that the phases read."""
+    phases = fpu.PHASES[compute.math_fidelity]
+    return 5 if phases == 1 else 10, 7 if phases <= 2 else 11
 
 
 def _fpu_dst(
@@ -39,7 +45,8 @@ def _fpu_dst(
             fpu_float.multiply_reduce, mantissa_bits=mantissa_bits
         )
         if isinstance(weights, jax.Array):
-            operand = computed_once(_split_weights(weights))
+            split = _split_weights(weights, mantissa_bits=mantissa_bits[1])
+            operand = computed_once(split) if split.low is not None else split
     dst = multiply_reduce(
         tap,
         operand,
@@ -67,6 +74,7 @@ def compute_sticks(
     compute: ComputeConfig,
     arch: Arch,
     form: fpu.Form,
+    cut_to: tuple[int, int] | None = None,
 ) -> Float32[Array, "sticks channels"]:
     """Multiplies windows with weights, reduces, adds the bias, activates, packs.
 
@@ -75,8 +83,12 @@ def compute_sticks(
       weights: of each kernel position, broadcast to its window elements.
       dtype: whose values the window elements are.
       form: `float` takes ordinary operands only (`fpu_float.is_ordinary`).
+      cut_to: mantissa bits that windows and weights are cut to already, if they are.
     """
     mantissa_bits = fpu_float.mantissa_bits_of(dtype, weights_dtype)
+    if cut_to is not None:
+        (own, other), (own_most, other_most) = mantissa_bits, cut_to
+        mantissa_bits = min(own, own_most), min(other, other_most)
     dst = _fpu_dst(tap, weights, bias, mantissa_bits, compute, arch, form)
     return finish(
         dst, activation=activation, output_dtype=output_dtype, compute=compute

@@ -98,8 +98,14 @@ def _slices(values: Shaped[Array, "..."]) -> list[Shaped[Array, " part"]]:
     return [values.reshape(-1)[first : first + part] for first in firsts]
 
 
-def cut(values: Float32[Array, "..."], bits: int) -> Float32[Array, "..."]:
-    """Keeps the upper `bits` of the 11-bit mantissa, hidden bit counted."""
+def cut(values: Shaped[Array, "*shape"], bits: int) -> Shaped[Array, "*shape"]:
+    """Keeps the upper `bits` of mantissas, hidden bit counted.
+
+    Args:
+      values: floats, or bits of bf16 as uint16.
+    """
+    if values.dtype == jnp.uint16:
+        return values & np.uint16(2**16 - 2 ** max(MANTISSA_BITS["bfloat16"] - bits, 0))
     return floats_of(bits_of(values) & -(1 << (24 - bits)))
 
 
@@ -122,22 +128,36 @@ def _unit(exponent: Int32[Array, "..."]) -> Float32[Array, "..."]:
     return floats_of(exponent - 10 * _PLACE)
 
 
-def _parts(values: Float32[Array, "..."], high_bits: int, all_bits: int):
-    """Splits mantissas into the bits of the two fidelity phases that read them."""
+def _parts(
+    values: Float32[Array, "..."], high_bits: int, all_bits: int, own_bits: int
+) -> tuple[Float32[Array, "..."], Float32[Array, "..."] | None]:
+    """Splits mantissas into the bits of the two fidelity phases that read them.
+
+    Those of no more than `high_bits` have no others.
+    """
+    if own_bits <= high_bits:
+        return values, None
     high = cut(values, high_bits)
     return high, cut(values, all_bits) - high
 
 
 class Parts(NamedTuple):
-    """Weights of each tap, as the bits that phases 0, 1 and phases 2, 3 read."""
+    """Weights of each tap, as the bits that phases 0, 1 and phases 2, 3 read.
+
+    `low` is None if they have none of the latter.
+    """
 
     high: Float32[Array, "taps ..."]
-    low: Float32[Array, "taps ..."]
+    low: Float32[Array, "taps ..."] | None
 
 
-def split_weights(weights: Float32[Array, "taps ..."]) -> Parts:
-    """Returns weights as `multiply_reduce` takes them ready split."""
-    return Parts(*_parts(weights, 7, 11))
+def split_weights(weights: Float32[Array, "taps ..."], mantissa_bits: int) -> Parts:
+    """Returns weights as `multiply_reduce` takes them ready split.
+
+    Args:
+      mantissa_bits: that they have, hidden bit counted.
+    """
+    return Parts(*_parts(weights, 7, 11, mantissa_bits))
 
 
 def effective_phases(
@@ -160,13 +180,14 @@ def effective_phases(
     return [phase for phase in range(phases) if phase not in idle]
 
 
-@functools.partial(jax.jit, static_argnames=("phases", "fp32_dest"))
+@functools.partial(jax.jit, static_argnames=("phases", "fp32_dest", "mantissa_bits"))
 def _product(
     window: Float32[Array, "..."],
-    weight: tuple[Float32[Array, "..."], Float32[Array, "..."]],
+    weight: tuple[Float32[Array, "..."], Float32[Array, "..."] | None],
     *,
     phases: tuple[int, ...],
     fp32_dest: bool,
+    mantissa_bits: tuple[int, int],
 ) -> Int32[Array, "..."]:
     """Returns what ELWMUL's phases leave in an empty Dst, packed to bf16.
 
@@ -181,13 +202,15 @@ def _product(
 
     Args:
       weight: as `_parts` splits it.
+      mantissa_bits: as for `multiply_reduce`.
 
     Returns:
       Bits of float32 of which the lower 16 are to be dropped.
     """
-    (a_high, a_low), (b_high, b_low) = _parts(window, 5, 10), weight
+    a_high, a_low = _parts(window, 5, 10, mantissa_bits[0])
+    b_high, b_low = weight
     pairs = [(a_high, b_high), (a_low, b_high), (a_high, b_low), (a_low, b_low)]
-    products = [pairs[phase][0] * pairs[phase][1] for phase in phases]
+    products = [a * b for a, b in (pairs[phase] for phase in phases)]
     if fp32_dest:
         return bits_of(sum(products[1:], start=products[0])) + 0x8000
     ties = bits_of(products[0]) >> 31  # -1 where they go toward zero
@@ -292,8 +315,8 @@ def multiply_reduce(
 
     def weight(k: Tap):
         if isinstance(b, Parts):
-            return b.high[k], b.low[k]
-        return _parts(b[k], 7, 11)
+            return b.high[k], None if b.low is None else b.low[k]
+        return _parts(b[k], 7, 11, mantissa_bits[1])
 
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [
@@ -302,6 +325,7 @@ def multiply_reduce(
                 weight(first + lane),
                 phases=product_phases,
                 fp32_dest=fp32_dest,
+                mantissa_bits=mantissa_bits,
             )
             for lane in range(lanes)
         ]

@@ -264,7 +264,7 @@ def test_triton_takes_the_kernel(name):
         compute=static.compute,
         interpret=False,
     )
-    arguments = sticks, maps.composed.sticks.index, *lanes
+    arguments = sticks, maps.composed.sticks.index, lanes.weights, lanes.bias
     traced = jax.jit(kernel).trace(*map(as_device, arguments))
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("xla.gpu.triton") == 1

@@ -4,7 +4,8 @@ import oracles_fpu
 import pytest
 
 import jaxdw as jd
-from jaxdw.machine.depthwise import compute_sticks
+from jaxdw.machine.depthwise import compute_sticks, read_bits
+from jaxdw.numerics.fpu_float import cut
 
 MANTISSA_BITS = {"bfloat16": 8, "float32": 11, "bfloat8_b": 7, "bfloat4_b": 3}
 
@@ -72,6 +73,25 @@ def test_both_forms_equal_the_scalar_oracle(dtype, weights_dtype, fidelity, fp32
         if fp32_dest:
             want = [oracles_fpu.dst_to_bf16(bits) for bits in want]
         assert got[stick].tolist() == want
+
+
+@pytest.mark.parametrize("form", ["float", "integer"])
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "bfloat8_b"])
+def test_bits_that_no_phase_reads_may_be_cut_before(dtype, fidelity, fp32_dest, form):
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    bits = read_bits(compute)
+    assert bits == {"LoFi": (5, 7), "HiFi2": (10, 7)}.get(fidelity, (10, 11))
+    operands = (
+        values_of(dtype, 17, 3, 16, seed=3),
+        values_of(dtype, 17, 16, seed=4),
+    )
+    options = {"dtype": dtype, "weights_dtype": dtype, "compute": compute}
+    want = sticks_of(*operands, None, form="integer", **options)
+    short = [cut(jnp.asarray(v), n) for v, n in zip(operands, bits, strict=True)]
+    got = sticks_of(*short, None, form=form, cut_to=bits, **options)
+    np.testing.assert_array_equal(got, want)
 
 
 def test_only_the_integer_form_takes_any_operands():

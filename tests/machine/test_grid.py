@@ -27,7 +27,7 @@ def operands():
     static = static_of(plan)
     sticks = composed.load_sticks(maps, x, static)
     lanes = composed.load_weights(maps, w, None, static)
-    return sticks, maps.sticks.index, *lanes
+    return sticks, maps.sticks.index, lanes.weights, lanes.bias
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def drawn(scheme: str, compute: jd.ComputeConfig, conv: dict):
     bias = draw(config.channels) if config.bias else None
     sticks = composed.load_sticks(maps, x, static)
     lanes = composed.load_weights(maps, w, bias, static)
-    return [sticks, maps.sticks.index[..., :27], *lanes], static
+    return [sticks, maps.sticks.index[..., :27], lanes.weights, lanes.bias], static
 
 
 def assert_same_bits(arguments: list, static: Static, **written):
