@@ -9,13 +9,11 @@ from jaxdw.plan.config import ConvConfig
 
 
 def _silu(y: np.ndarray) -> np.ndarray:
-    from scipy import special  # takes 0.2 s to import, and few layers need it
-
-    return y * special.expit(y)
+    return y / (1 + np.exp(-y))
 
 
 def _gelu(y: np.ndarray) -> np.ndarray:
-    from scipy import special
+    from scipy import special  # takes 0.2 s to import, and few layers need it
 
     return y * special.ndtr(y)
 
