@@ -50,11 +50,17 @@ def json_text(value: Any, other: Callable[[Any], Any] | None = None) -> str:
     return json.dumps(_plain(value), allow_nan=False, default=other)
 
 
+_AS_IT_IS = frozenset((str, int, bool, type(None)))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {
+            str(name): one if type(one) in _AS_IT_IS else _plain(one)
+            for name, one in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from onnx_files import external, one, written
 from rich.cells import cell_len
+from rich.color import ColorSystem
 from rich.table import Table
+from rich.text import Text
 
 from jaxdw import cli
 from jaxdw.cli.screen import make_console, show
@@ -270,3 +273,40 @@ def test_another_file_may_be_written(tmp_path):
     (tmp_path / "kept").touch()
     refuse_to_replace("--report", tmp_path / "page", {"it": tmp_path / "kept"})
     refuse_to_replace("--report", "blackhole.html", {"the chip": "blackhole"})
+
+
+def bare(text: str) -> str:
+    """Returns text without its colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_a_table_laid_out_in_sections_looks_as_one_of_rows(monkeypatch, joins):
+    def shown(*, by_rows: bool) -> str:
+        table = Table(title="sizes", caption="bytes\nof both", show_footer=True)
+        table.add_column("layer", footer="all")
+        table.add_column("size", justify="right", footer="9")
+        table.add_column("said", justify="center", style="bold")
+        table.add_row(Text("net", style="bold"), "", "")
+        for number in range(3):
+            table.add_row(f"layer {number}", "1" * (number + 1), "two\nlines")
+            table.add_row("\x1b[31m", Text("12\n3", style="red"), "[bold]幅[/]")
+        table.add_section()
+        table.add_row("last", "", "one", style=None if joins else "red")
+        stream = io.StringIO()
+        console = Terminal(file=stream, width=20)
+        console._color_system = ColorSystem.TRUECOLOR
+        with monkeypatch.context() as patch:
+            if by_rows:
+                patch.setattr(Terminal, "_joined", lambda self, table: table)
+            joined = console._joined(table)
+            console.print_whole(table)
+        assert len(joined.rows) == (len(table.rows) if by_rows or not joins else 2)
+        return stream.getvalue()
+
+    found = shown(by_rows=False)
+    assert bare(found) == bare(shown(by_rows=True))
+    assert "\x1b[1mnet" in found
+    assert "\\x1b" in found
+    assert "[bold]" in found
+    assert "layer 2" in found

@@ -1,6 +1,7 @@
 """The fields of configs that take one of few values, and those values."""
 
 import dataclasses
+import functools
 from typing import Any, Literal, get_args
 
 from jaxdw.plan.problems import choice_problem
@@ -37,17 +38,22 @@ CHOICES: dict[str, tuple[object, ...]] = {
 
 def take_words(config: Any) -> None:
     """Puts the value that each word stands for in its place."""
-    for field in dataclasses.fields(config):
-        if field.name in CHOICES:
-            value = meant(field.name, getattr(config, field.name), CHOICES[field.name])
-            object.__setattr__(config, field.name, value)
+    for name in _chosen(type(config)):
+        given = getattr(config, name)
+        value = meant(name, given, CHOICES[name])
+        if value is not given:
+            object.__setattr__(config, name, value)
+
+
+@functools.cache
+def _chosen(kind: type) -> tuple[str, ...]:
+    """Returns the fields of a config that are words."""
+    return tuple(f.name for f in dataclasses.fields(kind) if f.name in CHOICES)
 
 
 def choice_problems(config: Any) -> list[str]:
     """Returns one sentence for each field that holds none of its values."""
-    names = [field.name for field in dataclasses.fields(config)]
     found = []
-    for name in names:
-        if name in CHOICES:
-            found += choice_problem(name, getattr(config, name), CHOICES[name])
+    for name in _chosen(type(config)):
+        found += choice_problem(name, getattr(config, name), CHOICES[name])
     return found

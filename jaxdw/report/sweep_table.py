@@ -243,7 +243,8 @@ def summary_table(rows: Sequence[Row]) -> Table:
     """
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
     told = tells_programs(rows)
-    several = [name for name in varied(rows) if name in _columns(rows)]
+    columns = _columns(rows)
+    several = [name for name in varied(rows) if name in columns]
     legend = f"; {ELSEWHERE}" if told else ""
     table = Table(
         title="Cycles, lower bounds",

@@ -168,7 +168,7 @@ def _write_csv(file: TextIO, rows: Iterable[Row]) -> None:
             for cell in (row[name] for name in NAMES)
         ]
         # a carriage return is not quoted by itself before Python 3.13
-        returns = any("\r" in cell for cell in cells if isinstance(cell, str))
+        returns = "\r" in "".join([cell for cell in cells if isinstance(cell, str)])
         (quoting if returns else usual).writerow(cells)
 
 

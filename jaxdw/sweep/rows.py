@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import reprlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jaxdw.errors import ConfigError, refuse
 from jaxdw.escapes import visible
@@ -34,6 +34,7 @@ OLDER: dict[int, dict[str, str | None]] = {
 FACTS = (*(setting.column for setting in SETTINGS), "kernel_h", "kernel_w", "taps")
 Row = dict[str, Any]  # a value for each of NAMES
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
+Config = TypeVar("Config", ConvConfig, ShardConfig, ComputeConfig)
 
 
 # Fields that a key names only where they are set: keys of schema 2 have none of them.
@@ -201,11 +202,17 @@ def entered(layer: Point, axes: Iterable[Axis], values: Iterable[Any]) -> Point:
     parts = _by_part((axis, axis.enters(layer.conv, value)) for axis, value in pairs)
     return dataclasses.replace(
         layer,
-        conv=dataclasses.replace(layer.conv, **parts["conv"]),
-        shard=dataclasses.replace(layer.shard, **parts["shard"]),
-        compute=dataclasses.replace(layer.compute, **parts["compute"]),
+        conv=_with(layer.conv, **parts["conv"]),
+        shard=_with(layer.shard, **parts["shard"]),
+        compute=_with(layer.compute, **parts["compute"]),
         **parts["point"],
     )
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _with(config: Config, **changes: Any) -> Config:
+    """Returns a config with other values; many points of a layer share it."""
+    return dataclasses.replace(config, **changes)
 
 
 _HELD = frozenset((setting.part, setting.name) for setting in SETTINGS)

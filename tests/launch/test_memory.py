@@ -73,7 +73,9 @@ print(faults() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_a_launch_of_a_large_layer_takes_memory_again_unless_told_not_to():
     pages = 30 * 32 * 64 * 64 * 64 * 4 // 4096
-    assert page_faults(LAUNCHES, JAXDW_KEEP_MEMORY="") < pages / 4  # now and then one more
+    assert (
+        page_faults(LAUNCHES, JAXDW_KEEP_MEMORY="") < pages / 4
+    )  # now and then one more
     assert page_faults(LAUNCHES, JAXDW_KEEP_MEMORY="0") > pages / 2
 
 
