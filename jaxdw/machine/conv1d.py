@@ -44,6 +44,7 @@ def compute_sticks(
     compute: ComputeConfig,
     arch: Arch,
     form: mvmul.Form,
+    cut_to: tuple[int, int] | None = None,
 ) -> Float32[Array, "sticks channels"]:
     """Multiplies windows with weights, activates, packs.
 
@@ -53,7 +54,7 @@ def compute_sticks(
       bias: the program has none.
       activation: applied before the last packing, as program `regular` does. ttnn
         0.81.1 drops it (tt-metal #55272).
-      form: as for `regular.compute_sticks`.
+      form, cut_to: as for `regular.compute_sticks`.
 
     Returns:
       Values of `output_dtype`.
@@ -66,7 +67,8 @@ def compute_sticks(
     fp32_dest = compute.fp32_dest_acc
     refuse_unknown(bias, dtype, weights_dtype, output_dtype, weights[0].shape[-1])
     assert compute.arithmetic == "fpu"
-    unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch)
+    short = "a" if cut_to is not None else ""
+    unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch, short=short)
     mantissa_bits = MANTISSA_BITS[dtype], MANTISSA_BITS[weights_dtype]
     phases = unit.phases(compute.math_fidelity, mantissa_bits)
     tilised = functools.partial(
@@ -85,7 +87,7 @@ def compute_sticks(
             unit,
             [mvmul.in_tap_order(taps, phases)],
             [tilised(tap(first + n)) for n in range(taps)],
-            [weights[first + n] for n in range(taps)],
+            [weight(first + n) for n in range(taps)],
             dst,
         )
 
@@ -98,6 +100,7 @@ def compute_sticks(
             dst = unit.elwadd(packed(dst), product)
         return dst
 
+    weight = mvmul.weights_of(unit, weights, "b", phases)
     empty = mvmul.empty_dst(tap, weights)
     if coalesced:
         dst = mvmul.over_taps(add_taps, len(weights), len(phases), empty)
@@ -106,6 +109,18 @@ def compute_sticks(
         steps = len(phases) + 1
         dst = mvmul.over_taps(add_to_partials, len(weights) - 1, steps, dst)
     return packed(sfpu.activate(dst, activation, fp32_dest=fp32_dest))
+
+
+def read_bits(
+    compute: ComputeConfig, *, dtype: str, output_dtype: str
+) -> tuple[int, int] | None:
+    """Returns the mantissa bits of windows and weights that the phases read.
+
+    None if tilising packs activations to another format, which all their bits decide.
+    """
+    if "bfloat16" != dtype or output_dtype == "bfloat8_b":
+        return None
+    return (5, 24) if fpu.PHASES[compute.math_fidelity] == 1 else None
 
 
 def refuse_unknown(

@@ -27,7 +27,7 @@ from jaxdw.plan.plan import Plan
 
 FEW_STEPS = 2**22  # of the matrix unit, a phase of a product each
 _FLOAT32_STEPS = 0.5  # that a product and a sum in float32 take
-LONG_CHAIN, MANY_STEPS = 24, 2**21  # of one output, of a launch
+LONG_CHAIN, MANY_STEPS = 24, 2**20  # of one output, of a launch
 AskedForm = Literal["integer", "float", "by operands"]
 Result = TypeVar("Result")
 Figures = tuple[tuple[str, Hashable], ...]  # by keyword
@@ -44,32 +44,43 @@ class DeviceProgram(NamedTuple):
       figures_of_slice: the figures of some channels computed apart, at most so many,
         and how many they are.
       read_bits: upper mantissa bits, hidden bit counted, of window elements and of
-        weights that it reads, so that the others may be cut before; None if it has to
-        have all.
+        weights that it reads in an arithmetic, with the activations' and the output's
+        dtype, so that the others may be cut before; None if it has to have all.
+      cost: of a step of its float form, in those of `depthwise`.
       steps_in_a_row: of the matrix unit, that an output waits for one by one; what
         computes it bound by keyword. 0 if two outputs are no quicker side by side.
     """
 
     compute_sticks: Callable[..., Float32[Array, "sticks channels"]]
+    read_bits: Callable[..., tuple[int, int] | None]
     figures: Callable[[Plan], Mapping[str, Hashable]] = lambda plan: {}
+    cost: float = 1
     channels_part: Callable[[ComputeConfig, str], bool] = lambda compute, dtype: True
     figures_of_slice: Callable[[Figures, int], tuple[Figures, int]] = (
         lambda figures, most: (figures, most)
     )
-    read_bits: Callable[[ComputeConfig], tuple[int, int]] | None = None
     steps_in_a_row: Callable[..., int] = lambda **_: 0
 
 
 PROGRAMS = {
-    "depthwise": DeviceProgram(depthwise.compute_sticks, read_bits=depthwise.read_bits),
+    "depthwise": DeviceProgram(
+        compute_sticks=depthwise.compute_sticks, read_bits=depthwise.read_bits
+    ),
     "regular": DeviceProgram(
-        regular.compute_sticks,
-        regular.figures,
-        regular.channels_part,
-        regular.figures_of_slice,
+        compute_sticks=regular.compute_sticks,
+        figures=regular.figures,
+        cost=3,
+        read_bits=regular.read_bits,
+        channels_part=regular.channels_part,
+        figures_of_slice=regular.figures_of_slice,
         steps_in_a_row=regular.steps_in_a_row,
     ),
-    "conv1d": DeviceProgram(conv1d.compute_sticks, conv1d.figures),
+    "conv1d": DeviceProgram(
+        compute_sticks=conv1d.compute_sticks,
+        figures=conv1d.figures,
+        cost=3,
+        read_bits=conv1d.read_bits,
+    ),
 }
 
 
@@ -112,7 +123,7 @@ class Static:
         """Whether other threads gain nothing: on 2 cores, under some 0.7 ms of work."""
         phases = _FLOAT32_STEPS
         if self.compute.arithmetic == "fpu":
-            phases = PHASES[self.compute.math_fidelity]
+            phases = PHASES[self.compute.math_fidelity] * PROGRAMS[self.program].cost
         return self.outputs * self.taps * phases <= FEW_STEPS
 
     def __hash__(self) -> int:  # asked at each call of a jitted function
@@ -211,14 +222,15 @@ def arithmetic_of(
 
 def read_bits(static: Static) -> tuple[int, int] | None:
     """Returns the mantissa bits of windows and weights to keep; None for all."""
-    read = PROGRAMS[static.program].read_bits
-    if static.compute.arithmetic != "fpu" or read is None:
+    if static.compute.arithmetic != "fpu":
         return None
-    return read(static.compute)
+    return PROGRAMS[static.program].read_bits(
+        static.compute, dtype=static.dtype, output_dtype=static.output_dtype
+    )
 
 
 def gains_by_pairs(static: Static) -> bool:
-    """Whether outputs side by side repay the compiling, within some hundred calls."""
+    """Whether outputs side by side repay the compiling, within some thousand calls."""
     if static.compute.arithmetic != "fpu":
         return False
     bound: dict[str, Any] = {name: getattr(static, name) for name in _BOUND}

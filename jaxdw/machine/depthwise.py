@@ -22,7 +22,7 @@ from jaxdw.xla import computed_once
 _split_weights = jax.jit(fpu_float.split_weights, static_argnames="mantissa_bits")
 
 
-def read_bits(compute: ComputeConfig) -> tuple[int, int]:
+def read_bits(compute: ComputeConfig, **_: str) -> tuple[int, int]:
     """Returns the mantissa bits of windows and weights that the phases read."""
     phases = fpu.PHASES[compute.math_fidelity]
     return 5 if phases == 1 else 10, 7 if phases <= 2 else 11

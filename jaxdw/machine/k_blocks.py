@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,7 @@ class Core:
     """One core's work, or that of several side by side.
 
     Attributes:
+      weight: of a tap, as `mvmul.weights_of` gives it.
       rows, row_taps: blocks of K that hold taps of one channel, and how many each.
       shards: channel shards of `width` side by side, whose blocks follow each other.
       parts: into which the channels of a shard are cut, each in blocks of its own.
@@ -62,7 +64,7 @@ class Core:
     """
 
     tap: Windows
-    weights: fpu.ByTap
+    weight: Callable[[Tap], Any]
     unit: mvmul.Unit
     rows: int
     row_taps: int
@@ -170,7 +172,7 @@ class Core:
                     steps_of(self.width, taps, self.phases, group)
                     for group in range(self.groups)
                 ],
-                [self.weights[first + n] for n in range(taps)],
+                [self.weight(first + n) for n in range(taps)],
                 self.activations(first, taps),
                 dst,
                 self._of_own_group,

@@ -92,6 +92,7 @@ def compute_sticks(
     compute: ComputeConfig,
     arch: Arch,
     form: mvmul.Form,
+    cut_to: tuple[int, int] | None = None,
 ) -> Float32[Array, "sticks channels"]:
     """Multiplies windows with weights, adds the bias, activates, packs.
 
@@ -107,6 +108,7 @@ def compute_sticks(
       dtype: of the activations before they are tilised.
       form: `float` takes ordinary operands (`fpu_float.is_ordinary`), any bias, and
         gives the same bits. A 32-bit Dst has one form only.
+      cut_to: mantissa bits that windows and weights are cut to (`read_bits`), if so.
 
     Returns:
       Values of `output_dtype`.
@@ -133,12 +135,13 @@ def compute_sticks(
     shards = channels // width
     blocks = rows * shards * act_block_w_div
     in_l1 = packer_l1_acc and blocks > (2 if bias is None else 1)
-    unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch)
+    short = "b" if cut_to is not None else ""
+    unit = mvmul.unit_of(form, fp32_dest=fp32_dest, arch=arch, short=short)
     tilised_dtype = output_dtype if output_dtype == "bfloat8_b" else dtype
     phases = _phases(unit, width, compute, weights_dtype, tilised_dtype)
     core = Core(
         tap=tap,
-        weights=weights,
+        weight=mvmul.weights_of(unit, weights, "a", phases),
         unit=unit,
         rows=rows,
         row_taps=row_taps,
@@ -165,6 +168,18 @@ def compute_sticks(
         dst = exact.elwadd(dst if in_l1 else core.packed(dst), added)
     dst = sfpu.activate(dst, activation, fp32_dest=fp32_dest)
     return formats.pack_output(dst, output_dtype, fp32_dest=fp32_dest)
+
+
+def read_bits(
+    compute: ComputeConfig, *, dtype: str, output_dtype: str
+) -> tuple[int, int] | None:
+    """Returns the mantissa bits of windows and weights that the phases read.
+
+    None if tilising packs activations to another format, which all their bits decide.
+    """
+    if "bfloat16" != dtype or output_dtype == "bfloat8_b":
+        return None
+    return (7, 24) if fpu.PHASES[compute.math_fidelity] <= 2 else None
 
 
 def _phases(

@@ -33,6 +33,7 @@ from jaxdw.numerics.fpu_float import (
     effective_phases,
     round_half_away,
 )
+from jaxdw.xla import computed_once
 
 Form = Literal["integer", "float"]
 Step = tuple[int, tuple[int, ...]]  # phase, and the taps whose products it adds
@@ -118,25 +119,63 @@ class _Addend(NamedTuple):
     rounder: Int32[Array, "..."]
 
 
+class Operand(NamedTuple):
+    """SrcA or SrcB as the only phase reads it.
+
+    Attributes:
+      high: the upper bits of mantissas.
+      rounder, tie: what a product's rounder and tie take of its exponent.
+    """
+
+    high: Float32[Array, "..."]
+    rounder: Float32[Array, "..."]
+    tie: Float32[Array, "..."]
+
+
+_HIGH_BITS = {"a": 5, "b": 7}
+
+
 @dataclasses.dataclass(frozen=True)
 class FloatUnit:
     """Ordinary operands of at most 8 mantissa bits, 16-bit Dst.
 
     Between steps Dst is kept as the sum before its last rounding, which the next step
     does: so a step waits for one operation less.
+
+    Attributes:
+      short: the sources, of `a` and `b`, that have no bits but those of phase 0.
     """
 
+    short: str = ""
+
+    def read(self, values: Float32[Array, "..."], source: str) -> Operand:
+        """Reads SrcA (`a`) or SrcB (`b`), for phase 0."""
+        size = _size(values)
+        rounder, tie = size * (1.5 * 2.0**_PLACES), size * _TIE
+        return Operand(self._high(values, source), rounder, tie)
+
+    def _high(self, values: Float32[Array, "*n"], source: str) -> Float32[Array, "*n"]:
+        return values if source in self.short else cut(values, _HIGH_BITS[source])
+
     def products(
-        self, a: Float32[Array, "..."], b: Float32[Array, "..."], phases: Sequence[int]
+        self,
+        a: Float32[Array, "..."] | Operand,
+        b: Float32[Array, "..."] | Operand,
+        phases: Sequence[int],
     ) -> dict[int, _Addend]:
-        """Multiplies as `Unit` says.
+        """Multiplies as `Unit` says; for phase 0 alone, one may be read before.
 
         A product's exponent is the sum of its operands', whichever bits a phase reads,
         and that of zero is 0. It has 12 bits, so that it is rounded once at any
         distance; its ties go toward +infinity.
         """
-        size = floats_of(bits_of(a) & EXPONENT) * floats_of(bits_of(b) & EXPONENT)
-        a_high, b_high = cut(a, 5), cut(b, 7)
+        if isinstance(a, Operand):
+            assert not isinstance(b, Operand)
+            return {0: _product(a, self._high(b, "b"), b)}
+        if isinstance(b, Operand):
+            return {0: _product(b, self._high(a, "a"), a)}
+        size = _size(a) * _size(b)
+        a_high, b_high = self._high(a, "a"), self._high(b, "b")
         terms = {}
         for phase in phases:
             of_a = a - a_high if phase % 2 else a_high
@@ -164,6 +203,19 @@ class FloatUnit:
         return tuple(effective_phases(fpu.PHASES[fidelity], True, mantissa_bits))
 
 
+def _size(values: Float32[Array, "*n"]) -> Float32[Array, "*n"]:
+    """Returns the power of two of each exponent, 0 for zero."""
+    return floats_of(bits_of(values) & EXPONENT)
+
+
+def _product(
+    weight: Operand, high: Float32[Array, "..."], other: Float32[Array, "..."]
+) -> _Addend:
+    size = _size(other)
+    value = weight.high * high + weight.tie * size
+    return _Addend(value, bits_of(weight.rounder * size))
+
+
 def _ties_away(values: Float32[Array, "..."]) -> _Addend:
     """Rounds to bf16, ties away from zero; returns addends whose ties go away too."""
     rounded = bits_of(values) + 0x8000
@@ -183,11 +235,37 @@ def _sum_in_units(addends: Sequence[_Addend]) -> Float32[Array, "..."]:
     return (first + rounder) + functools.reduce(jnp.add, rest, -rounder)
 
 
-def unit_of(form: Form, *, fp32_dest: bool, arch: Arch) -> Unit:
-    """Returns the unit in a form; a 32-bit Dst has the integer one only."""
+def unit_of(form: Form, *, fp32_dest: bool, arch: Arch, short: str = "") -> Unit:
+    """Returns the unit in a form; a 32-bit Dst has the integer one only.
+
+    Args:
+      short: as in `FloatUnit`.
+    """
     if form == "float" and not fp32_dest:
-        return FloatUnit()
+        return FloatUnit(short)
     return IntegerUnit(fp32_dest, arch)
+
+
+def weights_of(
+    unit: Unit, weights: fpu.ByTap, source: str, phases: Sequence[int]
+) -> Callable[[Tap], Any]:
+    """Returns what `add_steps` takes as the weights of a tap.
+
+    Where phase 0 runs alone, an array is read once for all sticks: others gain nothing.
+
+    Args:
+      source: `a` or `b`.
+    """
+    is_read = isinstance(unit, FloatUnit) and tuple(phases) == (0,)
+    if not is_read or not isinstance(weights, jax.Array):
+        return lambda tap: weights[tap]
+    operand = computed_once(_read(weights, unit, source))
+    return lambda tap: jax.tree.map(lambda own: own[tap], operand)
+
+
+@functools.partial(jax.jit, static_argnames=("unit", "source"))
+def _read(weights: Float32[Array, "taps ..."], unit: FloatUnit, source: str) -> Operand:
+    return unit.read(weights, source)
 
 
 def in_tap_order(taps: int, phases: Sequence[int]) -> tuple[Step, ...]:
@@ -198,8 +276,8 @@ def in_tap_order(taps: int, phases: Sequence[int]) -> tuple[Step, ...]:
 def add_steps(
     unit: Unit,
     steps: Sequence[Sequence[Step]],
-    a: Sequence[Float32[Array, "..."]],
-    b: Sequence[Float32[Array, "..."]],
+    a: Sequence[Any],
+    b: Sequence[Any],
     dst: Dst,
     choose: Callable[..., Array] = lambda own: own,
 ) -> Dst:
@@ -207,7 +285,7 @@ def add_steps(
 
     Args:
       steps: for each kind of channel; all kinds have as many products in each step.
-      a, b: SrcA and SrcB of each tap.
+      a, b: SrcA and SrcB of each tap; one of them as `weights_of` gives it.
       choose: takes an array for each kind and returns of each its own channels.
     """
     phases = sorted({phase for phase, _ in steps[0]})

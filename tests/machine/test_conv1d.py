@@ -16,6 +16,7 @@ import jaxdw as jd
 from jaxdw.arch.arch import load_arch
 from jaxdw.machine import conv1d
 from jaxdw.numerics import sfpu
+from jaxdw.numerics.fpu_float import cut
 
 ARITHMETIC = ttnn_golden.names("arith", "D")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out")
@@ -217,3 +218,26 @@ def test_block_outputs_that_share_exponents_with_stale_memory_are_refused():
 def test_a_bias_is_refused():
     with pytest.raises(jd.ConfigError, match=r"`bias` \(given\) must be None"):
         sticks(jnp.ones((1, 1, 8)), jnp.ones((1, 1, 8)), bias=jnp.ones(8))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
+def test_bits_that_no_phase_reads_may_be_cut_before(fidelity, fp32_dest, form):
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    formats = {"dtype": "bfloat16", "output_dtype": "bfloat16"}
+    bits = conv1d.read_bits(compute, **formats)
+    assert bits == {"LoFi": (5, 24)}.get(fidelity)
+    for other in ("dtype", "output_dtype"):
+        assert conv1d.read_bits(compute, **formats | {other: "bfloat8_b"}) is None
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((10, 5, 64)).astype(jnp.bfloat16).astype(np.float32)
+    windows, weights = jnp.asarray(values[:9]), jnp.asarray(values[:9, :1] * 3)
+    how = {"fidelity": fidelity, "fp32_dest": fp32_dest, "coalesced": True}
+    want = sticks(windows, weights, form="integer", **how)
+    assert len(np.unique(want)) > 100
+    short = windows if bits is None else cut(windows, bits[0])
+    got = sticks(short, weights, form=form, cut_to=bits, **how)
+    np.testing.assert_array_equal(
+        np.asarray(got).view(np.uint32), np.asarray(want).view(np.uint32)
+    )

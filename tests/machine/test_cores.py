@@ -108,7 +108,11 @@ def test_a_device_program_is_one_line_of_a_table(monkeypatch):
         seen.update(common, kernel=kernel)
         return tap(0) * 0 + kernel[1]
 
-    program = DeviceProgram(compute_sticks, lambda plan: {"kernel": plan.kernel})
+    program = DeviceProgram(
+        compute_sticks=compute_sticks,
+        read_bits=lambda *_, **how: None,
+        figures=lambda plan: {"kernel": plan.kernel},
+    )
     monkeypatch.setitem(cores.PROGRAMS, "depthwise", program)
     conv = jd.ConvConfig(
         channels=32,
@@ -178,7 +182,12 @@ def test_one_thread_takes_what_others_would_not_end_sooner(layer, compute, fits)
     conv = jd.ConvConfig(**{"channels": 64, "padding": 1} | layer)
     static = static_of(jd.make_plan(conv, None, compute, must_fit=False))
     assert static.fits_one_thread == fits
-    assert dataclasses.replace(static, program="regular").fits_one_thread == fits
+    for program in ("regular", "conv1d"):  # their steps take longer
+        slower = dataclasses.replace(static, program=program)
+        assert slower.fits_one_thread == (fits and compute is FLOAT32)
+        third = dataclasses.replace(slower, output_shape=(1, 64, 37, 64))
+        few = compute.math_fidelity == "LoFi" and conv.taps == 9
+        assert third.fits_one_thread == few
 
 
 @pytest.mark.parametrize(
@@ -195,7 +204,8 @@ def test_one_thread_takes_what_others_would_not_end_sooner(layer, compute, fits)
         ),  # 32
         ({"kernel": (5, 5)}, "regular", False),  # 100, in a loop
         ({"weights_dtype": "bfloat4_b"}, "regular", False),  # a phase or two less
-        ({"height": 29}, "regular", False),  # fewer than 2**21 steps
+        ({"height": 15}, "regular", True),
+        ({"height": 14}, "regular", False),  # fewer than 2**20 steps
         ({"arithmetic": "float32"}, "regular", False),
         ({"fp32_dest_acc": True}, "regular", False),
         ({"packer_l1_acc": True}, "regular", False),

@@ -13,6 +13,7 @@ from ttnn_golden import Case, arithmetic_case, compared, ordinary_sticks, run_ca
 import jaxdw as jd
 from jaxdw.arch.arch import load_arch
 from jaxdw.machine import k_blocks, regular
+from jaxdw.numerics.fpu_float import cut
 
 ARITHMETIC = ttnn_golden.names("arith", "R")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out", "run_fp32_tensors")
@@ -335,3 +336,32 @@ def test_a_slice_of_channels_gives_the_bits_of_the_whole(how, size):
 def test_formats_of_unknown_rule_are_refused(dtypes):
     with pytest.raises(jd.UnsupportedError, match=r"float32.* is not modelled"):
         refused(**dtypes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fp32_dest", [False, True])
+@pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
+def test_bits_that_no_phase_reads_may_be_cut_before(fidelity, fp32_dest, form):
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    formats = {"dtype": "bfloat16", "output_dtype": "bfloat16"}
+    bits = regular.read_bits(compute, **formats)
+    assert bits == {"LoFi": (7, 24), "HiFi2": (7, 24)}.get(fidelity)
+    for other in ("dtype", "output_dtype"):
+        assert regular.read_bits(compute, **formats | {other: "bfloat8_b"}) is None
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((10, 5, 64)).astype(jnp.bfloat16).astype(np.float32)
+    windows, weights = jnp.asarray(values[:9]), jnp.asarray(values[:9, :1] * 3)
+    how = {
+        "fidelity": fidelity,
+        "fp32_dest": fp32_dest,
+        "scheme": "height",
+        "kernel": (3, 3),
+        "width": 64,
+    }
+    want = sticks(windows, weights, form="integer", **how)
+    assert len(np.unique(want)) > 100
+    short = windows if bits is None else cut(windows, bits[0])
+    got = sticks(short, weights, form=form, cut_to=bits, **how)
+    np.testing.assert_array_equal(
+        np.asarray(got).view(np.uint32), np.asarray(want).view(np.uint32)
+    )

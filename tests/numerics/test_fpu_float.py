@@ -101,7 +101,7 @@ def test_the_float_form_equals_the_integer_form_on_ten_million_windows():
 def test_bits_of_bf16_are_cut_as_floats_are(bits):
     halves = np.arange(2**16, dtype=np.uint16)
     floats = (halves.astype(np.uint32) << 16).view(np.float32)
-    want = np.asarray(fpu_float.cut(floats, bits)).view(np.uint32)
+    want = np.asarray(fpu_float.cut(jnp.asarray(floats), bits)).view(np.uint32)
     found = np.asarray(fpu_float.cut(jnp.asarray(halves), bits))
     np.testing.assert_array_equal(found.astype(np.uint32) << 16, want)
     lower = halves & ((1 << max(8 - bits, 0)) - 1)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxdw.arch.arch import load_arch
 from jaxdw.numerics import mvmul
+from jaxdw.numerics.fpu_float import cut
 
 WORMHOLE = load_arch("wormhole_b0")
 UNITS = [mvmul.IntegerUnit(False, WORMHOLE), mvmul.FloatUnit()]
@@ -86,9 +87,45 @@ def test_examples_of_one_step(product, dst, want, unit):
     assert np.float32(got).tobytes() == np.float32(want).tobytes()
 
 
+@pytest.mark.parametrize("short", ["", "a", "b"])
+@pytest.mark.parametrize("source", ["a", "b"])
+def test_weights_read_before_give_the_same_terms(source, short):
+    rng = np.random.default_rng(5)
+    a, b = (floats(draw(rng, 9, 1, 80, spread=8, few=0)) for _ in range(2))
+    cut_a, cut_b = (
+        cut(values, bits) if name in short else values
+        for name, values, bits in (("a", a, 5), ("b", b, 7))
+    )
+    want = mvmul.FloatUnit().products(a, b, (0,))[0]
+    unit = mvmul.FloatUnit(short)
+    weights, others = (cut_a, cut_b) if source == "a" else (cut_b, cut_a)
+    weight = mvmul.weights_of(unit, weights, source, (0,))
+    for tap in range(9):
+        assert isinstance(weight(tap), mvmul.Operand)
+        operands = (weight(tap), others[tap])
+        got = unit.products(*(operands if source == "a" else operands[::-1]), (0,))
+        for own, other in zip(got[0], want, strict=True):
+            found, wanted = (np.asarray(v).view(np.uint32) for v in (own, other[tap]))
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_weights_are_read_before_in_one_phase_of_the_float_form_only():
+    weights = jnp.ones((9, 1, 32))
+    for unit, given, phases in (
+        (UNITS[0], weights, (0,)),
+        (UNITS[1], weights, (0, 1)),
+        (UNITS[1], list(weights), (0,)),
+    ):
+        weight = mvmul.weights_of(unit, given, "a", phases)(3)
+        assert isinstance(weight, jnp.ndarray)
+        assert weight.shape == (1, 32)
+
+
 def test_a_32_bit_dst_has_the_integer_form_only():
     fixed = {"arch": WORMHOLE}
     assert mvmul.unit_of("float", fp32_dest=False, **fixed) == mvmul.FloatUnit()
+    short = mvmul.unit_of("float", fp32_dest=False, **fixed, short="b")
+    assert short == mvmul.FloatUnit("b")
     for form in ("float", "integer"):
         unit = mvmul.unit_of(form, fp32_dest=True, **fixed)
         assert unit == mvmul.IntegerUnit(True, WORMHOLE)
