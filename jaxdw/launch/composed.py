@@ -136,7 +136,10 @@ def load_and_run(
 
 @functools.cache
 def compiled(
-    way: Callable[..., tuple], backend: str, in_caller: bool, one_thread: bool
+    way: Callable[..., tuple],
+    backend: str,
+    in_caller: bool = False,
+    one_thread: bool = False,
 ):
     """Returns the whole chip as one compiled computation.
 

@@ -89,9 +89,9 @@ def run(
     integer form is compiled and run only if it did not. So an fpu run waits for its
     output; inside `jit` both forms are compiled, and nothing waits.
 
-    For an output past 8 MB glibc is told to keep what this process frees (up to
-    2 GB at the end of the heap), or each call would pay for new pages, three times the
-    time; `JAXDW_KEEP_MEMORY=0` in the environment leaves glibc as it is.
+    glibc is told to keep what this process frees, 64 MB at the end of the heap, 2 GB
+    from an output of 8 MB on, or each call would pay for new pages, up to three times
+    the time; `JAXDW_KEEP_MEMORY=0` in the environment leaves glibc as it is.
 
     Derivatives with respect to `x`, `w` and `bias` are those of the float32 convolution
     with the true activation, at the values given: they go straight through every
