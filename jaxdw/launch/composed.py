@@ -22,9 +22,9 @@ from jaxdw.machine.cores import (
     AskedForm,
     Static,
     are_ordinary,
-    float_first,
     read_bits,
     run_cores,
+    takes,
 )
 from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
 from jaxdw.numerics.fpu import Form
@@ -184,8 +184,10 @@ def run_resident(
 def _run(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static
 ) -> Float32[Array, "n ho wo c"]:
-    whole_chip = functools.partial(_whole_chip, way, maps, operands, static)
-    return float_first(whole_chip, static.compute)
+    output, ordinary = _whole_chip(way, maps, operands, static, "float")
+    if takes(ordinary, static.compute):
+        return output
+    return _whole_chip(way, maps, operands, static, "integer")[0]
 
 
 def _whole_chip(

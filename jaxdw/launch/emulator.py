@@ -122,13 +122,17 @@ def run(
         keep = tuple(keep)
     x, w = real(x, "x"), real(w, "w")
     bias = None if bias is None else real(bias, "bias")
-    refuse(run_problems(plan, x, w, bias, keep, mesh, backend))
+    conv, given = plan.conv, None if bias is None else bias.shape
+    planned = (conv.channels,) if conv.bias else None
+    shapes = conv.input_shape, conv.weight_shape, planned
+    if (x.shape, w.shape, given) != shapes or keep or mesh or backend != "xla":
+        refuse(run_problems(plan, x, w, bias, keep, mesh, backend))
     plan.refuse_slices("run", ONE_BY_ONE)
     check_plan(plan, maps)
     if keep and not isinstance(maps.weights.prepare, IndexMap):
         raise UnsupportedError(_too_large(plan))
     static = static_of(plan, backend)
-    memories = {}
+    memories = _NO_MEMORIES
     traced = is_traced(maps, x, w, bias)
     if mesh is not None:
         if traced:
@@ -145,25 +149,32 @@ def run(
             check_maps(jax.tree.map(np.asarray, maps))
         if traced:
             staged = functools.partial(run_staged, shared, x, w, bias, static, keep)
-            output, memories = staged("by operands")[0]
+            output, found = staged("by operands")[0]
         else:
             staged = functools.partial(
                 run_staged, jax.device_put(shared), x, w, bias, static, keep
             )
             # memory that nobody wrote is NaN on purpose
             with outside_traces(), jax.debug_nans(False):
-                output, memories = float_first(staged, static.compute)
+                output, found = float_first(staged, static.compute)
+        memories = MappingProxyType(found)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)
     else:
         with outside_traces():
             output = run_composed(maps, x, w, bias, static)
-    return Emulation(plan=plan, output=output, memories=MappingProxyType(memories))
+    return Emulation(plan=plan, output=output, memories=memories)
+
+
+_NO_MEMORIES: Mapping[str, Array] = MappingProxyType({})
 
 
 def is_traced(maps: Maps, *tensors: Shaped[HostOrDevice, "..."] | None) -> bool:
     """Whether a transformation of JAX traces maps or tensors."""
-    return any(isinstance(v, Tracer) for v in (maps.shard.index, *tensors))
+    for values in (*tensors, maps.shard.index):
+        if isinstance(values, Tracer):
+            return True
+    return False
 
 
 with eval_context():

@@ -260,9 +260,12 @@ def float_first(
       way: returns its result, and whether its operands are such as `are_ordinary` says.
     """
     result, ordinary = way("float")
-    if compute.arithmetic != "fpu" or np.asarray(ordinary):
-        return result
-    return way("integer")[0]
+    return result if takes(ordinary, compute) else way("integer")[0]
+
+
+def takes(ordinary: Shaped[Array, ""], compute: ComputeConfig) -> bool:
+    """Whether a result of the float form, which tells this, stands."""
+    return compute.arithmetic != "fpu" or bool(np.asarray(ordinary))
 
 
 def in_form(
