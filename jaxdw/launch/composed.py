@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer, eval_context
 from jaxtyping import Array, Bool, Float, Float32, Int32, Shaped
 
 from jaxdw.launch import kept
@@ -203,10 +204,19 @@ def _whole_chip(
         in_caller = waits and may_run_in_caller()
         one_thread = static.fits_one_thread
     run = compiled(way, jax.default_backend(), in_caller, one_thread)
-    taken = taken or maps.composed
-    return kept.call(
-        run, taken, *operands, one_thread=one_thread, static=static, form=form
+    call = functools.partial(
+        kept.call, run, taken or maps.composed, *operands, one_thread=one_thread
     )
+    try:
+        found = call(static=static, form=form)
+    except ValueError:  # within an outer jit no compiler takes options
+        found = None
+    if found is None or isinstance(found[0], Tracer):
+        # the outer jit takes arrays at hand as constants; entered always, the context
+        # has JAX look a jitted function up anew, 8 us of a call
+        with eval_context():
+            return call(static=static, form=form)
+    return found
 
 
 @functools.partial(jax.jit, static_argnames="static")

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -12,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer, eval_context
-from jax.extend.core import get_opaque_trace_state
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
@@ -139,7 +137,7 @@ def run(
             raise UnsupportedError(
                 "a run on a mesh takes arrays at hand; call it outside jit, grad, vmap"
             )
-        with outside_traces():
+        with eval_context():  # an outer jit takes it as a constant
             output = run_on_mesh(plan, maps, x, w, bias, static, mesh)
     elif keep or isinstance(maps.shard.index, Tracer):
         shared = dataclasses.replace(maps, facts=None)
@@ -155,14 +153,13 @@ def run(
                 run_staged, jax.device_put(shared), x, w, bias, static, keep
             )
             # memory that nobody wrote is NaN on purpose
-            with outside_traces(), jax.debug_nans(False):
+            with eval_context(), jax.debug_nans(False):
                 output, found = float_first(staged, static.compute)
         memories = MappingProxyType(found)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)
     else:
-        with outside_traces():
-            output = run_composed(maps, x, w, bias, static)
+        output = run_composed(maps, x, w, bias, static)
     return Emulation(plan=plan, output=output, memories=memories)
 
 
@@ -175,20 +172,6 @@ def is_traced(maps: Maps, *tensors: Shaped[HostOrDevice, "..."] | None) -> bool:
         if isinstance(values, Tracer):
             return True
     return False
-
-
-with eval_context():
-    _NO_TRACE = get_opaque_trace_state()
-
-
-def outside_traces() -> AbstractContextManager[None]:
-    """Computes with arrays at hand, which an outer jit then takes as constants.
-
-    `eval_context` alone has JAX look a jitted function up anew, 8 us of a call.
-    """
-    if get_opaque_trace_state() == _NO_TRACE:
-        return nullcontext()
-    return eval_context()
 
 
 def real(values: Shaped[HostOrDevice, "*shape"], name: str) -> Float[Array, "*shape"]:

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.errors import refuse
 from jaxdw.launch.composed import Lanes, load_weights, run_resident
-from jaxdw.launch.emulator import is_traced, outside_traces, real, run, run_problems
+from jaxdw.launch.emulator import is_traced, real, run, run_problems
 from jaxdw.launch.slices import ONE_BY_ONE
 from jaxdw.machine.cores import static_of
 from jaxdw.maps.identity import check_plan
@@ -38,7 +38,7 @@ class LoadedLaunch:
     def _lanes(self) -> Lanes:
         maps = self.maps.strided or self.maps.composed
         static = static_of(self.plan, self.backend)
-        with outside_traces():
+        with eval_context():
             return load_weights(maps, self.w, self.bias, static, look=True)
 
     @functools.cached_property
@@ -60,8 +60,7 @@ class LoadedLaunch:
         if x.shape != self.plan.conv.input_shape:
             refuse(self.plan.conv.tensor_problems(x.shape, self.w.shape, None))
         static = static_of(self.plan, self.backend)
-        with outside_traces():
-            return run_resident(self.maps, x, self._lanes, static)
+        return run_resident(self.maps, x, self._lanes, static)
 
 
 def load(
