@@ -123,7 +123,8 @@ def run(
     conv, given = plan.conv, None if bias is None else bias.shape
     planned = (conv.channels,) if conv.bias else None
     shapes = conv.input_shape, conv.weight_shape, planned
-    if (x.shape, w.shape, given) != shapes or keep or mesh or backend != "xla":
+    usual = keep == () and mesh is None and backend == "xla"
+    if not usual or (x.shape, w.shape, given) != shapes:
         refuse(run_problems(plan, x, w, bias, keep, mesh, backend))
     plan.refuse_slices("run", ONE_BY_ONE)
     check_plan(plan, maps)

@@ -114,13 +114,9 @@ def compute_sticks(
 def read_bits(
     compute: ComputeConfig, *, dtype: str, output_dtype: str
 ) -> tuple[int, int] | None:
-    """Returns the mantissa bits of windows and weights that the phases read.
-
-    None if tilising packs activations to another format, which all their bits decide.
-    """
-    if "bfloat16" != dtype or output_dtype == "bfloat8_b":
-        return None
-    return (5, 24) if fpu.PHASES[compute.math_fidelity] == 1 else None
+    """Returns the mantissa bits of windows and weights that the phases read."""
+    is_short = fpu.PHASES[compute.math_fidelity] == 1
+    return (5, 24) if is_short and tilise.keeps_bits(dtype, output_dtype) else None
 
 
 def refuse_unknown(

@@ -39,6 +39,14 @@ def refuse_unknown(
         )
 
 
+def keeps_bits(dtype: str, output_dtype: str) -> bool:
+    """Whether `tilised` changes no bf16 value, nor one with lower bits cut off.
+
+    Another format packs activations, which all their bits decide.
+    """
+    return dtype == "bfloat16" and output_dtype != "bfloat8_b"
+
+
 def tilised(
     values: Float32[Array, "*shape lanes"],
     dtype: str,

@@ -512,6 +512,8 @@ def test_what_cannot_be_kept_or_is_not_real_is_refused():
     x, w = np.ones(conv.input_shape), np.ones(conv.weight_shape)
     with pytest.raises(jd.ConfigError, match=r"`keep` \(='dram'\) .*use \('dram',\)"):
         jd.run(plan, maps, x, w, keep="dram")
+    with pytest.raises(jd.ConfigError, match=r"`keep` \(=''\) .*use \('',\)"):
+        jd.run(plan, maps, x, w, keep="")
     with pytest.raises(jd.ConfigError, match=r"`keep` \(=bias, l1_bias\).* no bias"):
         jd.run(plan, maps, x, w, keep=("bias", "dram", "l1_bias"))
     with pytest.raises(jd.ConfigError, match=r"`w` \(=complex128\).*real numbers"):
