@@ -9,6 +9,7 @@ import oracles_fpu as oracle
 import pytest
 import ttnn_golden
 from absl.testing import parameterized
+from cut_bits import check_cut
 from oracles_unit import of_values
 from ttnn_golden import ordinary_sticks, run_case, values
 
@@ -16,7 +17,6 @@ import jaxdw as jd
 from jaxdw.arch.arch import load_arch
 from jaxdw.machine import conv1d
 from jaxdw.numerics import sfpu
-from jaxdw.numerics.fpu_float import cut
 
 ARITHMETIC = ttnn_golden.names("arith", "D")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out")
@@ -224,20 +224,7 @@ def test_a_bias_is_refused():
 @pytest.mark.parametrize("fp32_dest", [False, True])
 @pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
 def test_bits_that_no_phase_reads_may_be_cut_before(fidelity, fp32_dest, form):
-    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
-    formats = {"dtype": "bfloat16", "output_dtype": "bfloat16"}
-    bits = conv1d.read_bits(compute, **formats)
-    assert bits == {"LoFi": (5, 24)}.get(fidelity)
-    for other in ("dtype", "output_dtype"):
-        assert conv1d.read_bits(compute, **formats | {other: "bfloat8_b"}) is None
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((10, 5, 64)).astype(jnp.bfloat16).astype(np.float32)
-    windows, weights = jnp.asarray(values[:9]), jnp.asarray(values[:9, :1] * 3)
     how = {"fidelity": fidelity, "fp32_dest": fp32_dest, "coalesced": True}
-    want = sticks(windows, weights, form="integer", **how)
-    assert len(np.unique(want)) > 100
-    short = windows if bits is None else cut(windows, bits[0])
-    got = sticks(short, weights, form=form, cut_to=bits, **how)
-    np.testing.assert_array_equal(
-        np.asarray(got).view(np.uint32), np.asarray(want).view(np.uint32)
-    )
+    bits = {"LoFi": (5, 24)}.get(fidelity)
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    check_cut(conv1d.read_bits, bits, functools.partial(sticks, **how), compute, form)

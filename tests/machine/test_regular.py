@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import ttnn_golden
 from absl.testing import parameterized
-from ttnn_golden import Case, arithmetic_case, compared, ordinary_sticks, run_case
+from cut_bits import check_cut
+from ttnn_golden import (
+    Case,
+    arithmetic_case,
+    compared,
+    ordinary_sticks,
+    run_case,
+)
 
 import jaxdw as jd
 from jaxdw.arch.arch import load_arch
 from jaxdw.machine import k_blocks, regular
-from jaxdw.numerics.fpu_float import cut
 
 ARITHMETIC = ttnn_golden.names("arith", "R")
 RUN_FILES = ("run_R_D_bf16", "run_variants_wh", "run_bfp8_out", "run_fp32_tensors")
@@ -342,15 +348,6 @@ def test_formats_of_unknown_rule_are_refused(dtypes):
 @pytest.mark.parametrize("fp32_dest", [False, True])
 @pytest.mark.parametrize("fidelity", ["LoFi", "HiFi2", "HiFi3", "HiFi4"])
 def test_bits_that_no_phase_reads_may_be_cut_before(fidelity, fp32_dest, form):
-    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
-    formats = {"dtype": "bfloat16", "output_dtype": "bfloat16"}
-    bits = regular.read_bits(compute, **formats)
-    assert bits == {"LoFi": (7, 24), "HiFi2": (7, 24)}.get(fidelity)
-    for other in ("dtype", "output_dtype"):
-        assert regular.read_bits(compute, **formats | {other: "bfloat8_b"}) is None
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((10, 5, 64)).astype(jnp.bfloat16).astype(np.float32)
-    windows, weights = jnp.asarray(values[:9]), jnp.asarray(values[:9, :1] * 3)
     how = {
         "fidelity": fidelity,
         "fp32_dest": fp32_dest,
@@ -358,10 +355,6 @@ def test_bits_that_no_phase_reads_may_be_cut_before(fidelity, fp32_dest, form):
         "kernel": (3, 3),
         "width": 64,
     }
-    want = sticks(windows, weights, form="integer", **how)
-    assert len(np.unique(want)) > 100
-    short = windows if bits is None else cut(windows, bits[0])
-    got = sticks(short, weights, form=form, cut_to=bits, **how)
-    np.testing.assert_array_equal(
-        np.asarray(got).view(np.uint32), np.asarray(want).view(np.uint32)
-    )
+    bits = {"LoFi": (7, 24), "HiFi2": (7, 24)}.get(fidelity)
+    compute = jd.ComputeConfig(math_fidelity=fidelity, fp32_dest_acc=fp32_dest)
+    check_cut(regular.read_bits, bits, functools.partial(sticks, **how), compute, form)
