@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from jaxdw.faults.fit import ROUGHLY
 from jaxdw.faults.used_chip import Launch, Output, laid_operands
 from jaxdw.judge.draws import Operands
-from jaxdw.launch.host import side_by_side
 from jaxdw.maps.indexmap import IndexMap, gather
-from jaxdw.maps.maps import ComposedMaps, Maps, fitted
+from jaxdw.maps.lanes import fitted, side_by_side
+from jaxdw.maps.maps import ComposedMaps, Maps
 from jaxdw.numerics.formats import MAGNITUDE_BITS
 from jaxdw.plan.plan import Plan
 

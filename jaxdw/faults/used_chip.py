@@ -251,10 +251,10 @@ def emulate_sticks(launch: Launch, laid: Operands) -> Float32[Array, "outputs c"
     run = compiled(load_and_run, jax.default_backend())
     operands, static = on_device(laid), static_of(plan)
 
-    def way(form: Form) -> tuple[Float32[Array, "..."], Int32[Array, ""]]:
+    def way(form: Form) -> tuple[Float32[Array, "..."], Int32[Array, ""] | None]:
         return run(maps, *operands, static=static, form=form)
 
-    output = float_first(way, plan.compute)
+    output = float_first(way)
     return output.reshape(-1, output.shape[-1])
 
 

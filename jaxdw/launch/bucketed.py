@@ -21,7 +21,6 @@ from jaxdw.launch.host import (
     bias_in_lanes,
     collected,
     padded,
-    side_by_side,
     weights_in_lanes,
 )
 from jaxdw.launch.slices import ONE_BY_ONE
@@ -35,6 +34,7 @@ from jaxdw.machine.cores import (
 )
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.identity import check_plan
+from jaxdw.maps.lanes import side_by_side
 from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
 from jaxdw.numerics.formats import cast

@@ -27,7 +27,8 @@ from jaxdw.machine.cores import (
     run_cores,
     takes,
 )
-from jaxdw.maps.maps import ComposedMaps, LaneMaps, Maps, StridedMaps
+from jaxdw.maps.lanes import LaneMaps
+from jaxdw.maps.maps import ComposedMaps, Maps, StridedMaps
 from jaxdw.numerics.fpu import Form
 from jaxdw.numerics.fpu_float import cut
 from jaxdw.plan.config import ComputeConfig
@@ -48,7 +49,8 @@ class Lanes(NamedTuple):
     Of weights, the mantissa bits that their program reads.
 
     Attributes:
-      are_ordinary: whether the float form takes the weights; None if nobody looked.
+      are_ordinary: whether the float form takes the weights; None if nobody looked, or
+        if arithmetic takes any.
     """
 
     weights: Float32[Array, "*weight_nhw taps channels"]
@@ -81,8 +83,8 @@ def load_weights(
 @functools.partial(jax.jit, static_argnames="static")
 def load_sticks(
     maps: ComposedMaps | StridedMaps, x: Float[Array, "..."], static: Static
-) -> Shaped[Array, "rows channels"]:
-    """Returns the input as the host sends it, padded if cores read slices."""
+) -> Shaped[Array, "..."]:
+    """Returns the input's sticks as the host sends them; slices are of its image."""
     if isinstance(maps, StridedMaps):
         return padded_image(x, maps.windows, static)
     return host_sticks(x, static)
@@ -94,7 +96,7 @@ def run_loaded(
     lanes: Lanes,
     static: Static,
     form: AskedForm,
-) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""] | None]:
     """Does the host's part for the input and then the chip's.
 
     No copy of a shard is made: cores read the host's sticks through composed maps.
@@ -119,6 +121,7 @@ def run_loaded(
     if lanes.are_ordinary is None:
         return output, are_ordinary(sticks, lanes.weights, compute=static.compute)
     ordinary = are_ordinary(sticks, compute=static.compute)
+    assert ordinary is not None
     return output, ordinary & lanes.are_ordinary
 
 
@@ -129,7 +132,7 @@ def load_and_run(
     bias: Float[Array, " c"] | None,
     static: Static,
     form: AskedForm,
-) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""] | None]:
     """Does the host's part and then the chip's, as `run_loaded`."""
     lanes = computed_once(load_weights(maps, w, bias, static))
     return run_loaded(maps, x, lanes, static, form)
@@ -154,7 +157,7 @@ def compiled(
 
     def told(*operands, static: Static, form: Form):
         output, ordinary = way(*operands, static, form)
-        return output, ordinary.astype(jnp.int32)
+        return output, None if ordinary is None else ordinary.astype(jnp.int32)
 
     told.__qualname__ = way.__qualname__  # by which it is kept
     return jax.jit(
@@ -186,14 +189,14 @@ def _run(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static
 ) -> Float32[Array, "n ho wo c"]:
     output, ordinary = _whole_chip(way, maps, operands, static, "float")
-    if takes(ordinary, static.compute):
+    if takes(ordinary):
         return output
     return _whole_chip(way, maps, operands, static, "integer")[0]
 
 
 def _whole_chip(
     way: Callable[..., tuple], maps: Maps, operands: tuple, static: Static, form: Form
-) -> tuple[Float32[Array, "n ho wo c"], Int32[Array, ""]]:
+) -> tuple[Float32[Array, "n ho wo c"], Int32[Array, ""] | None]:
     taken, in_caller, one_thread = None, False, False
     if form == "float":
         taken = maps.strided if static.backend == "xla" else None
@@ -204,18 +207,17 @@ def _whole_chip(
         in_caller = waits and may_run_in_caller()
         one_thread = static.fits_one_thread
     run = compiled(way, jax.default_backend(), in_caller, one_thread)
-    call = functools.partial(
-        kept.call, run, taken or maps.composed, *operands, one_thread=one_thread
-    )
+    operands = (taken or maps.composed, *operands)
+    chosen = {"one_thread": one_thread, "static": static, "form": form}
     try:
-        found = call(static=static, form=form)
+        found = kept.call(run, *operands, **chosen)
     except ValueError:  # within an outer jit no compiler takes options
         found = None
     if found is None or isinstance(found[0], Tracer):
         # the outer jit takes arrays at hand as constants; entered always, the context
         # has JAX look a jitted function up anew, 8 us of a call
         with eval_context():
-            return call(static=static, form=form)
+            return kept.call(run, *operands, **chosen)
     return found
 
 

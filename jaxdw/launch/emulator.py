@@ -155,7 +155,7 @@ def run(
             )
             # memory that nobody wrote is NaN on purpose
             with eval_context(), jax.debug_nans(False):
-                output, found = float_first(staged, static.compute)
+                output, found = float_first(staged)
         memories = MappingProxyType(found)
     elif traced:
         output = trace_composed(maps.composed, x, w, bias, static)

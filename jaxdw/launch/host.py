@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped
 
 from jaxdw.launch import kept
-from jaxdw.machine.cores import Static, read_bits
+from jaxdw.machine.cores import Static, image_held, read_bits
+from jaxdw.machine.image import held_as
 from jaxdw.maps.indexmap import Alike, IndexMap, gather
-from jaxdw.maps.maps import LaneMaps, fitted
+from jaxdw.maps.lanes import LaneMaps, fitted, side_by_side
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics import formats
 from jaxdw.numerics.fpu_float import cut
@@ -59,26 +60,28 @@ def host_sticks(
 
 def padded_image(
     x: Float[Array, "..."], windows: Strided, static: Static
-) -> Shaped[Array, "rows channels"]:
-    """Returns rows of the zero-padded image, padded to whole channel shards.
+) -> Shaped[Array, "n h w *sticks"]:
+    """Returns the zero-padded image, its channels padded to whole channel shards.
 
-    In the activations' dtype, bf16 as its bits in uint16; mantissas are cut to what the
+    In the activations' dtype, bf16 as `image_held` says; mantissas are cut to what the
     device program reads (`read_bits`).
     """
-    channels = static.num_channel_shards * static.channels_per_core
-    x = x.reshape(*windows.image, -1)
-    sticks = host_sticks(x, static)
+    sticks = host_sticks(x.reshape(*windows.image, -1), static)
+    sticks = sticks.reshape(*windows.image, -1)
     if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
         sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
     bits = read_bits(static)
     if bits is not None:
         sticks = cut(sticks, bits[0])
+    if sticks.dtype == jnp.uint16:
+        sticks = held_as(sticks, image_held(static))
     # an update of zeros: padding as such, XLA decides on at each element
-    image = jnp.zeros((*windows.padded_image, channels), sticks.dtype)
     top, _, left, _ = windows.padding
-    sticks = sticks.reshape(*windows.image, channels)
-    image = jax.lax.dynamic_update_slice(image, sticks, (0, top, left, 0))
-    return image.reshape(-1, channels)
+    others = sticks.shape[3:]
+    image = jnp.zeros((*windows.padded_image, *others), sticks.dtype)
+    return jax.lax.dynamic_update_slice(
+        image, sticks, (0, top, left, *[0] * len(others))
+    )
 
 
 def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]:
@@ -95,14 +98,6 @@ def hold(values: Float[Alike, "*shape"], dtype: str) -> Float32[Alike, "*shape"]
         packed = np.asarray(kept.call(_hold_piece, whole, dtype=dtype))
         held[first : first + len(piece)] = packed[: len(piece)]
     return held.reshape(values.shape)
-
-
-def side_by_side(
-    weights: Shaped[Alike, "*nhw channel_shards taps channels"],
-) -> Shaped[Alike, "*nhw taps all_channels"]:
-    """Returns the weights of channel shards, or where they come from, in a row."""
-    by_tap = weights.swapaxes(-3, -2)
-    return by_tap.reshape(*by_tap.shape[:-2], -1)
 
 
 def weights_in_lanes(

@@ -152,7 +152,7 @@ def run_on_mesh(
     w, bias = jax.device_put((w, bias), everywhere)
     sticks = jax.device_put(sticks, NamedSharding(mesh, P(axes.nhw, axes.channels)))
     run = functools.partial(_compiled(mesh, axes), laid, sticks, w, bias, static)
-    return float_first(run, static.compute)
+    return float_first(run)
 
 
 _padded = jax.jit(padded, static_argnames="shape")
@@ -177,7 +177,7 @@ def _run(
     *,
     mesh: Mesh,
     axes: Axes,
-) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""]]:
+) -> tuple[Float32[Array, "n ho wo c"], Bool[Array, ""] | None]:
     maps = laid.composed
     shards, channels = len(maps.sticks.index), sticks.shape[1]
 

@@ -12,7 +12,6 @@ from jaxdw.launch.host import (
     collected,
     host_sticks,
     host_tensor,
-    side_by_side,
 )
 from jaxdw.machine import noc
 from jaxdw.machine.cores import AskedForm, Static, are_ordinary, run_cores
@@ -20,7 +19,8 @@ from jaxdw.machine.memory import Memory
 from jaxdw.maps.bias import bias_lanes
 from jaxdw.maps.dense import columns_written
 from jaxdw.maps.indexmap import IndexMap, gather, gather_written, narrow
-from jaxdw.maps.maps import Maps, fitted, window_map
+from jaxdw.maps.lanes import fitted, side_by_side
+from jaxdw.maps.maps import Maps, window_map
 from jaxdw.numerics import formats
 from jaxdw.plan.units import TILE_ELEMS
 from jaxdw.xla import computed_once
@@ -103,7 +103,7 @@ def run_staged(
     static: Static,
     keep: tuple[str, ...],
     form: AskedForm,
-) -> tuple[tuple[Float32[Array, "n ho wo c"], Memories], Bool[Array, ""]]:
+) -> tuple[tuple[Float32[Array, "n ho wo c"], Memories], Bool[Array, ""] | None]:
     """Runs stage by stage; every memory is made.
 
     Returns:

@@ -15,7 +15,8 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import UnsupportedError
 from jaxdw.machine import conv1d, depthwise, regular
 from jaxdw.machine.core import Arithmetic, float32_sticks
-from jaxdw.machine.grid import map_grid, map_image
+from jaxdw.machine.grid import map_grid
+from jaxdw.machine.image import Held, how_held, map_image
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.indexmap import HostOrDevice
 from jaxdw.maps.strided import Strided
@@ -229,6 +230,17 @@ def read_bits(static: Static) -> tuple[int, int] | None:
     )
 
 
+def image_held(static: Static) -> Held:
+    """Returns how the padded image of bf16 activations is held."""
+    return how_held(
+        arithmetic=static.compute.arithmetic,
+        taps=static.taps,
+        channels=static.channels,
+        padded=static.num_channel_shards * static.channels_per_core,
+        outputs=static.outputs,
+    )
+
+
 def gains_by_pairs(static: Static) -> bool:
     """Whether outputs side by side repay the compiling, within some thousand calls."""
     if static.compute.arithmetic != "fpu":
@@ -241,15 +253,15 @@ def gains_by_pairs(static: Static) -> bool:
 
 def are_ordinary(
     *operands: Shaped[Array, "..."], compute: ComputeConfig
-) -> Bool[Array, ""]:
-    """Whether the float form takes these operands; other arithmetic takes any."""
+) -> Bool[Array, ""] | None:
+    """Whether the float form takes these operands; None if arithmetic takes any."""
     if compute.arithmetic != "fpu":
-        return jnp.ones((), bool)
+        return None
     return functools.reduce(jnp.logical_and, map(is_ordinary, operands))
 
 
 def float_first(
-    way: Callable[[Form], tuple[Result, Shaped[Array, ""]]], compute: ComputeConfig
+    way: Callable[[Form], tuple[Result, Shaped[Array, ""] | None]],
 ) -> Result:
     """Computes in the float form, which tells on the way whether it may.
 
@@ -260,12 +272,12 @@ def float_first(
       way: returns its result, and whether its operands are such as `are_ordinary` says.
     """
     result, ordinary = way("float")
-    return result if takes(ordinary, compute) else way("integer")[0]
+    return result if takes(ordinary) else way("integer")[0]
 
 
-def takes(ordinary: Shaped[Array, ""], compute: ComputeConfig) -> bool:
-    """Whether a result of the float form, which tells this, stands."""
-    return compute.arithmetic != "fpu" or bool(np.asarray(ordinary))
+def takes(ordinary: Shaped[Array, ""] | None) -> bool:
+    """Whether a result of the float form stands, of operands as `are_ordinary` says."""
+    return ordinary is None or bool(np.asarray(ordinary))
 
 
 def in_form(
@@ -289,7 +301,7 @@ def in_form(
 
 
 def run_cores(
-    l1: Shaped[Array, "*l1_nhw rows channels"],
+    l1: Shaped[Array, "..."],
     sticks: Int32[HostOrDevice, "nhw taps outputs"] | Strided,
     weights: Float32[Array, "*weight_nhw taps channels"],
     bias: Float32[Array, "*bias_nhw channels"] | None,
@@ -310,8 +322,8 @@ def run_cores(
       l1: rows that hold sticks, of all channel shards side by side, for each NHW shard
         or the same for all, as are weights, bias and `channels_written`.
       sticks: the row of each window element; past the rows it reads zeros. Or slices of
-        the padded image, whose rows `l1` then holds; the float form on XLA only, all
-        NHW shards as one.
+        the padded image, which `l1` then is; the float form on XLA only, all NHW
+        shards as one.
       channels_written, windows_written: as for `poisoned`.
       operands: hold every value by which the form is chosen; `(l1, weights)` if None.
       then: what follows, of either form, so that XLA runs both as one.

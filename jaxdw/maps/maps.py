@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int32, Shaped
+from jaxtyping import Bool, Int32
 
 from jaxdw.maps import depthwise, regular
 from jaxdw.maps.banks import bank_table, deal_map, read_map
@@ -16,7 +16,6 @@ from jaxdw.maps.dense import Dense, check_dense
 from jaxdw.maps.halo import collect_map, halo_map, shard_map, top_left_map
 from jaxdw.maps.held import InL1, held_in_l1
 from jaxdw.maps.indexmap import (
-    Alike,
     FormulaMap,
     HostOrDevice,
     IndexMap,
@@ -26,6 +25,7 @@ from jaxdw.maps.indexmap import (
     narrow,
     offset_shards,
 )
+from jaxdw.maps.lanes import LaneMaps, fitted, side_by_side
 from jaxdw.maps.multicast import Multicast, handshake, make_multicast
 from jaxdw.maps.strided import Strided, strided_windows
 from jaxdw.maps.tiles import tilize_formula, tilize_map
@@ -147,31 +147,6 @@ class Maps(Shown):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LaneMaps:
-    """What each lane of the windows meets, from the host's tensors.
-
-    Weights and bias lack their leading axis where all NHW shards get the same.
-
-    Attributes:
-      weights: `[(shards,) channel shards, taps, channels]` from OIHW weights, or from
-        the elements of `blocks` if they are given.
-      blocks: `[(shards,) channel shards, n, 16]` from OIHW weights, runs that share an
-        exponent; None if elements are packed one by one, or in runs of 16 channels.
-      bias: `[(shards,) channel shards, channels]` from the bias, or None.
-      channels_written: `[(shards,) channels]`, of channel shards in a row, whether all
-        weights of a channel were ever written; None if all were.
-      lanes: as in `Maps`; weights and bias are cut or filled up to them.
-    """
-
-    weights: IndexMap
-    blocks: IndexMap | None
-    bias: IndexMap | None
-    channels_written: Bool[HostOrDevice, "*nhw channels"] | None
-    lanes: int = dataclasses.field(metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ComposedMaps(LaneMaps):
     """The maps of all stages run together, host tensor to core.
 
@@ -191,6 +166,8 @@ class ComposedMaps(LaneMaps):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StridedMaps(LaneMaps):
     """`ComposedMaps` of which the windows are slices, and all NHW shards alike.
+
+    Weights are those of all channel shards in a row, as of one.
 
     Attributes:
       windows: of all outputs, in the order in which the user sees them.
@@ -262,17 +239,6 @@ def window_map(top_left: IndexMap, taps: Int32[HostOrDevice, " taps"]) -> IndexM
     outside = (start >= top_left.size) | (row >= top_left.size) | (row < 0)
     xp = np if isinstance(row, np.ndarray) else jax.numpy
     return IndexMap(xp.where(outside, top_left.poison, row), top_left.size)
-
-
-def fitted(
-    values: Shaped[Alike, "*rows channels"], lanes: int, fill: float | bool = 0
-) -> Shaped[Alike, "*rows lanes"]:
-    """Returns channels cut or filled up to `lanes`: cores hold whole tiles of outputs,
-    and may hold fewer or more channels of windows."""
-    past = [(0, 0)] * (values.ndim - 1) + [(0, max(0, lanes - values.shape[-1]))]
-    if isinstance(values, np.ndarray):
-        return np.pad(values[..., :lanes], past, constant_values=fill)
-    return jax.numpy.pad(values[..., :lanes], past, constant_values=fill)
 
 
 def _blocks(pairing: IndexMap, elems: int) -> tuple[IndexMap, IndexMap | None]:
@@ -396,5 +362,7 @@ def stride_maps(composed: ComposedMaps, maps: Maps) -> StridedMaps | None:
     windows = strided_windows(maps.facts.conv, composed.sticks, maps.collect)
     if windows is None or any(of.ndim > shared for of, shared in ndims):
         return None
-    lanes = {f.name: getattr(composed, f.name) for f in dataclasses.fields(LaneMaps)}
-    return StridedMaps(windows=windows, **lanes)
+    own = {f.name: getattr(composed, f.name) for f in dataclasses.fields(LaneMaps)}
+    in_a_row = side_by_side(np.asarray(composed.weights.index))[None]
+    own["weights"] = IndexMap(in_a_row, composed.weights.size)
+    return StridedMaps(windows=windows, **own)

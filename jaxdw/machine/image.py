@@ -1,0 +1,181 @@
+"""The padded image, and cores that read their windows as slices of it.
+
+What cores compute does not depend on which of them computes it: all run as one.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Shaped, UInt16, UInt32
+
+from jaxdw.machine.core import Arithmetic, as_float32
+from jaxdw.maps.strided import Strided
+from jaxdw.numerics.fpu import Tap
+from jaxdw.xla import computed_once, in_pairs
+
+Held = Literal["bits", "floats", "words"]
+
+LANES = 16  # of float32 in a vector of 512 bits
+_MOST_WEIGHTS = 18  # vectors of them that stay in registers beside all else
+_MOST_TAPS = 9  # of words: more do not stay in registers
+_MOST_OUTPUTS = 2**21  # of floats, which take twice the memory of bits
+
+
+def how_held(
+    *, arithmetic: str, taps: int, channels: int, padded: int, outputs: int
+) -> Held:
+    """Returns how an image of bf16 is held for a CPU to read it fastest.
+
+    As `bits`, uint16, of which two operations make float32. Arithmetic in float32 takes
+    one for each kernel position, so that reading counts there (measured on an AMD EPYC:
+    launches of 0.05 to 0.25 ms take a tenth to a third less):
+      - as `floats` if the weights of all channels stay in registers,
+      - as `words` of two channels, of which one operation makes float32, if there are
+        few kernel positions and nothing of the output is cut off.
+
+    Args:
+      padded: channels of the image.
+      outputs: of the launch.
+    """
+    if arithmetic != "float32" or jax.default_backend() != "cpu":
+        return "bits"
+    if taps * padded <= _MOST_WEIGHTS * LANES and outputs <= _MOST_OUTPUTS:
+        return "floats"
+    if taps <= _MOST_TAPS and channels == padded and channels % (2 * LANES) == 0:
+        return "words"
+    return "bits"
+
+
+def held_as(bits: UInt16[Array, "*n channels"], held: Held) -> Shaped[Array, "..."]:
+    """Returns bits of bf16 as they are to be held; words are `[*n, groups, lanes]`."""
+    if held == "words":
+        return _words_of(bits)
+    return as_float32(bits) if held == "floats" else bits
+
+
+def _words_of(
+    bits: UInt16[Array, "*n channels"],
+) -> UInt32[Array, "*n groups lanes"]:
+    """Returns words of channels `LANES` apart, the first in the lower half."""
+    halves = bits.reshape(*bits.shape[:-1], -1, 2, LANES).astype(jnp.uint32)
+    return halves[..., 0, :] | halves[..., 1, :] << 16
+
+
+def _half_of(
+    words: UInt32[Array, "*n"], is_lower: Bool[Array, ""]
+) -> Float32[Array, "*n"]:
+    """Returns the channels of one half of each word."""
+    bits = jnp.where(is_lower, words << 16, words & jnp.uint32(0xFFFF0000))
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def _windows_at(
+    image: Shaped[Array, "n h w *sticks"],
+    windows: Strided,
+    k: Tap,
+    first: Sequence[int],
+    outputs: Sequence[int],
+) -> Shaped[Array, "n ho wo *sticks"]:
+    """Returns what some outputs read at one kernel position.
+
+    Args:
+      first: output, along H and W; outputs: how many.
+    """
+    position = k // windows.kernel[1], k % windows.kernel[1]
+    starts = [
+        one * stride + at * dilation
+        for one, stride, at, dilation in zip(
+            first, windows.stride, position, windows.dilation, strict=True
+        )
+    ]
+    spans = [
+        (many - 1) * stride + 1
+        for many, stride in zip(outputs, windows.stride, strict=True)
+    ]
+    images, others = image.shape[0], image.shape[3:]
+    found = jax.lax.dynamic_slice(
+        image,
+        (0, *starts, *[0] * len(others)),
+        (images, *spans, *others),
+        allow_negative_indices=False,
+    )
+    return found[:, :: windows.stride[0], :: windows.stride[1]]
+
+
+def map_image(
+    image: Shaped[Array, "n h w *sticks"],
+    windows: Strided,
+    weights: Float32[Array, "taps channels"],
+    bias: Float32[Array, " channels"] | None,
+    arithmetic: Arithmetic,
+    *,
+    pairs: bool,
+) -> Float32[Array, "1 outputs channels"]:
+    """Runs every core on windows that are slices.
+
+    Args:
+      image: the padded image, as `held_as` or as float32.
+      pairs: whether outputs are computed two by two; those of bf16.
+    """
+    if image.dtype == jnp.uint32:
+        return _map_words(image, windows, weights, bias, arithmetic)
+    images, channels = image.shape[0], image.shape[-1]
+    axis = 0 if windows.outputs[0] > 1 else 1  # of the image; parts are cut along it
+
+    def part(first: int, num_outputs: int) -> Float32[Array, "n h w channels"]:
+        firsts, outputs = [0, 0], list(windows.outputs)
+        firsts[axis], outputs[axis] = first, num_outputs
+
+        def tap(k: Tap) -> Float32[Array, "outputs channels"]:
+            found = _windows_at(image, windows, k, firsts, outputs)
+            return as_float32(found.reshape(-1, channels))
+
+        done = arithmetic(tap, weights[:, None], bias)
+        return done.reshape(images, *outputs, channels)
+
+    length = windows.outputs[axis]
+    if pairs and length % 2 == 0 and jax.default_backend() == "cpu":
+        return in_pairs(part, length, axis=1 + axis).reshape(1, -1, channels)
+    return part(0, length).reshape(1, -1, channels)
+
+
+def _map_words(
+    image: UInt32[Array, "n h w groups lanes"],
+    windows: Strided,
+    weights: Float32[Array, "taps channels"],
+    bias: Float32[Array, " channels"] | None,
+    arithmetic: Arithmetic,
+) -> Float32[Array, "1 outputs channels"]:
+    """Runs every core on words, mapped over groups of channels and their halves."""
+    groups = image.shape[-2]
+
+    def core(
+        image: UInt32[Array, "n h w lanes"],
+        is_lower: Bool[Array, ""],
+        weights: Float32[Array, "taps lanes"],
+        bias: Float32[Array, " lanes"] | None,
+    ) -> Float32[Array, "outputs lanes"]:
+        def tap(k: Tap) -> Float32[Array, "outputs lanes"]:
+            found = _windows_at(image, windows, k, (0, 0), windows.outputs)
+            return _half_of(found.reshape(-1, LANES), is_lower)
+
+        return arithmetic(tap, weights[:, None], bias)
+
+    @jax.jit
+    def cores(image, weights, bias) -> Float32[Array, "n ho wo groups 2 lanes"]:
+        halves = jax.vmap(core, (None, 0, 1, 0), 1)
+        all_groups = jax.vmap(halves, (3, None, 1, 0), 1)
+        done = all_groups(image, jnp.arange(2) == 0, weights, bias)
+        return done.reshape(len(image), *windows.outputs, groups, 2, LANES)
+
+    # apart, or XLA's loops are over channels, which no vector holds side by side
+    done = computed_once(
+        cores(
+            image,
+            weights.reshape(-1, groups, 2, LANES),
+            None if bias is None else bias.reshape(groups, 2, LANES),
+        )
+    )
+    return done.reshape(1, -1, groups * 2 * LANES)
