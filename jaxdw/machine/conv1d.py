@@ -17,7 +17,7 @@ from jaxdw.arch.arch import Arch
 from jaxdw.errors import ConfigError, UnsupportedError
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import Dst, Tap
-from jaxdw.numerics.fpu_float import MANTISSA_BITS
+from jaxdw.numerics.fpu_float import MANTISSA_BITS, SOURCE_BITS
 from jaxdw.plan.config import ComputeConfig
 from jaxdw.plan.plan import Plan
 from jaxdw.plan.ttnn.plan import TtnnPlan
@@ -116,7 +116,9 @@ def read_bits(
 ) -> tuple[int, int] | None:
     """Returns the mantissa bits of windows and weights that the phases read."""
     is_short = fpu.PHASES[compute.math_fidelity] == 1
-    return (5, 24) if is_short and tilise.keeps_bits(dtype, output_dtype) else None
+    if not is_short or not tilise.keeps_bits(dtype, output_dtype):
+        return None
+    return SOURCE_BITS["a"][0], 24
 
 
 def refuse_unknown(

@@ -25,7 +25,8 @@ _split_weights = jax.jit(fpu_float.split_weights, static_argnames="mantissa_bits
 def read_bits(compute: ComputeConfig, **_: str) -> tuple[int, int]:
     """Returns the mantissa bits of windows and weights that the phases read."""
     phases = fpu.PHASES[compute.math_fidelity]
-    return 5 if phases == 1 else 10, 7 if phases <= 2 else 11
+    of_a, of_b = (fpu_float.SOURCE_BITS[source] for source in "ab")
+    return of_a[phases > 1], of_b[phases > 2]
 
 
 def _fpu_dst(

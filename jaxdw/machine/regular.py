@@ -23,7 +23,7 @@ from jaxdw.errors import refuse
 from jaxdw.machine.k_blocks import TILE_LANES, Core, Windows, through_dst, through_l1
 from jaxdw.numerics import formats, fpu, mvmul, sfpu, tilise
 from jaxdw.numerics.fpu import GROUP_LANES
-from jaxdw.numerics.fpu_float import MANTISSA_BITS
+from jaxdw.numerics.fpu_float import MANTISSA_BITS, SOURCE_BITS
 from jaxdw.plan.config import ComputeConfig, Scheme
 from jaxdw.plan.plan import Plan
 
@@ -175,7 +175,9 @@ def read_bits(
 ) -> tuple[int, int] | None:
     """Returns the mantissa bits of windows and weights that the phases read."""
     is_short = fpu.PHASES[compute.math_fidelity] <= 2
-    return (7, 24) if is_short and tilise.keeps_bits(dtype, output_dtype) else None
+    if not is_short or not tilise.keeps_bits(dtype, output_dtype):
+        return None
+    return SOURCE_BITS["b"][0], 24
 
 
 def _phases(

@@ -31,6 +31,10 @@ from jaxdw.numerics.fpu import (
 
 ORDINARY_LEAST, ORDINARY_BEYOND = 84, 164  # biased exponents of operands
 
+# Upper mantissa bits, hidden bit counted, that a source gives half of the phases, and
+# that it gives all: SrcA the even ones and the odd, SrcB the first two and the others.
+SOURCE_BITS = {"a": (5, 10), "b": (7, 11)}
+
 # Mantissa bits that values of a format can have, hidden bit counted; TF32 for float32.
 MANTISSA_BITS = {"float32": 11, "bfloat16": 8, "bfloat8_b": 7, "bfloat4_b": 3}
 
@@ -129,12 +133,13 @@ def _unit(exponent: Int32[Array, "..."]) -> Float32[Array, "..."]:
 
 
 def _parts(
-    values: Float32[Array, "..."], high_bits: int, all_bits: int, own_bits: int
+    values: Float32[Array, "..."], source: str, own_bits: int
 ) -> tuple[Float32[Array, "..."], Float32[Array, "..."] | None]:
-    """Splits mantissas into the bits of the two fidelity phases that read them.
+    """Splits mantissas of SrcA (`a`) or SrcB (`b`) into the bits that phases read.
 
-    Those of no more than `high_bits` have no others.
+    Those of no more than the first phase reads have no others.
     """
+    high_bits, all_bits = SOURCE_BITS[source]
     if own_bits <= high_bits:
         return values, None
     high = cut(values, high_bits)
@@ -157,7 +162,7 @@ def split_weights(weights: Float32[Array, "taps ..."], mantissa_bits: int) -> Pa
     Args:
       mantissa_bits: that they have, hidden bit counted.
     """
-    return Parts(*_parts(weights, 7, 11, mantissa_bits))
+    return Parts(*_parts(weights, "b", mantissa_bits))
 
 
 def effective_phases(
@@ -171,9 +176,9 @@ def effective_phases(
     """
     a_bits, b_bits = mantissa_bits
     idle = set()
-    if a_bits <= 5:
+    if a_bits <= SOURCE_BITS["a"][0]:
         idle |= {1, 3}
-    if b_bits <= 7:
+    if b_bits <= SOURCE_BITS["b"][0]:
         idle |= {2, 3}
     if b_bits <= 8 and not fp32_dest:
         idle |= {3}
@@ -207,7 +212,7 @@ def _product(
     Returns:
       Bits of float32 of which the lower 16 are to be dropped.
     """
-    a_high, a_low = _parts(window, 5, 10, mantissa_bits[0])
+    a_high, a_low = _parts(window, "a", mantissa_bits[0])
     b_high, b_low = weight
     pairs = [(a_high, b_high), (a_low, b_high), (a_high, b_low), (a_low, b_low)]
     products = [a * b for a, b in (pairs[phase] for phase in phases)]
@@ -316,7 +321,7 @@ def multiply_reduce(
     def weight(k: Tap):
         if isinstance(b, Parts):
             return b.high[k], None if b.low is None else b.low[k]
-        return _parts(b[k], 7, 11, mantissa_bits[1])
+        return _parts(b[k], "b", mantissa_bits[1])
 
     def add_block(first: Tap, lanes: int, dst: Dst | None) -> Dst:
         products = [

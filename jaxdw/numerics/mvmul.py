@@ -29,6 +29,7 @@ from jaxdw.numerics.fpu import PHASE_STEP, Dst, Tap, bits_of, floats_of
 from jaxdw.numerics.fpu_float import (
     BF16,
     EXPONENT,
+    SOURCE_BITS,
     cut,
     effective_phases,
     round_half_away,
@@ -132,9 +133,6 @@ class Operand(NamedTuple):
     tie: Float32[Array, "..."]
 
 
-_HIGH_BITS = {"a": 5, "b": 7}
-
-
 @dataclasses.dataclass(frozen=True)
 class FloatUnit:
     """Ordinary operands of at most 8 mantissa bits, 16-bit Dst.
@@ -155,7 +153,7 @@ class FloatUnit:
         return Operand(self._high(values, source), rounder, tie)
 
     def _high(self, values: Float32[Array, "*n"], source: str) -> Float32[Array, "*n"]:
-        return values if source in self.short else cut(values, _HIGH_BITS[source])
+        return values if source in self.short else cut(values, SOURCE_BITS[source][0])
 
     def products(
         self,
