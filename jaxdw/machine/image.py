@@ -18,8 +18,8 @@ from jaxdw.xla import computed_once, in_pairs
 Held = Literal["bits", "floats", "words"]
 
 LANES = 16  # of float32 in a vector of 512 bits
-_MOST_WEIGHTS = 18  # vectors of them that stay in registers beside all else
 _MOST_TAPS = 9  # of words: more do not stay in registers
+_BESIDE_WORDS, _BESIDE_BITS = 640, 2048  # weights of all channels, for floats
 _MOST_OUTPUTS = 2**21  # of floats, which take twice the memory of bits
 
 
@@ -29,11 +29,12 @@ def how_held(
     """Returns how an image of bf16 is held for a CPU to read it fastest.
 
     As `bits`, uint16, of which two operations make float32. Arithmetic in float32 takes
-    one for each kernel position, so that reading counts there (measured on an AMD EPYC:
-    launches of 0.05 to 0.25 ms take a tenth to a third less):
-      - as `floats` if the weights of all channels stay in registers,
+    one for each kernel position, so that reading counts there. Measured on an AMD EPYC,
+    launches of 0.05 to 0.25 ms:
       - as `words` of two channels, of which one operation makes float32, if there are
-        few kernel positions and nothing of the output is cut off.
+        few kernel positions and nothing of the output is cut off: a sixth less time;
+      - as `floats` of layers with few weights, which then stay in registers or near:
+        up to a third less.
 
     Args:
       padded: channels of the image.
@@ -41,11 +42,12 @@ def how_held(
     """
     if arithmetic != "float32" or jax.default_backend() != "cpu":
         return "bits"
-    if taps * padded <= _MOST_WEIGHTS * LANES and outputs <= _MOST_OUTPUTS:
+    is_whole = channels == padded and channels % (2 * LANES) == 0
+    pairs = is_whole and taps <= _MOST_TAPS
+    few_weights = taps * padded <= (_BESIDE_WORDS if pairs else _BESIDE_BITS)
+    if few_weights and outputs <= _MOST_OUTPUTS:
         return "floats"
-    if taps <= _MOST_TAPS and channels == padded and channels % (2 * LANES) == 0:
-        return "words"
-    return "bits"
+    return "words" if pairs else "bits"
 
 
 def held_as(bits: UInt16[Array, "*n channels"], held: Held) -> Shaped[Array, "..."]:

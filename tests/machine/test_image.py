@@ -11,25 +11,26 @@ from jaxdw.machine import image
 from jaxdw.machine.cores import image_held, static_of
 
 FLOAT32 = jd.ComputeConfig(arithmetic="float32")
-LAYER = {"channels": 64, "height": 9, "width": 10, "padding": (1, 1)}
+LAYER = {"channels": 96, "height": 9, "width": 10, "padding": (1, 1)}
 LAYERS = {
     "floats": [
-        {"channels": 32},
+        {"channels": 64},
         {"channels": 16, "stride": (2, 1), "bias": True},
-        {"channels": 20},  # padded
+        {"channels": 20, "dilation": (1, 2)},  # padded
+        {"channels": 80, "activation": "relu6"},
     ],
     "words": [
         {},
         {"stride": (2, 2), "bias": True, "activation": "silu"},
-        {"channels": 96, "batch": 3, "padding": (0, 2, 1, 0), "dilation": (2, 1)},
+        {"batch": 3, "padding": (0, 2, 1, 0), "dilation": (2, 1)},
         {"channels": 128, "output_dtype": "bfloat8_b", "activation": "relu"},
-        {"channels": 64, "kernel": (1, 5), "padding": (0, 2)},
+        {"channels": 160, "kernel": (1, 5), "padding": (0, 2)},
         {"weights_dtype": "bfloat4_b", "bias": True, "stride": (1, 2)},
     ],
     "bits": [
-        {"channels": 48},  # no pairs of 16
-        {"channels": 72},  # padded
-        {"kernel": (5, 2)},
+        {"channels": 240},  # no pairs of 16
+        {"channels": 264},  # padded
+        {"kernel": (5, 5)},
     ],
 }
 
@@ -76,22 +77,22 @@ def test_words_hold_channels_16_apart():
 
 
 def held(**other) -> image.Held:
-    usual = {"arithmetic": "float32", "taps": 9, "channels": 64}
-    launch = usual | {"padded": 64, "outputs": 1000} | other
+    usual = {"arithmetic": "float32", "taps": 9, "channels": 96}
+    launch = usual | {"padded": 96, "outputs": 1000} | other
     return image.how_held(**launch)
 
 
 def test_how_an_image_is_held(monkeypatch):
     assert held() == "words"
     assert held(arithmetic="fpu") == "bits"
-    assert held(taps=10) == "bits"
-    assert held(channels=63) == held(padded=96) == "bits"
-    assert held(channels=80, padded=80) == "bits"
-    few = {"channels": 17, "padded": 32}
-    assert held(**few) == "floats"
-    assert held(**few, outputs=2**21) == "floats"
-    assert held(**few, outputs=2**21 + 1) == "bits"
-    assert held(**few, taps=10) == "bits"
-    assert held(channels=16, padded=16, taps=18) == "floats"
+    assert held(channels=224, padded=256) == "bits"
+    assert held(channels=240, padded=240) == "bits"
+    assert held(taps=25) == "bits"
+    assert held(taps=10) == held(channels=90) == "floats"
+    few = {"channels": 64, "padded": 64}
+    assert held(**few) == held(**few, outputs=2**21) == "floats"
+    assert held(**few, outputs=2**21 + 1) == "words"
+    assert held(**few, taps=10) == "floats"
+    assert held(**few, taps=10, outputs=2**21 + 1) == "bits"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert held() == held(**few) == "bits"
