@@ -19,7 +19,7 @@ Held = Literal["bits", "floats", "words"]
 
 LANES = 16  # of float32 in a vector of 512 bits
 _MOST_TAPS = 9  # of words: more do not stay in registers
-_BESIDE_WORDS, _BESIDE_BITS = 640, 2048  # weights of all channels, for floats
+_BESIDE_WORDS, _BESIDE_BITS = 640, 1024  # weights of all channels, for floats
 _MOST_OUTPUTS = 2**21  # of floats, which take twice the memory of bits
 
 
@@ -43,11 +43,11 @@ def how_held(
     if arithmetic != "float32" or jax.default_backend() != "cpu":
         return "bits"
     is_whole = channels == padded and channels % (2 * LANES) == 0
-    pairs = is_whole and taps <= _MOST_TAPS
-    few_weights = taps * padded <= (_BESIDE_WORDS if pairs else _BESIDE_BITS)
+    has_words = is_whole and taps <= _MOST_TAPS
+    few_weights = taps * padded <= (_BESIDE_WORDS if has_words else _BESIDE_BITS)
     if few_weights and outputs <= _MOST_OUTPUTS:
         return "floats"
-    return "words" if pairs else "bits"
+    return "words" if has_words else "bits"
 
 
 def held_as(bits: UInt16[Array, "*n channels"], held: Held) -> Shaped[Array, "..."]:
@@ -172,7 +172,7 @@ def _map_words(
         done = all_groups(image, jnp.arange(2) == 0, weights, bias)
         return done.reshape(len(image), *windows.outputs, groups, 2, LANES)
 
-    # apart, or XLA's loops are over channels, which no vector holds side by side
+    # apart, so that XLA's innermost loop is over lanes, which a vector holds
     done = computed_once(
         cores(
             image,

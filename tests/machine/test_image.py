@@ -28,8 +28,8 @@ LAYERS = {
         {"weights_dtype": "bfloat4_b", "bias": True, "stride": (1, 2)},
     ],
     "bits": [
-        {"channels": 240},  # no pairs of 16
-        {"channels": 264},  # padded
+        {"channels": 144},  # no pairs of 16
+        {"channels": 120},  # padded
         {"kernel": (5, 5)},
     ],
 }
@@ -85,8 +85,9 @@ def held(**other) -> image.Held:
 def test_how_an_image_is_held(monkeypatch):
     assert held() == "words"
     assert held(arithmetic="fpu") == "bits"
-    assert held(channels=224, padded=256) == "bits"
-    assert held(channels=240, padded=240) == "bits"
+    assert held(channels=96, padded=128) == "bits"
+    assert held(channels=112, padded=112) == "floats"
+    assert held(channels=144, padded=144) == "bits"
     assert held(taps=25) == "bits"
     assert held(taps=10) == held(channels=90) == "floats"
     few = {"channels": 64, "padded": 64}
