@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.experimental.xla_metadata import set_xla_metadata
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, Bool, Float32, PyTree, Shaped, UInt32
 
 USE_CALLERS_THREAD = True  # False: small computations are dispatched as JAX does
 
@@ -71,9 +71,16 @@ def in_pairs(
 
     packed = jnp.expand_dims(computed_once(both()), axis)
     is_high = jnp.arange(2).reshape(2, *[1] * (packed.ndim - 1 - axis)) == 1
-    bits = jnp.where(is_high, packed >> 16 << 16, packed << 16)
-    values = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    values = half_of(packed, is_high)
     return values.reshape(*packed.shape[:axis], length, *packed.shape[axis + 2 :])
+
+
+def half_of(
+    words: UInt32[Array, "..."], is_upper: Bool[Array, "..."]
+) -> Float32[Array, "..."]:
+    """Returns the bf16 that one half of each word holds, in float32."""
+    bits = jnp.where(is_upper, words & jnp.uint32(0xFFFF0000), words << 16)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def may_run_in_caller() -> bool:

@@ -34,7 +34,6 @@ from jaxdw.machine.cores import (
 )
 from jaxdw.machine.memory import poisoned
 from jaxdw.maps.identity import check_plan
-from jaxdw.maps.lanes import side_by_side
 from jaxdw.maps.maps import Maps
 from jaxdw.numerics import fpu_float
 from jaxdw.numerics.formats import cast
@@ -90,7 +89,7 @@ def output_key(plan: Plan, maps: Maps) -> tuple | None:
     width = static.channels_per_core
     if static.program == "depthwise" and static.output_dtype != "bfloat8_b":
         width = 0
-    weights = side_by_side(np.asarray(strided.weights.index))[:, :channels]
+    weights = np.asarray(strided.weights.index)[0, :, :channels]
     blocks, bias, written = strided.blocks, strided.bias, strided.channels_written
     return (
         static.program,

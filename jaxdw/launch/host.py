@@ -66,8 +66,7 @@ def padded_image(
     In the activations' dtype, bf16 as `image_held` says; mantissas are cut to what the
     device program reads (`read_bits`).
     """
-    sticks = host_sticks(x.reshape(*windows.image, -1), static)
-    sticks = sticks.reshape(*windows.image, -1)
+    sticks = host_sticks(x, static).reshape(*windows.image, -1)
     if sticks.dtype == jnp.bfloat16:  # XLA on a CPU moves bf16 one by one
         sticks = jax.lax.bitcast_convert_type(sticks, jnp.uint16)
     bits = read_bits(static)

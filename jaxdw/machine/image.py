@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float32, Shaped, UInt16, UInt32
 from jaxdw.machine.core import Arithmetic, as_float32
 from jaxdw.maps.strided import Strided
 from jaxdw.numerics.fpu import Tap
-from jaxdw.xla import computed_once, in_pairs
+from jaxdw.xla import computed_once, half_of, in_pairs
 
 Held = Literal["bits", "floats", "words"]
 
-LANES = 16  # of float32 in a vector of 512 bits
+_LANES = 16  # of float32 in 512 bits; whole blocks of bfloat8_b, too
 _MOST_TAPS = 9  # of words: more do not stay in registers
 _BESIDE_WORDS, _BESIDE_BITS = 640, 1024  # weights of all channels, for floats
 _MOST_OUTPUTS = 2**21  # of floats, which take twice the memory of bits
@@ -42,7 +42,7 @@ def how_held(
     """
     if arithmetic != "float32" or jax.default_backend() != "cpu":
         return "bits"
-    is_whole = channels == padded and channels % (2 * LANES) == 0
+    is_whole = channels == padded and channels % (2 * _LANES) == 0
     has_words = is_whole and taps <= _MOST_TAPS
     few_weights = taps * padded <= (_BESIDE_WORDS if has_words else _BESIDE_BITS)
     if few_weights and outputs <= _MOST_OUTPUTS:
@@ -60,17 +60,9 @@ def held_as(bits: UInt16[Array, "*n channels"], held: Held) -> Shaped[Array, "..
 def _words_of(
     bits: UInt16[Array, "*n channels"],
 ) -> UInt32[Array, "*n groups lanes"]:
-    """Returns words of channels `LANES` apart, the first in the lower half."""
-    halves = bits.reshape(*bits.shape[:-1], -1, 2, LANES).astype(jnp.uint32)
+    """Returns words of channels `_LANES` apart, the first in the lower half."""
+    halves = bits.reshape(*bits.shape[:-1], -1, 2, _LANES).astype(jnp.uint32)
     return halves[..., 0, :] | halves[..., 1, :] << 16
-
-
-def _half_of(
-    words: UInt32[Array, "*n"], is_lower: Bool[Array, ""]
-) -> Float32[Array, "*n"]:
-    """Returns the channels of one half of each word."""
-    bits = jnp.where(is_lower, words << 16, words & jnp.uint32(0xFFFF0000))
-    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _windows_at(
@@ -155,13 +147,13 @@ def _map_words(
 
     def core(
         image: UInt32[Array, "n h w lanes"],
-        is_lower: Bool[Array, ""],
+        is_upper: Bool[Array, ""],
         weights: Float32[Array, "taps lanes"],
         bias: Float32[Array, " lanes"] | None,
     ) -> Float32[Array, "outputs lanes"]:
         def tap(k: Tap) -> Float32[Array, "outputs lanes"]:
             found = _windows_at(image, windows, k, (0, 0), windows.outputs)
-            return _half_of(found.reshape(-1, LANES), is_lower)
+            return half_of(found.reshape(-1, _LANES), is_upper)
 
         return arithmetic(tap, weights[:, None], bias)
 
@@ -169,15 +161,15 @@ def _map_words(
     def cores(image, weights, bias) -> Float32[Array, "n ho wo groups 2 lanes"]:
         halves = jax.vmap(core, (None, 0, 1, 0), 1)
         all_groups = jax.vmap(halves, (3, None, 1, 0), 1)
-        done = all_groups(image, jnp.arange(2) == 0, weights, bias)
-        return done.reshape(len(image), *windows.outputs, groups, 2, LANES)
+        done = all_groups(image, jnp.arange(2) == 1, weights, bias)
+        return done.reshape(len(image), *windows.outputs, groups, 2, _LANES)
 
     # apart, so that XLA's innermost loop is over lanes, which a vector holds
     done = computed_once(
         cores(
             image,
-            weights.reshape(-1, groups, 2, LANES),
-            None if bias is None else bias.reshape(groups, 2, LANES),
+            weights.reshape(-1, groups, 2, _LANES),
+            None if bias is None else bias.reshape(groups, 2, _LANES),
         )
     )
-    return done.reshape(1, -1, groups * 2 * LANES)
+    return done.reshape(1, -1, groups * 2 * _LANES)

@@ -9,13 +9,7 @@ import pytest
 import ttnn_golden
 from absl.testing import parameterized
 from cut_bits import check_cut
-from ttnn_golden import (
-    Case,
-    arithmetic_case,
-    compared,
-    ordinary_sticks,
-    run_case,
-)
+from ttnn_golden import Case, arithmetic_case, compared, ordinary_sticks, run_case
 
 import jaxdw as jd
 from jaxdw.arch.arch import load_arch
